@@ -1,0 +1,107 @@
+//! Trace and span ids as the W3C trace-context recommendation defines them: 16 and 8 bytes, all zeros meaning none.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// A character that is no hexadecimal digit.
+    #[error("'{0}' is not a hexadecimal digit")]
+    Digit(char),
+    /// More or fewer digits than the id has, or none.
+    #[error("{got} hexadecimal digits where 1 to {max} were expected")]
+    Length {
+        /// Digits found.
+        got: usize,
+        /// Digits a full id has.
+        max: usize,
+    },
+}
+
+fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], IdError> {
+    let digits = text.len();
+    if digits == 0 || digits > 2 * N {
+        return Err(IdError::Length { got: digits, max: 2 * N });
+    }
+    let mut out = [0u8; N];
+    for (i, c) in text.chars().rev().enumerate() {
+        let nibble = c.to_digit(16).ok_or(IdError::Digit(c))? as u8;
+        out[N - 1 - i / 2] |= nibble << (4 * (i % 2));
+    }
+    Ok(out)
+}
+
+macro_rules! id {
+    ($name:ident, $bytes:literal, $what:literal) => {
+        #[doc = $what]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub [u8; $bytes]);
+
+        impl $name {
+            /// The id that means "none".
+            pub const NONE: Self = Self([0; $bytes]);
+
+            /// Whether this is the all-zero id, which stands for "none".
+            #[must_use]
+            pub fn is_none(&self) -> bool {
+                self.0 == [0; $bytes]
+            }
+
+            /// The id in `bytes`: exactly its length, or empty for none.
+            ///
+            /// # Errors
+            /// [`IdError::Length`] (in digits) for any other length.
+            pub fn from_slice(bytes: &[u8]) -> Result<Self, IdError> {
+                match bytes.try_into() {
+                    Ok(id) => Ok(Self(id)),
+                    Err(_) if bytes.is_empty() => Ok(Self::NONE),
+                    Err(_) => Err(IdError::Length { got: bytes.len() * 2, max: $bytes * 2 }),
+                }
+            }
+        }
+
+        /// Lower-case hexadecimal, full length.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        /// Reads hexadecimal of either case; shorter texts are padded with zeros on the left, as Tempo reads them.
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                parse_hex(text).map(Self)
+            }
+        }
+    };
+}
+
+id!(TraceId, 16, "Names one trace: 16 bytes, all zeros meaning none.");
+id!(SpanId, 8, "Names one span inside a trace: 8 bytes, all zeros meaning none.");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_ids_are_padded_on_the_left_and_print_in_full() {
+        let id: TraceId = "A1".parse().expect("valid");
+        assert_eq!(id.to_string(), "000000000000000000000000000000a1");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused_with_the_reason() {
+        assert_eq!("xyz".parse::<SpanId>(), Err(IdError::Digit('z')));
+        assert_eq!("".parse::<SpanId>(), Err(IdError::Length { got: 0, max: 16 }));
+        assert_eq!(SpanId::from_slice(&[1, 2]), Err(IdError::Length { got: 4, max: 16 }));
+        assert_eq!("0".repeat(33).parse::<TraceId>(), Err(IdError::Length { got: 33, max: 32 }));
+    }
+}

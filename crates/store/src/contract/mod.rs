@@ -1,0 +1,14 @@
+//! The contract between the engine and the languages; the embedded engine, the in-memory model and (later)
+//! ClickHouse implement it, and one suite of property tests holds them together.
+
+mod batch;
+mod error;
+mod predicate;
+mod reader;
+mod writer;
+
+pub use batch::{Batch, Meaning, text_at};
+pub use error::StoreError;
+pub use predicate::{CompareOp, LabelMatcher, Literal, MatchOp, Predicate};
+pub use reader::{BatchStream, Column, Distinct, Field, Order, Reader, Scan, SeriesSamples, SeriesStream, Table};
+pub use writer::{Appended, Request, Writer};

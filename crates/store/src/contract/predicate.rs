@@ -1,0 +1,154 @@
+//! What a scan filters by.
+
+use regex::Regex;
+
+use super::Column;
+
+/// A constant to compare with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Literal {
+    /// Text.
+    Str(String),
+    /// Integer; equals a double of the same value.
+    Int(i64),
+    /// Double.
+    Double(f64),
+    /// Boolean.
+    Bool(bool),
+    /// Bytes: for ids.
+    Bytes(Vec<u8>),
+}
+
+/// How to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CompareOp {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Less.
+    Lt,
+    /// Less or equal.
+    Le,
+    /// Greater.
+    Gt,
+    /// Greater or equal.
+    Ge,
+}
+
+/// A condition on a row. Two-valued: a comparison with a column that the row lacks (or has in another type; integers
+/// and doubles are one) is false, whatever the operator, `Ne` included; `Not` turns it true.
+#[derive(Debug, Clone)]
+pub enum Predicate {
+    /// Every row.
+    True,
+    /// All of them.
+    And(Vec<Predicate>),
+    /// Any of them.
+    Or(Vec<Predicate>),
+    /// Not that.
+    Not(Box<Predicate>),
+    /// Column against constant. Text compares by bytes. Where an attribute's scope is open, the first scope that has the
+    /// key decides (record, instrumentation, resource, label).
+    Compare {
+        /// Left side.
+        column: Column,
+        /// Operator.
+        op: CompareOp,
+        /// Right side.
+        value: Literal,
+    },
+    /// The text matches (unanchored: anchor the pattern if that is meant). False where the row lacks the column.
+    Matches {
+        /// Text column.
+        column: Column,
+        /// Pattern.
+        regex: Regex,
+    },
+    /// The text contains the needle, byte for byte. An empty needle is in every text.
+    Contains {
+        /// Text column.
+        column: Column,
+        /// What to find.
+        needle: String,
+    },
+    /// The row has the column.
+    Exists(Column),
+}
+
+impl Predicate {
+    /// `column = text`.
+    #[must_use]
+    pub fn eq(column: Column, text: &str) -> Self {
+        Self::Compare { column, op: CompareOp::Eq, value: Literal::Str(text.to_owned()) }
+    }
+
+    /// Both; simplifies `True` away.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::True, p) | (p, Self::True) => p,
+            (Self::And(mut a), Self::And(b)) => {
+                a.extend(b);
+                Self::And(a)
+            }
+            (Self::And(mut a), p) => {
+                a.push(p);
+                Self::And(a)
+            }
+            (p, q) => Self::And(vec![p, q]),
+        }
+    }
+}
+
+/// How a label matcher compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MatchOp {
+    /// `=`
+    Eq,
+    /// `!=`
+    Ne,
+    /// `=~`
+    Re,
+    /// `!~`
+    NotRe,
+}
+
+/// Prometheus' label matcher: an absent label has the empty value; regular expressions are anchored.
+#[derive(Debug, Clone)]
+pub struct LabelMatcher {
+    /// Label.
+    pub name: String,
+    /// Operator.
+    pub op: MatchOp,
+    /// Text or pattern, as written.
+    pub value: String,
+    /// The anchored pattern, for `=~` and `!~`.
+    regex: Option<Regex>,
+}
+
+impl LabelMatcher {
+    /// A matcher; compiles the pattern (anchored, `.` matches newlines, as Prometheus does).
+    ///
+    /// # Errors
+    /// What `regex` says of a bad or too large pattern.
+    pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, regex::Error> {
+        let regex = match op {
+            MatchOp::Re | MatchOp::NotRe => Some(Regex::new(&format!("^(?s:{value})$"))?),
+            MatchOp::Eq | MatchOp::Ne => None,
+        };
+        Ok(Self { name: name.to_owned(), op, value: value.to_owned(), regex })
+    }
+
+    /// Whether a label value (empty when absent) is accepted.
+    #[must_use]
+    pub fn matches(&self, value: &str) -> bool {
+        match (self.op, &self.regex) {
+            (MatchOp::Eq, _) => value == self.value,
+            (MatchOp::Ne, _) => value != self.value,
+            (MatchOp::Re, Some(re)) => re.is_match(value),
+            (MatchOp::NotRe, Some(re)) => !re.is_match(value),
+            (MatchOp::Re | MatchOp::NotRe, None) => false,
+        }
+    }
+}

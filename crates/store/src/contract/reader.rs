@@ -1,0 +1,215 @@
+//! What can be asked of a snapshot.
+
+use std::sync::Arc;
+
+use model::{Labels, Scope, Tenant, TimeRange};
+
+use super::{Batch, LabelMatcher, Predicate, StoreError};
+
+/// A table of rows. (Samples are asked for by series: [`Reader::samples`].)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// One row a span.
+    Spans,
+    /// One row a log record.
+    Logs,
+}
+
+/// A column that every row of a table has. The Arrow type that a [`Batch`] holds stands behind each;
+/// "text" is `Utf8` or `Dictionary(UInt32, Utf8)`, at the engine's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// Start of the span, time of the record: `Int64`, nanoseconds since the Unix epoch. The table's time column.
+    Time,
+    /// `FixedSizeBinary(16)`, null for none.
+    TraceId,
+    /// `FixedSizeBinary(8)`, null for none.
+    SpanId,
+    /// Name of the instrumentation scope: text, null when empty.
+    ScopeName,
+    /// Version of the instrumentation scope: text, null when empty.
+    ScopeVersion,
+    /// Trace flags: `UInt32`.
+    Flags,
+    /// The record's `dropped_attributes_count`: `UInt32`.
+    DroppedAttributes,
+    /// Counts and schema URLs of resource and scope, as compact JSON text, null when all are zero or empty:
+    /// `{"rd":1,"ru":"…","sd":1,"su":"…"}`. Needed only to give a record back in full.
+    GroupExtra,
+
+    /// Spans: `FixedSizeBinary(8)`, null for a root.
+    ParentSpanId,
+    /// Spans: text.
+    Name,
+    /// Spans: `Int32`.
+    Kind,
+    /// Spans: end minus start, `Int64` nanoseconds, negative when a clock was wrong.
+    Duration,
+    /// Spans: `Int32`, 0 unset, 1 ok, 2 error.
+    StatusCode,
+    /// Spans: text, null when empty.
+    StatusMessage,
+    /// Spans: text, null when empty.
+    TraceState,
+    /// Spans: `UInt32`.
+    DroppedEvents,
+    /// Spans: `UInt32`.
+    DroppedLinks,
+    /// Spans: `List<Struct<time: Int64, name: Utf8, dropped: UInt32, attributes: Utf8>>`, null when there are none;
+    /// `attributes` is an OTLP/JSON array of key-value pairs.
+    Events,
+    /// Spans: `List<Struct<trace_id: FixedSizeBinary(16), span_id: FixedSizeBinary(8), trace_state: Utf8, flags: UInt32,
+    /// dropped: UInt32, attributes: Utf8>>`, null when there are none.
+    Links,
+
+    /// Logs: the line, byte for byte: `Utf8`. Of a body that was not text: its OTLP/JSON (see [`Field::BodyType`]).
+    Body,
+    /// Logs: `UInt8`, the [`model::ValueType`] that the body had.
+    BodyType,
+    /// Logs: `Int64` nanoseconds, 0 where not given.
+    Observed,
+    /// Logs: `Int32`, 0 to 24.
+    SeverityNumber,
+    /// Logs: text, null when empty.
+    SeverityText,
+    /// Logs: text, null when empty.
+    EventName,
+}
+
+/// A column by what it means.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Column {
+    /// One that every row has.
+    Field(Field),
+    /// The attribute `key`: of one scope, or of any (a record's own before scope before resource before label).
+    Attribute {
+        /// Where to look; `None` for anywhere.
+        scope: Option<Scope>,
+        /// The key, case-sensitive.
+        key: String,
+    },
+    /// All attributes of one scope, or of all scopes; only in projections.
+    Attributes(Option<Scope>),
+}
+
+impl Column {
+    /// The attribute `key` of `scope`.
+    #[must_use]
+    pub fn attribute(scope: Scope, key: &str) -> Self {
+        Self::Attribute { scope: Some(scope), key: key.to_owned() }
+    }
+}
+
+/// The order in which a scan's rows come, over all batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Whichever is cheapest.
+    #[default]
+    Any,
+    /// Oldest first by [`Field::Time`]; ties in any order, but the same in every run over the same rows.
+    OldestFirst,
+    /// Newest first.
+    NewestFirst,
+}
+
+/// Which rows, which columns, in which order, how many.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Of which table.
+    pub table: Table,
+    /// With [`Field::Time`] inside.
+    pub range: TimeRange,
+    /// For which this is true. The engine returns exactly these rows, not a superset.
+    pub predicate: Predicate,
+    /// With these columns. A column that no row has is left out of the batch.
+    pub projection: Vec<Column>,
+    /// In this order.
+    pub order: Order,
+    /// At most so many rows, the first ones in that order.
+    pub limit: Option<usize>,
+}
+
+/// Which distinct values, of rows like those of a [`Scan`].
+#[derive(Debug, Clone)]
+pub enum Distinct {
+    /// Keys of the attributes of `scope` (or of any).
+    Keys(Option<Scope>),
+    /// Values of a column, as text (numbers and booleans as they print; nested as JSON).
+    Values(Column),
+    /// Label sets: the attributes of scope [`Scope::Label`].
+    LabelSets,
+}
+
+/// Batches in the order asked for. Dropping it ends the scan.
+pub type BatchStream<'a> = Box<dyn Iterator<Item = Result<Batch, StoreError>> + Send + 'a>;
+
+/// One series and its samples in the range asked for.
+#[derive(Debug, Clone)]
+pub struct SeriesSamples {
+    /// Its labels, `__name__` among them.
+    pub labels: Arc<Labels>,
+    /// Milliseconds since the Unix epoch, ascending, unique.
+    pub times: Vec<i64>,
+    /// A value a time; staleness markers keep their bits ([`model::STALE_NAN_BITS`]).
+    pub values: Vec<f64>,
+}
+
+/// Series in the order of their labels. Dropping it ends the scan.
+pub type SeriesStream<'a> = Box<dyn Iterator<Item = Result<SeriesSamples, StoreError>> + Send + 'a>;
+
+/// A consistent view of everything acknowledged before it was taken. All calls block: run them off the async threads.
+pub trait Reader: Send + Sync {
+    /// Rows of a table.
+    ///
+    /// # Errors
+    /// Storage errors, and [`StoreError::Limit`] where a budget is exhausted; also inside the stream.
+    fn scan(&self, scan: &Scan) -> Result<BatchStream<'_>, StoreError>;
+
+    /// Distinct values among the rows that `table`, `range` and `predicate` choose: each a list of pairs
+    /// (one pair `("", value)` for keys and values, all labels for label sets), sorted, unique, at most `limit`.
+    ///
+    /// # Errors
+    /// As for [`Reader::scan`].
+    fn distinct(
+        &self,
+        tenant: &Tenant,
+        table: Table,
+        range: TimeRange,
+        predicate: &Predicate,
+        what: &Distinct,
+        limit: Option<usize>,
+    ) -> Result<Vec<Vec<(String, String)>>, StoreError>;
+
+    /// Label sets of the series that all `matchers` accept and that have a sample in `first_ms..=last_ms`, sorted.
+    /// No matchers: all series.
+    ///
+    /// # Errors
+    /// As for [`Reader::scan`].
+    fn series(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Vec<Arc<Labels>>, StoreError>;
+
+    /// Those series with their samples in `first_ms..=last_ms`, in the order of their labels.
+    ///
+    /// # Errors
+    /// As for [`Reader::scan`].
+    fn samples(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<SeriesStream<'_>, StoreError>;
+
+    /// What is known of metric families (of `family`, or of all): name, type, help, unit, sorted by name.
+    fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, wire::MetricKind, String, String)>;
+
+    /// `Some(why)` when the view may lack acknowledged rows (after a crash, while the log is replayed).
+    fn partial(&self) -> Option<String>;
+}

@@ -1,0 +1,39 @@
+//! How data comes in.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use model::Tenant;
+use tokio::sync::broadcast;
+use wire::Encoding;
+
+use super::StoreError;
+
+/// A checked request, as it is kept in the log.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose.
+    pub tenant: Tenant,
+    /// How to read the payload.
+    pub encoding: Encoding,
+    /// The request's body, see [`Encoding`].
+    pub payload: Bytes,
+}
+
+/// The result of [`Writer::append`].
+pub type Appended<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+/// Takes requests.
+pub trait Writer: Send + Sync {
+    /// Keeps a request. Resolves when it is durable and, unless the store is still replaying after a crash, visible to
+    /// readers. A request whose bytes were seen before (a retry whose acknowledgement was lost) is acknowledged and not
+    /// kept twice. Dropping the future does not undo the append.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] and [`StoreError::Full`] are retryable; nothing was kept then.
+    fn append(&self, request: Request) -> Appended<'_>;
+
+    /// Every request from now on, once it is durable. A slow receiver lags and is told how many it missed.
+    fn subscribe(&self) -> broadcast::Receiver<Request>;
+}

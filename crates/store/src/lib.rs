@@ -1,0 +1,13 @@
+//! The engine: write-ahead log, builders, segments, compaction, retention, scan. Knows no query language.
+//!
+//! All that the languages know of it is the *contract*: [`Reader`] (scan, distinct, series, samples) over a
+//! consistent snapshot, [`Predicate`] and [`Column`] to ask with, [`Batch`] to read from.
+
+pub mod contract;
+mod table;
+
+pub use contract::{
+    Appended, Batch, BatchStream, Column, CompareOp, Distinct, Field, LabelMatcher, Literal, MatchOp, Meaning, Order, Predicate,
+    Reader, Request, Scan, SeriesSamples, SeriesStream, StoreError, Table, Writer, text_at,
+};
+pub use table::{Frozen, Record, SegmentFile, SegmentMeta, SegmentSource, Segments, Table as SignalTable};

@@ -1,0 +1,132 @@
+//! What the engine asks of a table: the logs, the spans, the samples. Each keeps a *head* in memory (fed from the
+//! log), writes it to segments, and merges segments. The engine owns threads, the log, the manifest and when things
+//! happen; a table owns how its rows are kept.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::Tenant;
+use serde::{Deserialize, Serialize};
+use wire::{Encoding, Signal, Summary};
+
+use crate::StoreError;
+
+/// One request as the log gives it back.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Position in the log, from 1, without gaps.
+    pub sequence: u64,
+    /// Whose.
+    pub tenant: Tenant,
+    /// How to read the payload.
+    pub encoding: Encoding,
+    /// When it was appended, nanoseconds since the Unix epoch.
+    pub received: i64,
+    /// The bytes.
+    pub payload: Bytes,
+}
+
+/// One immutable file of rows, as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SegmentMeta {
+    /// Unique in the data directory; later segments have larger ids.
+    pub id: u64,
+    /// Whose.
+    pub tenant: String,
+    /// `traces`, `logs` or `metrics`.
+    pub signal: String,
+    /// First hour that the segment may hold, in hours since the Unix epoch.
+    pub hour: i64,
+    /// Path below the data directory, `/` between folders.
+    pub file: String,
+    /// Version of the segment's format.
+    pub format: u32,
+    /// First time in it, nanoseconds since the Unix epoch.
+    pub first: i64,
+    /// Last time in it.
+    pub last: i64,
+    /// Rows (for metrics: samples).
+    pub rows: u64,
+    /// Size of the file, with its indexes.
+    pub bytes: u64,
+    /// 0 as flushed from a head; merges add one.
+    pub level: u8,
+    /// First log sequence that may have rows in it.
+    pub first_sequence: u64,
+    /// Last log sequence that may have rows in it.
+    pub last_sequence: u64,
+}
+
+/// Where a table writes and reads its segments.
+pub trait Segments: Send + Sync {
+    /// A new segment id and the path to write it at.
+    fn allocate(&self, tenant: &Tenant, signal: Signal, hour: i64) -> (u64, String);
+    /// Creates a file below the data directory; nothing is visible under the path until [`SegmentFile::finish`].
+    ///
+    /// # Errors
+    /// IO.
+    fn create(&self, path: &str) -> Result<Box<dyn SegmentFile>, StoreError>;
+    /// Opens a file for positioned reads.
+    ///
+    /// # Errors
+    /// IO.
+    fn open(&self, path: &str) -> Result<Arc<dyn SegmentSource>, StoreError>;
+    /// Takes a damaged segment out of service: moves its files to `quarantine/`, counts and logs it.
+    fn quarantine(&self, segment: &SegmentMeta, reason: &str);
+}
+
+/// A segment being written: `Write`, then [`SegmentFile::finish`].
+pub trait SegmentFile: std::io::Write + Send {
+    /// Makes the file durable and gives it its name; returns its size.
+    ///
+    /// # Errors
+    /// IO; the temporary file is removed.
+    fn finish(self: Box<Self>) -> Result<u64, StoreError>;
+}
+
+/// A finished file, read at positions.
+pub trait SegmentSource: Send + Sync {
+    /// Size in bytes.
+    fn size(&self) -> u64;
+    /// Exactly `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// IO, and [`StoreError::Corrupt`] past the end.
+    fn read(&self, offset: u64, len: usize) -> Result<Bytes, StoreError>;
+}
+
+/// One signal's rows. [`Table::apply`] is called by one thread, in the order of the log; everything else from any.
+pub trait Table: Send + Sync {
+    /// Takes a record's rows into the head, where the next view sees them. A record that was applied is never applied
+    /// again within one process.
+    ///
+    /// # Errors
+    /// [`StoreError::Wire`] for a record that cannot be read: it is counted and skipped.
+    fn apply(&self, record: &Record) -> Result<Summary, StoreError>;
+
+    /// Bytes that the head and its caches hold in memory.
+    fn memory(&self) -> usize;
+
+    /// Detaches what has been applied so far so that it can be written; views still see it. `None` when there is nothing.
+    fn freeze(&self) -> Option<Box<dyn Frozen>>;
+
+    /// Merges segments of one tenant (and, for logs and traces, one hour) into new ones, within bounded memory; rows that
+    /// are equal by the table's identity become one. The inputs stay as they are.
+    ///
+    /// # Errors
+    /// IO, and [`StoreError::Corrupt`] naming the input that is damaged.
+    fn compact(&self, inputs: &[SegmentMeta]) -> Result<Vec<SegmentMeta>, StoreError>;
+}
+
+/// A detached part of a head.
+pub trait Frozen: Send {
+    /// Writes it as segments and returns them (sequences are filled in by the engine). May be called again after an error.
+    ///
+    /// # Errors
+    /// IO.
+    fn write(&self) -> Result<Vec<SegmentMeta>, StoreError>;
+
+    /// The segments are in the manifest: drops the part. Called under the engine's snapshot lock, so that no view sees the
+    /// rows twice or not at all.
+    fn forget(self: Box<Self>);
+}
