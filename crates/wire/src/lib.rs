@@ -9,9 +9,73 @@
 
 mod encoding;
 mod error;
+mod limits;
 pub mod remote_write;
 mod sink;
 
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
+pub use limits::Limits;
 pub use sink::{Discard, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};
+
+/// Reads a whole request and keeps nothing: what a receiver does before it appends. A request that passes is walked
+/// without error later.
+///
+/// # Errors
+/// [`WireError`] when the request as a whole cannot be read.
+pub fn check(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Result<Summary, WireError> {
+    match encoding.signal() {
+        Signal::Traces => walk_spans(encoding, bytes, limits, &mut Discard),
+        Signal::Logs => walk_logs(encoding, bytes, limits, 0, &mut Discard),
+        Signal::Metrics => walk_samples(encoding, bytes, limits, &mut Discard),
+    }
+}
+
+/// Calls `sink` for each span of a request. Rows may reach the sink before an error is found: [`check`] first.
+///
+/// # Errors
+/// [`WireError`] when the request cannot be read; [`WireError::Malformed`] when `encoding` carries another signal.
+pub fn walk_spans<S: SpanSink + ?Sized>(
+    encoding: Encoding,
+    _bytes: &[u8],
+    _limits: &Limits,
+    _sink: &mut S,
+) -> Result<Summary, WireError> {
+    match encoding {
+        _ => Err(WRONG_SIGNAL),
+    }
+}
+
+/// Calls `sink` for each log record of a request. A record that names neither its time nor when it was observed
+/// gets the time `received` (nanoseconds since the Unix epoch: when the receiver took the request).
+///
+/// # Errors
+/// As for [`walk_spans`].
+pub fn walk_logs<S: LogSink + ?Sized>(
+    encoding: Encoding,
+    _bytes: &[u8],
+    _limits: &Limits,
+    _received: i64,
+    _sink: &mut S,
+) -> Result<Summary, WireError> {
+    match encoding {
+        _ => Err(WRONG_SIGNAL),
+    }
+}
+
+/// Calls `sink` for each sample of a request, and for each piece of metadata.
+///
+/// # Errors
+/// As for [`walk_spans`].
+pub fn walk_samples<S: SampleSink + ?Sized>(
+    encoding: Encoding,
+    _bytes: &[u8],
+    _limits: &Limits,
+    _sink: &mut S,
+) -> Result<Summary, WireError> {
+    match encoding {
+        _ => Err(WRONG_SIGNAL),
+    }
+}
+
+const WRONG_SIGNAL: WireError = WireError::Malformed { what: "the encoding carries another signal", at: 0 };

@@ -1,0 +1,29 @@
+//! What a request may be at most.
+
+/// Bounds on what a walker reads from one request; a request past them is refused with
+/// [`WireError::TooLarge`](crate::WireError::TooLarge).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes after snappy (Loki push, remote write). The declared length is checked before anything is allocated.
+    pub max_uncompressed: usize,
+    /// Attributes of one record, of one resource, and of all events and links of one span.
+    pub max_attributes_per_record: usize,
+    /// How deep arrays and key-value lists may lie inside each other in one value.
+    pub max_depth: usize,
+    /// Events, and links, of one span.
+    pub max_events_per_span: usize,
+    /// Labels of one series or stream.
+    pub max_labels: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_uncompressed: 64 << 20,
+            max_attributes_per_record: 10_000,
+            max_depth: 64,
+            max_events_per_span: 10_000,
+            max_labels: 1_000,
+        }
+    }
+}
