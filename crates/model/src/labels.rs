@@ -1,58 +1,105 @@
 //! Label sets: what names a series (Prometheus) or a stream (Loki).
 
+use std::cmp::Ordering;
 use std::fmt;
-
-/// A name and its value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Label {
-    /// Any UTF-8, never empty.
-    pub name: Box<str>,
-    /// Any UTF-8, never empty: an empty value means the label is absent.
-    pub value: Box<str>,
-}
+use std::hash::{Hash, Hasher};
 
 /// Labels sorted by name, names unique, no empty value. Orders as Prometheus does: label by label, name before value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Labels(Box<[Label]>);
+///
+/// One text and one list of positions, however many labels: a million series fit into memory.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Labels {
+    /// Names and values one after the other.
+    text: Box<str>,
+    /// Where each name and each value ends in `text`, by turns.
+    ends: Box<[u32]>,
+}
 
 impl Labels {
     /// The set of `pairs`: sorted here, empty values dropped, the last of equal names kept.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let mut labels: Vec<Label> =
-            pairs.into_iter().map(|(n, v)| Label { name: n.as_ref().into(), value: v.as_ref().into() }).collect();
-        labels.sort_by(|a, b| a.name.cmp(&b.name));
-        labels.dedup_by(|later, kept| {
-            let same = later.name == kept.name;
-            if same {
-                std::mem::swap(&mut later.value, &mut kept.value);
+        let pairs: Vec<(N, V)> = pairs.into_iter().collect();
+        let mut order: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
+        if !order.is_sorted_by(|a, b| a.0 < b.0) {
+            order.sort_by(|a, b| a.0.cmp(b.0));
+            order.dedup_by(|later, kept| {
+                let same = later.0 == kept.0;
+                if same {
+                    kept.1 = later.1;
+                }
+                same
+            });
+        }
+        order.retain(|(_, v)| !v.is_empty());
+        let mut text = String::with_capacity(order.iter().map(|(n, v)| n.len() + v.len()).sum());
+        let mut ends = Vec::with_capacity(order.len() * 2);
+        for (name, value) in order {
+            for part in [name, value] {
+                text.push_str(part);
+                // A label set of 4 GiB does not pass any receiver's limit.
+                ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
             }
-            same
-        });
-        labels.retain(|l| !l.value.is_empty());
-        Self(labels.into())
+        }
+        Self { text: text.into(), ends: ends.into() }
     }
 
     /// The value of `name`, if it is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.binary_search_by(|l| (*l.name).cmp(name)).ok().map(|i| &*self.0[i].value)
+        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
 
     /// Names and values, sorted by name.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> + ExactSizeIterator + Clone {
-        self.0.iter().map(|l| (&*l.name, &*l.value))
+        (0..self.len()).map(|i| {
+            let start = if i == 0 { 0 } else { self.ends[2 * i - 1] as usize };
+            let (middle, end) = (self.ends[2 * i] as usize, self.ends[2 * i + 1] as usize);
+            (&self.text[start..middle], &self.text[middle..end])
+        })
     }
 
     /// How many labels.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ends.len() / 2
     }
 
     /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ends.is_empty()
+    }
+
+    /// Bytes that the set holds on the heap.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.text.len() + self.ends.len() * size_of::<u32>()
+    }
+}
+
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+        self.ends.hash(state);
+    }
+}
+
+/// As [`fmt::Display`] prints it.
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -89,5 +136,18 @@ mod tests {
         assert_eq!(l.to_string(), r#"{a="3", b="2"}"#);
         assert_eq!(l.get("a"), Some("3"));
         assert_eq!(l.get("c"), None);
+    }
+
+    #[test]
+    fn sets_order_label_by_label_and_not_by_their_joined_text() {
+        let mut sets = [
+            Labels::from_pairs([("a", "b"), ("c", "d")]),
+            Labels::from_pairs([("a", "bc")]),
+            Labels::from_pairs([("a", "b")]),
+            Labels::from_pairs([("ab", "")]),
+        ];
+        sets.sort();
+        assert_eq!(sets.iter().map(Labels::to_string).collect::<Vec<_>>(), ["{}", r#"{a="b"}"#, r#"{a="b", c="d"}"#, r#"{a="bc"}"#]);
+        assert_ne!(Labels::from_pairs([("a", "bc")]), Labels::from_pairs([("ab", "c")]));
     }
 }

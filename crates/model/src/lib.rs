@@ -12,7 +12,7 @@ mod time;
 
 pub use attributes::{Attr, OwnedValue, Scope, Value, ValueType};
 pub use ids::{IdError, SpanId, TraceId};
-pub use labels::{Label, Labels};
+pub use labels::Labels;
 pub use rows::{Event, Group, Link, Log, Span};
 pub use tenant::{Tenant, TenantError};
 pub use time::{HOUR_NS, TimeRange, Timestamp, hour_of};
