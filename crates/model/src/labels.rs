@@ -147,7 +147,10 @@ mod tests {
             Labels::from_pairs([("ab", "")]),
         ];
         sets.sort();
-        assert_eq!(sets.iter().map(Labels::to_string).collect::<Vec<_>>(), ["{}", r#"{a="b"}"#, r#"{a="b", c="d"}"#, r#"{a="bc"}"#]);
+        assert_eq!(
+            sets.iter().map(Labels::to_string).collect::<Vec<_>>(),
+            ["{}", r#"{a="b"}"#, r#"{a="b", c="d"}"#, r#"{a="bc"}"#]
+        );
         assert_ne!(Labels::from_pairs([("a", "bc")]), Labels::from_pairs([("ab", "c")]));
     }
 }
