@@ -1,1 +1,36 @@
-fn main() {}
+//! Benchmarks of a running server, seen from outside: how much CPU, memory and disk it takes to keep a workload.
+//!
+//! `braid-bench load` is the generator (three shapes, deterministic in its seed); `braid-bench ingest` starts servers
+//! one after the other on fresh data, loads them, lets them settle and prints a table. See `bench/README.md`.
+
+mod ingest;
+mod load;
+mod process;
+mod protobuf;
+mod random;
+mod send;
+mod shapes;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "braid-bench", about = "Loads servers and measures what that costs them")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send one of the three workloads to a URL and print one JSON line of figures.
+    Load(load::Options),
+    /// Start servers on fresh data, load them one after the other, print CPU, bytes, memory and latencies.
+    Ingest(ingest::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Load(options) => load::run(&options),
+        Command::Ingest(options) => ingest::run(&options),
+    }
+}
