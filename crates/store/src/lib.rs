@@ -4,10 +4,11 @@
 //! consistent snapshot, [`Predicate`] and [`Column`] to ask with, [`Batch`] to read from.
 
 pub mod contract;
+pub mod memory;
 mod table;
 
 pub use contract::{
     Appended, Batch, BatchStream, Column, CompareOp, Distinct, Field, LabelMatcher, Literal, MatchOp, Meaning, Order, Predicate,
-    Reader, Request, Scan, SeriesSamples, SeriesStream, StoreError, Table, Writer, text_at,
+    Reader, Request, Scan, SeriesSamples, SeriesStream, Source, StoreError, Table, Writer, text_at, value_text,
 };
 pub use table::{Frozen, Record, SegmentFile, SegmentMeta, SegmentSource, Segments, Table as SignalTable};

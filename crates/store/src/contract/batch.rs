@@ -169,3 +169,17 @@ pub fn text_at(array: &ArrayRef, row: usize) -> Option<&str> {
         _ => None,
     }
 }
+
+/// A value as [`super::Distinct::Values`] prints it: text as it is, numbers and booleans as Rust's `Display` has them
+/// (`1`, `1.5`, `true`), bytes and ids as lower-case hexadecimal, nested values as their JSON.
+#[must_use]
+pub fn value_text(value: &Value<'_>) -> String {
+    match value {
+        Value::Str(s) => (*s).to_owned(),
+        Value::Bool(b) => b.to_string(),
+        Value::Int(i) => i.to_string(),
+        Value::Double(d) => d.to_string(),
+        Value::Bytes(b) => b.iter().map(|b| format!("{b:02x}")).collect(),
+        Value::Nested(n) => n.to_string(),
+    }
+}

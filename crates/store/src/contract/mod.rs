@@ -7,8 +7,8 @@ mod predicate;
 mod reader;
 mod writer;
 
-pub use batch::{Batch, Meaning, text_at};
+pub use batch::{Batch, Meaning, text_at, value_text};
 pub use error::StoreError;
 pub use predicate::{CompareOp, LabelMatcher, Literal, MatchOp, Predicate};
-pub use reader::{BatchStream, Column, Distinct, Field, Order, Reader, Scan, SeriesSamples, SeriesStream, Table};
+pub use reader::{BatchStream, Column, Distinct, Field, Order, Reader, Scan, SeriesSamples, SeriesStream, Source, Table};
 pub use writer::{Appended, Request, Writer};

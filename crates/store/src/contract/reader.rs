@@ -213,3 +213,9 @@ pub trait Reader: Send + Sync {
     /// `Some(why)` when the view may lack acknowledged rows (after a crash, while the log is replayed).
     fn partial(&self) -> Option<String>;
 }
+
+/// Gives out snapshots: what the APIs hold.
+pub trait Source: Send + Sync {
+    /// A consistent view of everything acknowledged so far; cheap. Keep it no longer than one query takes.
+    fn snapshot(&self) -> Arc<dyn Reader>;
+}

@@ -1,0 +1,80 @@
+//! Rows come in.
+
+use std::sync::Arc;
+
+use model::{Group, Labels, Log, Span, Tenant};
+use parking_lot::RwLockWriteGuard;
+use wire::{LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
+
+use super::row::Row;
+use super::{Memory, State, Tables};
+use crate::Field;
+
+/// Takes rows for one tenant; holds the store's lock, so readers see all or nothing of what it was given. Rows that the
+/// table has already (by its identity) are dropped, the first one stays: spans by trace and span id, log records by
+/// labels, time and body, samples by series and time.
+#[derive(Debug)]
+pub struct Ingest<'m> {
+    state: RwLockWriteGuard<'m, Arc<State>>,
+    tenant: Tenant,
+    /// What the group gives to each of its rows.
+    group: Row,
+    series: Arc<Labels>,
+}
+
+impl<'m> Ingest<'m> {
+    pub(super) fn new(store: &'m Memory, tenant: &Tenant) -> Self {
+        Self { state: store.state.write(), tenant: tenant.clone(), group: Row::default(), series: Arc::default() }
+    }
+
+    fn tables(&mut self) -> &mut Tables {
+        Arc::make_mut(&mut self.state).tenants.entry(self.tenant.clone()).or_default()
+    }
+}
+
+impl SpanSink for Ingest<'_> {
+    fn group(&mut self, group: &Group<'_>) {
+        self.group = Row::group(group);
+    }
+
+    fn span(&mut self, span: &Span<'_>) {
+        let row = Row::span(&self.group, span);
+        let tables = self.tables();
+        if tables.span_ids.insert((span.trace_id.0, span.span_id.0)) {
+            tables.spans.push(row);
+        }
+    }
+}
+
+impl LogSink for Ingest<'_> {
+    fn group(&mut self, group: &Group<'_>) {
+        self.group = Row::group(group);
+    }
+
+    fn log(&mut self, log: &Log<'_>) {
+        let row = Row::log(&self.group, log);
+        let tables = self.tables();
+        if tables.log_ids.insert((row.labels(), log.time, row.text(Field::Body).to_owned())) {
+            tables.logs.push(row);
+        }
+    }
+}
+
+impl SampleSink for Ingest<'_> {
+    fn series(&mut self, labels: RawLabels<'_>) {
+        let mut pairs = Vec::new();
+        // Walkers pass on only labels that they have checked.
+        if labels.read(&mut pairs).is_ok() {
+            self.series = Arc::new(Labels::from_pairs(pairs));
+        }
+    }
+
+    fn sample(&mut self, time_ms: i64, value: f64) {
+        let series = self.series.clone();
+        self.tables().series.entry(series).or_default().entry(time_ms).or_insert(value);
+    }
+
+    fn metadata(&mut self, family: &str, kind: MetricKind, help: &str, unit: &str) {
+        self.tables().metadata.insert(family.to_owned(), (kind, help.to_owned(), unit.to_owned()));
+    }
+}

@@ -1,0 +1,115 @@
+//! The contract's plain model: rows as structs in vectors, found by looking at each of them.
+//!
+//! It is the reference that the property tests hold every engine against, and what the languages' own tests run on;
+//! so it is written to be read. It keeps everything in memory, for ever, and is not meant to be fast.
+
+mod batch;
+mod ingest;
+mod json;
+mod predicate;
+mod row;
+mod view;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use model::{Labels, Tenant};
+use parking_lot::RwLock;
+use tokio::sync::broadcast;
+use wire::{MetricKind, Signal};
+
+use crate::{Appended, Reader, Request, Source, StoreError, Writer};
+use row::Row;
+pub use view::View;
+
+/// A store in memory; clones are handles of the same store.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    state: Arc<RwLock<Arc<State>>>,
+    appended: broadcast::Sender<Request>,
+}
+
+/// What the store holds. A snapshot shares it; the next append copies it where a snapshot is still held.
+#[derive(Debug, Clone, Default)]
+struct State {
+    tenants: BTreeMap<Tenant, Tables>,
+}
+
+/// One tenant's rows.
+#[derive(Debug, Clone, Default)]
+struct Tables {
+    spans: Vec<Row>,
+    logs: Vec<Row>,
+    /// Samples by time in milliseconds.
+    series: BTreeMap<Arc<Labels>, BTreeMap<i64, f64>>,
+    /// Kind, help and unit by family.
+    metadata: BTreeMap<String, (MetricKind, String, String)>,
+    /// Trace and span ids of `spans`.
+    span_ids: HashSet<([u8; 16], [u8; 8])>,
+    /// Labels, time and body of `logs`.
+    log_ids: HashSet<(Vec<(String, String)>, i64, String)>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let (appended, _) = broadcast::channel(1024);
+        Self { state: Arc::default(), appended }
+    }
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything appended so far; later appends do not change it.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View { state: self.state.read().clone() }
+    }
+
+    /// A sink for `tenant`: what it is given is visible at once.
+    #[must_use]
+    pub fn ingest(&self, tenant: &Tenant) -> Ingest<'_> {
+        Ingest::new(self, tenant)
+    }
+
+    /// Walks a request's rows into the tables: all of them, or none where it cannot be read.
+    fn take(&self, request: &Request) -> Result<(), StoreError> {
+        let Request { tenant, encoding, payload } = request;
+        let limits = wire::Limits::default();
+        wire::check(*encoding, payload, &limits)?;
+        let mut ingest = self.ingest(tenant);
+        match encoding.signal() {
+            Signal::Traces => wire::walk_spans(*encoding, payload, &limits, &mut ingest)?,
+            Signal::Logs => wire::walk_logs(*encoding, payload, &limits, &mut ingest)?,
+            Signal::Metrics => wire::walk_samples(*encoding, payload, &limits, &mut ingest)?,
+        };
+        Ok(())
+    }
+}
+
+pub use ingest::Ingest;
+
+impl Writer for Memory {
+    fn append(&self, request: Request) -> Appended<'_> {
+        let result = self.take(&request);
+        if result.is_ok() {
+            // No receiver is no error.
+            let _ = self.appended.send(request);
+        }
+        Box::pin(std::future::ready(result))
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Request> {
+        self.appended.subscribe()
+    }
+}
+
+impl Source for Memory {
+    fn snapshot(&self) -> Arc<dyn Reader> {
+        Arc::new(self.view())
+    }
+}
