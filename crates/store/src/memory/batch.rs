@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int64Builder, StringBuilder,
+use arrow_array::builder::{BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow_array::{
+    Array, ArrayRef, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray, UInt8Array, UInt32Array,
 };
-use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray, UInt8Array, UInt32Array};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType, Field as ArrowField, Fields, Schema};
 use model::{Scope, Value, ValueType};
@@ -51,8 +51,7 @@ fn array(rows: &[&Row], meaning: &Meaning) -> Result<ArrayRef, ArrowError> {
         Meaning::Field(field) => field_array(rows, *field),
         Meaning::Attribute(scope, key, t) => {
             let column = Column::attribute(*scope, key);
-            let values: Vec<Option<Value<'_>>> =
-                rows.iter().map(|r| r.value(&column).filter(|v| v.value_type() == *t)).collect();
+            let values: Vec<Option<Value<'_>>> = rows.iter().map(|r| r.value(&column).filter(|v| v.value_type() == *t)).collect();
             Ok(attribute_array(&values, *t))
         }
     }

@@ -12,6 +12,7 @@ mod view;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{Labels, Tenant};
 use parking_lot::RwLock;
@@ -19,6 +20,7 @@ use tokio::sync::broadcast;
 use wire::{MetricKind, Signal};
 
 use crate::{Appended, Reader, Request, Source, StoreError, Writer};
+pub use ingest::Ingest;
 use row::Row;
 pub use view::View;
 
@@ -76,26 +78,29 @@ impl Memory {
         Ingest::new(self, tenant)
     }
 
-    /// Walks a request's rows into the tables: all of them, or none where it cannot be read.
-    fn take(&self, request: &Request) -> Result<(), StoreError> {
+    /// What [`Writer::append`] does at the time `received` (nanoseconds since the Unix epoch): walks the request's rows
+    /// into the tables.
+    ///
+    /// # Errors
+    /// [`StoreError::Wire`] where the request cannot be read; nothing of it is kept.
+    pub fn append_at(&self, request: &Request, received: i64) -> Result<(), StoreError> {
         let Request { tenant, encoding, payload } = request;
         let limits = wire::Limits::default();
         wire::check(*encoding, payload, &limits)?;
         let mut ingest = self.ingest(tenant);
         match encoding.signal() {
             Signal::Traces => wire::walk_spans(*encoding, payload, &limits, &mut ingest)?,
-            Signal::Logs => wire::walk_logs(*encoding, payload, &limits, &mut ingest)?,
+            Signal::Logs => wire::walk_logs(*encoding, payload, &limits, received, &mut ingest)?,
             Signal::Metrics => wire::walk_samples(*encoding, payload, &limits, &mut ingest)?,
         };
         Ok(())
     }
 }
 
-pub use ingest::Ingest;
-
 impl Writer for Memory {
     fn append(&self, request: Request) -> Appended<'_> {
-        let result = self.take(&request);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
+        let result = self.append_at(&request, now);
         if result.is_ok() {
             // No receiver is no error.
             let _ = self.appended.send(request);
@@ -113,3 +118,6 @@ impl Source for Memory {
         Arc::new(self.view())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,11 +204,9 @@ impl Row {
                 Cell::Events(_) | Cell::Links(_) => None,
             },
             Column::Attribute { scope: Some(scope), key } => self.attribute(*scope, key),
-            Column::Attribute { scope: None, key } => {
-                [Scope::Record, Scope::Instrumentation, Scope::Resource, Scope::Label]
-                    .into_iter()
-                    .find_map(|scope| self.attribute(scope, key))
-            }
+            Column::Attribute { scope: None, key } => [Scope::Record, Scope::Instrumentation, Scope::Resource, Scope::Label]
+                .into_iter()
+                .find_map(|scope| self.attribute(scope, key)),
             Column::Attributes(_) => None,
         }
     }
