@@ -7,11 +7,18 @@
 //! The same function checks a request before it is kept ([`check`], with a sink that drops everything) and later
 //! feeds the store's column builders, so the two can never disagree.
 
+mod base64;
 mod encoding;
 mod error;
+mod go_string;
+mod json;
 mod limits;
+mod loki;
+pub mod otlp;
+mod protobuf;
 pub mod remote_write;
 mod sink;
+mod snappy;
 
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
@@ -37,11 +44,12 @@ pub fn check(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Result<Summar
 /// [`WireError`] when the request cannot be read; [`WireError::Malformed`] when `encoding` carries another signal.
 pub fn walk_spans<S: SpanSink + ?Sized>(
     encoding: Encoding,
-    _bytes: &[u8],
-    _limits: &Limits,
-    _sink: &mut S,
+    bytes: &[u8],
+    limits: &Limits,
+    sink: &mut S,
 ) -> Result<Summary, WireError> {
     match encoding {
+        Encoding::OtlpTraces => otlp::traces::walk(bytes, limits, sink),
         _ => Err(WRONG_SIGNAL),
     }
 }
@@ -53,12 +61,14 @@ pub fn walk_spans<S: SpanSink + ?Sized>(
 /// As for [`walk_spans`].
 pub fn walk_logs<S: LogSink + ?Sized>(
     encoding: Encoding,
-    _bytes: &[u8],
-    _limits: &Limits,
-    _received: i64,
-    _sink: &mut S,
+    bytes: &[u8],
+    limits: &Limits,
+    received: i64,
+    sink: &mut S,
 ) -> Result<Summary, WireError> {
     match encoding {
+        Encoding::OtlpLogs => otlp::logs::walk(bytes, limits, received, sink),
+        Encoding::LokiPush => loki::push::walk(bytes, limits, sink),
         _ => Err(WRONG_SIGNAL),
     }
 }
@@ -69,11 +79,12 @@ pub fn walk_logs<S: LogSink + ?Sized>(
 /// As for [`walk_spans`].
 pub fn walk_samples<S: SampleSink + ?Sized>(
     encoding: Encoding,
-    _bytes: &[u8],
-    _limits: &Limits,
-    _sink: &mut S,
+    bytes: &[u8],
+    limits: &Limits,
+    sink: &mut S,
 ) -> Result<Summary, WireError> {
     match encoding {
+        Encoding::RemoteWrite => remote_write::walk(bytes, limits, sink),
         _ => Err(WRONG_SIGNAL),
     }
 }

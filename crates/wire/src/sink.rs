@@ -85,6 +85,21 @@ pub enum MetricKind {
 }
 
 impl MetricKind {
+    /// The kind with a number of `MetricMetadata.MetricType`; unknown numbers are [`MetricKind::Unknown`].
+    #[must_use]
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Counter,
+            2 => Self::Gauge,
+            3 => Self::Histogram,
+            4 => Self::GaugeHistogram,
+            5 => Self::Summary,
+            6 => Self::Info,
+            7 => Self::StateSet,
+            _ => Self::Unknown,
+        }
+    }
+
     /// The word in `# TYPE` lines and in `/api/v1/metadata`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

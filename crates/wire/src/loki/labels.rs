@@ -1,0 +1,154 @@
+//! Stream labels: the text `{app="a", env="b"}`, a metric selector with nothing but `=`.
+
+use std::borrow::Cow;
+
+use super::{DUPLICATE_LABEL, NO_LABELS, SERVICE_NAME, SERVICE_NAME_SOURCES, UNKNOWN_SERVICE};
+use crate::{Limits, WireError, go_string};
+
+/// The labels of a stream, sorted by name.
+#[derive(Debug, Default)]
+pub(crate) struct StreamLabels<'a> {
+    pub(crate) pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> StreamLabels<'a> {
+    /// Reads the text of a `Stream.labels` field.
+    pub(crate) fn parse(&mut self, text: &'a str, limits: &Limits) -> Result<(), WireError> {
+        self.pairs.clear();
+        let mut at = skip_space(text, 0);
+        let fail = |at: usize, reason: &str| {
+            Err(WireError::Labels(format!("1:{}: parse error: {reason}", text[..at.min(text.len())].chars().count() + 1)))
+        };
+        // A bare name before the braces is a metric's name, in Loki as in PromQL.
+        let name = name_len(&text[at..]);
+        if name > 0 {
+            self.pairs.push((Cow::Borrowed("__name__"), Cow::Borrowed(&text[at..at + name])));
+            at = skip_space(text, at + name);
+        }
+        if !text[at..].starts_with('{') {
+            return fail(at, "unexpected text, expected \"{\"");
+        }
+        at = skip_space(text, at + 1);
+        loop {
+            if text[at..].starts_with('}') {
+                at = skip_space(text, at + 1);
+                break;
+            }
+            let name = name_len(&text[at..]);
+            if name == 0 {
+                return fail(at, "unexpected text in label set, expected a label name or \"}\"");
+            }
+            let name = &text[at..at + name];
+            at = skip_space(text, at + name.len());
+            if !text[at..].starts_with('=') || text[at..].starts_with("=~") {
+                return fail(at, "unexpected operator in label set, expected \"=\"");
+            }
+            at = skip_space(text, at + 1);
+            let (value, len) = match go_string::literal(&text[at..]) {
+                Ok(read) => read,
+                Err(reason) => return fail(at, reason),
+            };
+            self.push(Cow::Borrowed(name), value, limits)?;
+            at = skip_space(text, at + len);
+            if text[at..].starts_with(',') {
+                at = skip_space(text, at + 1);
+            } else if !text[at..].starts_with('}') {
+                return fail(at, "unexpected text in label set, expected \",\" or \"}\"");
+            }
+        }
+        if at < text.len() {
+            return fail(at, "unexpected text after the label set");
+        }
+        Ok(())
+    }
+
+    /// Adds a label; an empty value means that it is absent.
+    pub(crate) fn push(&mut self, name: Cow<'a, str>, value: Cow<'a, str>, limits: &Limits) -> Result<(), WireError> {
+        if self.pairs.len() >= limits.max_labels {
+            return Err(WireError::TooLarge { what: "the number of a stream's labels", limit: limits.max_labels });
+        }
+        if !value.is_empty() {
+            self.pairs.push((name, value));
+        }
+        Ok(())
+    }
+
+    /// Sorts, and adds `service_name` where it is missing. An error says why the stream's lines are refused.
+    pub(crate) fn finish(&mut self) -> Result<(), &'static str> {
+        let pairs = &mut self.pairs;
+        if pairs.is_empty() {
+            return Err(NO_LABELS);
+        }
+        pairs.sort_unstable();
+        if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
+            return Err(DUPLICATE_LABEL);
+        }
+        if let Err(place) = pairs.binary_search_by(|(name, _)| (**name).cmp(SERVICE_NAME)) {
+            let found = SERVICE_NAME_SOURCES.iter().find_map(|s| pairs.iter().find(|(name, _)| name == s));
+            let value = found.map_or(Cow::Borrowed(UNKNOWN_SERVICE), |(_, value)| value.clone());
+            pairs.insert(place, (Cow::Borrowed(SERVICE_NAME), value));
+        }
+        Ok(())
+    }
+}
+
+/// Offset of the first character from `at` on that is no white space.
+fn skip_space(text: &str, at: usize) -> usize {
+    at + text.as_bytes()[at..].iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count()
+}
+
+/// Length of the label name at the start of `text`, 0 when there is none.
+fn name_len(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    match bytes.first() {
+        Some(b) if b.is_ascii_alphabetic() || *b == b'_' => {
+            bytes.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<String, String> {
+        let mut labels = StreamLabels::default();
+        labels.parse(text, &Limits::default()).map_err(|e| e.to_string())?;
+        labels.finish()?;
+        Ok(labels.pairs.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn labels_come_sorted_and_unescaped_with_a_service_name() {
+        for (text, labels) in [
+            (r#"{env="prod", service_name="cart"}"#, "env=prod,service_name=cart"),
+            (r#"{ b = "2" , a="1",}"#, "a=1,b=2,service_name=unknown_service"),
+            (r#"{job="x",app="y"}"#, "app=y,job=x,service_name=y"),
+            (r#"{a="x\"y\\", b=`C:\d`}"#, r#"a=x"y\,b=C:\d,service_name=unknown_service"#),
+            (r#"{a="",b="1"}"#, "b=1,service_name=unknown_service"),
+            (r#"up{a="1"}"#, "__name__=up,a=1,service_name=unknown_service"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(labels), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_label_set_is_refused_with_its_place() {
+        for (text, error) in [
+            ("{}", NO_LABELS),
+            (r#"{a="1",a="2"}"#, DUPLICATE_LABEL),
+            ("", "couldn't parse labels: 1:1: parse error: unexpected text, expected \"{\""),
+            (r#"{a"#, "couldn't parse labels: 1:3: parse error: unexpected operator in label set, expected \"=\""),
+            (r#"{a="1"#, "couldn't parse labels: 1:4: parse error: unterminated quoted string"),
+            (r#"{a=~"1"}"#, "couldn't parse labels: 1:3: parse error: unexpected operator in label set, expected \"=\""),
+            (r#"{a="1"} x"#, "couldn't parse labels: 1:9: parse error: unexpected text after the label set"),
+            (
+                r#"{a="ä" b="1"}"#,
+                "couldn't parse labels: 1:8: parse error: unexpected text in label set, expected \",\" or \"}\"",
+            ),
+        ] {
+            assert_eq!(parse(text), Err(error.to_owned()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `AnyValue` and `KeyValue` (`opentelemetry/proto/common/v1/common.proto`).
+
+use std::borrow::Cow;
+
+use model::{Attr, Value};
+
+use super::schema::ANY_VALUE;
+use super::to_json::{Style, to_json};
+use crate::protobuf::Reader;
+use crate::{Limits, WireError};
+
+/// A list of attributes that is filled anew for each record; its memory is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Attributes<'a> {
+    pub(crate) list: Vec<Attr<'a>>,
+    /// What the sender says it dropped, and what was dropped here: attributes without a key.
+    pub(crate) dropped: u32,
+}
+
+impl<'a> Attributes<'a> {
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
+        self.dropped = 0;
+    }
+
+    /// Reads one `KeyValue`.
+    #[inline]
+    pub(crate) fn push(&mut self, key_value: Reader<'a>, limits: &Limits) -> Result<(), WireError> {
+        match attribute(key_value, limits)? {
+            Some(_) if self.list.len() >= limits.max_attributes_per_record => Err(too_many(limits)),
+            Some(attr) => {
+                self.list.push(attr);
+                Ok(())
+            }
+            None => {
+                self.dropped = self.dropped.saturating_add(1);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cold]
+fn too_many(limits: &Limits) -> WireError {
+    WireError::TooLarge { what: "the number of attributes of a record", limit: limits.max_attributes_per_record }
+}
+
+/// `None` for an attribute without a key, which OTLP does not allow.
+#[inline]
+fn attribute<'a>(mut r: Reader<'a>, limits: &Limits) -> Result<Option<Attr<'a>>, WireError> {
+    let mut key = "";
+    let mut value = None;
+    while let Some(f) = r.field("KeyValue")? {
+        match f.number {
+            1 => key = f.string("an attribute's key")?,
+            2 => value = Some(any_value(f.message()?, limits)?),
+            _ => {}
+        }
+    }
+    let value = value.unwrap_or(Value::Nested(Cow::Borrowed("{}")));
+    Ok((!key.is_empty()).then_some(Attr { key, value }))
+}
+
+/// Reads an `AnyValue`. Of several members of its `oneof` the last one counts.
+#[inline]
+pub(crate) fn any_value<'a>(whole: Reader<'a>, limits: &Limits) -> Result<Value<'a>, WireError> {
+    let mut r = whole;
+    let mut value = Value::Nested(Cow::Borrowed("{}"));
+    let mut nested = false;
+    while let Some(f) = r.field("AnyValue")? {
+        nested = matches!(f.number, 5 | 6) || (nested && !matches!(f.number, 1..=4 | 7));
+        match f.number {
+            1 => value = Value::Str(f.string("an attribute's value")?),
+            2 => value = Value::Bool(f.varint()? != 0),
+            3 => value = Value::Int(f.varint()? as i64),
+            4 => value = Value::Double(f.double()?),
+            7 => value = Value::Bytes(Cow::Borrowed(f.bytes()?)),
+            _ => {}
+        }
+    }
+    if nested { nested_value(whole, limits) } else { Ok(value) }
+}
+
+#[cold]
+fn nested_value<'a>(whole: Reader<'a>, limits: &Limits) -> Result<Value<'a>, WireError> {
+    let mut text = String::new();
+    to_json(&ANY_VALUE, whole, Style::Otlp, limits.max_depth, &mut text)?;
+    Ok(Value::Nested(Cow::Owned(text)))
+}
