@@ -3,6 +3,7 @@
 //! All that the languages know of it is the *contract*: [`Reader`] (scan, distinct, series, samples) over a
 //! consistent snapshot, [`Predicate`] and [`Column`] to ask with, [`Batch`] to read from.
 
+pub mod body;
 pub mod contract;
 pub mod memory;
 mod table;

@@ -1,0 +1,151 @@
+//! The values of one column while it grows.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Decimal64Array, FixedSizeBinaryArray, Float64Array, Int64Array, StringArray};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+
+use super::column::{Kind, PRECISION};
+use super::json::Slot;
+
+/// Text after text.
+#[derive(Debug, Clone)]
+pub(super) struct Texts {
+    pub bytes: Vec<u8>,
+    pub offsets: Vec<i32>,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), offsets: vec![0] }
+    }
+}
+
+impl Texts {
+    /// Appends a text. The builder has made sure that offsets fit.
+    #[inline]
+    pub(super) fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.offsets.push(self.bytes.len() as i32);
+    }
+
+    /// Appends `n` empty texts.
+    fn pad(&mut self, n: usize) {
+        self.offsets.resize(self.offsets.len() + n, self.bytes.len() as i32);
+    }
+
+    /// The texts as an array. They are UTF-8: each came from a `&str`, cut at ASCII characters.
+    pub(super) fn array(self, nulls: Option<NullBuffer>) -> ArrayRef {
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        Arc::new(StringArray::new(offsets, Buffer::from_vec(self.bytes), nulls))
+    }
+}
+
+#[derive(Debug)]
+enum Cells {
+    /// Integers, the digits of decimals, the bits of doubles.
+    Numbers(Vec<i64>),
+    Bools(BooleanBufferBuilder),
+    Hex(Vec<u8>),
+    Texts(Texts),
+}
+
+/// A variable column that grows. Rows that lack it are made up for when the next one has it.
+#[derive(Debug)]
+pub(super) struct Values {
+    kind: Kind,
+    cells: Cells,
+    nulls: NullBufferBuilder,
+}
+
+impl Values {
+    pub(super) fn new(kind: Kind) -> Self {
+        let cells = match kind {
+            Kind::Int | Kind::Decimal(_) | Kind::Float => Cells::Numbers(Vec::new()),
+            Kind::Bool => Cells::Bools(BooleanBufferBuilder::new(0)),
+            Kind::Hex(_) => Cells::Hex(Vec::new()),
+            Kind::Number | Kind::Str | Kind::Escaped | Kind::Json => Cells::Texts(Texts::default()),
+        };
+        Self { kind, cells, nulls: NullBufferBuilder::new(1024) }
+    }
+
+    /// Appends nulls up to `rows` rows.
+    fn pad(&mut self, rows: usize) {
+        let missing = rows - self.nulls.len();
+        if missing == 0 {
+            return;
+        }
+        self.nulls.append_n_nulls(missing);
+        match &mut self.cells {
+            Cells::Numbers(n) => n.resize(rows, 0),
+            Cells::Bools(b) => b.append_n(missing, false),
+            Cells::Hex(h) => h.resize(rows * self.kind.hex_bytes(), 0),
+            Cells::Texts(t) => t.pad(missing),
+        }
+    }
+
+    /// Sets the value of `row`, which is not before the last one set.
+    #[inline]
+    pub(super) fn push(&mut self, row: usize, slot: &Slot, line: &[u8]) {
+        self.pad(row);
+        self.nulls.append_non_null();
+        let text = &line[slot.start as usize..slot.end as usize];
+        match &mut self.cells {
+            Cells::Numbers(n) => n.push(slot.number),
+            Cells::Bools(b) => b.append(slot.number != 0),
+            Cells::Hex(h) => h.extend(text.chunks_exact(2).map(byte)),
+            Cells::Texts(t) => t.push(text),
+        }
+    }
+
+    /// Bytes that the values take.
+    pub(super) fn size(&self) -> usize {
+        match &self.cells {
+            Cells::Numbers(n) => n.len() * 8,
+            Cells::Bools(b) => b.len() / 8,
+            Cells::Hex(h) => h.len(),
+            Cells::Texts(t) => t.bytes.len() + t.offsets.len() * 4,
+        }
+    }
+
+    /// The column with `rows` rows.
+    pub(super) fn array(&mut self, rows: usize) -> ArrayRef {
+        self.pad(rows);
+        let nulls = self.nulls.finish_cloned();
+        match &self.cells {
+            Cells::Numbers(n) => {
+                let buffer = Buffer::from_slice_ref(n);
+                match self.kind {
+                    Kind::Float => Arc::new(Float64Array::new(ScalarBuffer::new(buffer, 0, rows), nulls)),
+                    Kind::Decimal(scale) => {
+                        let array = Decimal64Array::new(ScalarBuffer::new(buffer, 0, rows), nulls);
+                        // Every scale that a kind may have is below the precision.
+                        match array.with_precision_and_scale(PRECISION, scale as i8) {
+                            Ok(array) => Arc::new(array),
+                            Err(e) => unreachable!("{e}"),
+                        }
+                    }
+                    _ => Arc::new(Int64Array::new(ScalarBuffer::new(buffer, 0, rows), nulls)),
+                }
+            }
+            Cells::Bools(b) => Arc::new(BooleanArray::new(b.finish_cloned(), nulls)),
+            Cells::Hex(h) => {
+                let width = self.kind.hex_bytes() as i32;
+                Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_slice_ref(h), nulls))
+            }
+            Cells::Texts(t) => t.clone().array(nulls),
+        }
+    }
+}
+
+/// The byte that two hexadecimal digits stand for.
+#[inline]
+pub(super) fn byte(digits: &[u8]) -> u8 {
+    (nibble(digits[0]) << 4) | nibble(digits[1])
+}
+
+#[inline]
+fn nibble(digit: u8) -> u8 {
+    // '0' to '9' are 0x30 to 0x39, 'a' to 'f' 0x61 to 0x66: only digits come here.
+    (digit & 0x0f) + 9 * (digit >> 6)
+}
