@@ -50,6 +50,7 @@ pub fn walk_spans<S: SpanSink + ?Sized>(
 ) -> Result<Summary, WireError> {
     match encoding {
         Encoding::OtlpTraces => otlp::traces::walk(bytes, limits, sink),
+        Encoding::OtlpTracesJson => otlp::traces::walk(&otlp::from_json(&otlp::TRACES, bytes, limits.max_depth)?, limits, sink),
         _ => Err(WRONG_SIGNAL),
     }
 }
@@ -68,6 +69,9 @@ pub fn walk_logs<S: LogSink + ?Sized>(
 ) -> Result<Summary, WireError> {
     match encoding {
         Encoding::OtlpLogs => otlp::logs::walk(bytes, limits, received, sink),
+        Encoding::OtlpLogsJson => {
+            otlp::logs::walk(&otlp::from_json(&otlp::LOGS, bytes, limits.max_depth)?, limits, received, sink)
+        }
         Encoding::LokiPush => loki::push::walk(bytes, limits, sink),
         _ => Err(WRONG_SIGNAL),
     }

@@ -1,5 +1,9 @@
 //! JSON (RFC 8259), as far as the protocols need it.
 
+mod parse;
+
+pub(crate) use parse::{Parser, Token};
+
 /// Appends `text` as a JSON string with its quotes; escapes what must be escaped and nothing else.
 pub(crate) fn push_string(out: &mut String, text: &str) {
     out.push('"');

@@ -1,14 +1,19 @@
 //! OTLP 1.x (`opentelemetry/proto/**`, <https://opentelemetry.io/docs/specs/otlp/>): traces, logs and metrics.
 
-pub(crate) mod group;
-pub(crate) mod labels;
+mod encode;
+mod from_json;
+mod group;
+mod labels;
 pub(crate) mod logs;
-pub(crate) mod schema;
+mod schema;
 mod text;
-pub(crate) mod to_json;
+mod to_json;
 pub(crate) mod traces;
 mod value;
 
+pub use encode::{LogEncoder, TraceEncoder, logs_json, traces_json};
+pub(crate) use from_json::from_json;
+pub(crate) use schema::{LOGS, METRICS, TRACES};
 pub use text::as_text;
 pub use to_json::Style;
-pub(crate) use value::{Attributes, any_value};
+use value::{Attributes, any_value};

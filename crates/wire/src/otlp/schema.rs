@@ -168,7 +168,7 @@ static STATUS: Message = Message {
 
 /// `ExportLogsServiceRequest` and `LogsData`.
 pub(crate) static LOGS: Message = Message { fields: &[many(1, "resourceLogs", Kind::Message(&RESOURCE_LOGS))] };
-static RESOURCE_LOGS: Message = Message {
+pub(crate) static RESOURCE_LOGS: Message = Message {
     fields: &[
         one(1, "resource", Kind::Message(&RESOURCE)),
         many(2, "scopeLogs", Kind::Message(&SCOPE_LOGS)),
