@@ -50,28 +50,34 @@ fn same_name(name: &str, key: &str) -> bool {
 
 fn value(field: &FieldType, parser: &mut Parser<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), WireError> {
     let number = field.number;
+    // A zero is written only where it differs from nothing.
+    let keep = field.repeated || field.oneof;
+    let varint = if keep { write::set_varint } else { write::put_varint };
+    let fixed32 = if keep { write::set_fixed32 } else { write::put_fixed32 };
+    let fixed64 = if keep { write::set_fixed64 } else { write::put_fixed64 };
+    let bytes = if keep { write::set_bytes } else { write::put_bytes };
     match field.kind {
-        Kind::String => write::set_bytes(out, number, parser.string()?.as_bytes()),
+        Kind::String => bytes(out, number, parser.string()?.as_bytes()),
         Kind::Bytes => {
-            let bytes = base64::decode(&parser.string()?).ok_or_else(|| invalid(parser, field, "base64"))?;
-            write::set_bytes(out, number, &bytes);
+            let decoded = base64::decode(&parser.string()?).ok_or_else(|| invalid(parser, field, "base64"))?;
+            bytes(out, number, &decoded);
         }
         Kind::Id => {
-            let bytes = hex(&parser.string()?).ok_or_else(|| invalid(parser, field, "a hexadecimal id"))?;
-            write::set_bytes(out, number, &bytes);
+            let id = hex(&parser.string()?).ok_or_else(|| invalid(parser, field, "a hexadecimal id"))?;
+            bytes(out, number, &id);
         }
-        Kind::Bool => write::set_varint(out, number, u64::from(parser.bool()?)),
-        Kind::Uint32 => write::set_varint(out, number, u64::from(integer::<u32>(field, parser)?)),
+        Kind::Bool => varint(out, number, u64::from(parser.bool()?)),
+        Kind::Uint32 => varint(out, number, u64::from(integer::<u32>(field, parser)?)),
         Kind::Sint32 => {
             let n = integer::<i32>(field, parser)?;
-            write::set_varint(out, number, u64::from((n << 1 ^ n >> 31) as u32));
+            varint(out, number, u64::from((n << 1 ^ n >> 31) as u32));
         }
-        Kind::Int64 => write::set_varint(out, number, integer::<i64>(field, parser)? as u64),
-        Kind::Uint64 => write::set_varint(out, number, integer::<u64>(field, parser)?),
-        Kind::Fixed32 => write::set_fixed32(out, number, integer::<u32>(field, parser)?),
-        Kind::Fixed64 => write::set_fixed64(out, number, integer::<u64>(field, parser)?),
-        Kind::Sfixed64 => write::set_fixed64(out, number, integer::<i64>(field, parser)? as u64),
-        Kind::Double => write::set_fixed64(out, number, double(field, parser)?.to_bits()),
+        Kind::Int64 => varint(out, number, integer::<i64>(field, parser)? as u64),
+        Kind::Uint64 => varint(out, number, integer::<u64>(field, parser)?),
+        Kind::Fixed32 => fixed32(out, number, integer::<u32>(field, parser)?),
+        Kind::Fixed64 => fixed64(out, number, integer::<u64>(field, parser)?),
+        Kind::Sfixed64 => fixed64(out, number, integer::<i64>(field, parser)? as u64),
+        Kind::Double => fixed64(out, number, double(field, parser)?.to_bits()),
         Kind::Enum(names) => {
             let n = match parser.peek()? {
                 Token::String => {
@@ -81,10 +87,10 @@ fn value(field: &FieldType, parser: &mut Parser<'_>, depth: usize, out: &mut Vec
                 }
                 _ => integer::<i32>(field, parser)?,
             };
-            write::set_varint(out, number, i64::from(n) as u64);
+            varint(out, number, i64::from(n) as u64);
         }
         Kind::Message(inner) => {
-            let depth = if inner.is_value() { depth.checked_sub(1) } else { Some(depth) };
+            let depth = if inner.nests() { depth.checked_sub(1) } else { Some(depth) };
             let Some(depth) = depth else {
                 return Err(WireError::TooLarge { what: "the nesting of a value", limit: 0 });
             };
@@ -158,7 +164,8 @@ mod tests {
             r#"{"doubleValue":"NaN"}"#,
             r#"{"doubleValue":"-Infinity"}"#,
             r#"{"bytesValue":"AP8="}"#,
-            r#"{"arrayValue":{}}"#,
+            r#"{"arrayValue":{"values":[]}}"#,
+            r#"{"kvlistValue":{"values":[]}}"#,
             r#"{"arrayValue":{"values":[{"intValue":"1"},{},{"stringValue":"a"}]}}"#,
             r#"{"kvlistValue":{"values":[{"key":"k","value":{"arrayValue":{"values":[{"boolValue":true}]}}}]}}"#,
         ] {

@@ -348,8 +348,8 @@ static EXEMPLAR: Message = Message {
 };
 
 impl Message {
-    /// Whether this is `AnyValue`, the one message that may contain itself.
-    pub(crate) fn is_value(&self) -> bool {
-        std::ptr::eq(self, &raw const ANY_VALUE)
+    /// Whether this is an array or a key-value list: what makes a value contain values.
+    pub(crate) fn nests(&self) -> bool {
+        std::ptr::eq(self, &raw const ARRAY_VALUE) || std::ptr::eq(self, &raw const KEY_VALUE_LIST)
     }
 }

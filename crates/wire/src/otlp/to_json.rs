@@ -49,7 +49,8 @@ fn object(message: &Message, reader: Reader<'_>, style: Style, depth: usize, out
     out.push('{');
     let mut separator = "";
     for (i, t) in message.fields.iter().enumerate() {
-        if present & 1 << i == 0 {
+        // Some readers miss the list in an empty array or key-value list.
+        if present & 1 << i == 0 && !message.nests() {
             continue;
         }
         out.push_str(separator);
@@ -145,7 +146,7 @@ fn value(kind: Kind, f: &Field<'_>, style: Style, depth: usize, out: &mut String
             }
         }
         Kind::Message(inner) => {
-            let depth = if inner.is_value() { depth.checked_sub(1) } else { Some(depth) };
+            let depth = if inner.nests() { depth.checked_sub(1) } else { Some(depth) };
             let Some(depth) = depth else {
                 return Err(WireError::TooLarge { what: "the nesting of a value", limit: 0 });
             };
@@ -165,10 +166,9 @@ fn push_double(out: &mut String, v: f64) {
         out.push_str("\"NaN\"");
     } else if v.is_infinite() {
         out.push_str(if v > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
-    } else if v == v.trunc() && v.abs() < 1e15 {
+    } else if v == 0.0 || (1e-5..1e16).contains(&v.abs()) {
         push(out, format_args!("{v}"));
     } else {
-        // The shortest text that reads back as the same number.
         push(out, format_args!("{v:e}"));
     }
 }
