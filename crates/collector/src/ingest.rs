@@ -1,0 +1,186 @@
+//! What all receivers share: from a body to an acknowledgement.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use hyper::body::Body;
+use model::Tenant;
+use store::{Request, Writer};
+use wire::{Encoding, Summary};
+
+use crate::{Budget, ContentEncoding, Counters, Held, Refusal, Via, body, inflate};
+
+/// The header that names the tenant, in all protocols (gRPC: as metadata).
+pub(crate) const TENANT: &str = "x-scope-orgid";
+
+/// Bodies larger than this are inflated and checked on a blocking thread, so that they delay no other connection.
+const IN_PLACE: usize = 128 * 1024;
+
+/// What a request may be.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a body as it is sent. Default 20 MiB.
+    pub body: usize,
+    /// Bytes of a body after its content encoding is undone. Default 64 MiB.
+    pub inflated: usize,
+    /// What the walkers accept.
+    pub wire: wire::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body: 20 << 20, inflated: 64 << 20, wire: wire::Limits::default() }
+    }
+}
+
+/// The way into the store. One for all receivers.
+pub struct Ingest {
+    writer: Arc<dyn Writer>,
+    limits: Limits,
+    budget: Budget,
+    counters: Arc<Counters>,
+}
+
+/// What a receiver has learnt of a request before its body is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Envelope {
+    pub(crate) via: Via,
+    pub(crate) encoding: Encoding,
+    pub(crate) compression: ContentEncoding,
+    pub(crate) begun: Instant,
+}
+
+impl Ingest {
+    /// A way into `writer`, where the requests in flight hold at most what `budget` lends.
+    #[must_use]
+    pub fn new(writer: Arc<dyn Writer>, limits: Limits, budget: Budget, counters: Arc<Counters>) -> Self {
+        Self { writer, limits, budget, counters }
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Reads a body within the limits; the bytes stay in `held`.
+    pub(crate) async fn read<B>(&self, body: B, extra: usize) -> Result<(Bytes, Held), Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        let mut held = self.budget.hold();
+        let bytes = body::read(body, self.limits.body + extra, &mut held).await?;
+        Ok((bytes, held))
+    }
+
+    /// Takes the bytes of one request: inflates, checks, appends, counts. Resolves when it is durable.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was kept.
+    pub(crate) async fn take(
+        &self,
+        envelope: Envelope,
+        tenant: Tenant,
+        bytes: Bytes,
+        mut held: Held,
+    ) -> Result<Summary, Refusal> {
+        let Envelope { via, encoding, compression, begun } = envelope;
+        let plain = compression == ContentEncoding::Identity;
+        let (payload, summary, _held) = if bytes.len() <= if plain { IN_PLACE } else { IN_PLACE / 8 } {
+            let payload = if plain { bytes } else { self.inflate(compression, &bytes, &mut held)? };
+            let summary = wire::check(encoding, &payload, &self.limits.wire)?;
+            (payload, summary, held)
+        } else {
+            let limits = self.limits.clone();
+            let work = move || {
+                let payload = match compression {
+                    ContentEncoding::Identity => bytes,
+                    other => inflate(other, &bytes, limits.inflated, &mut held)?.into(),
+                };
+                let summary = wire::check(encoding, &payload, &limits.wire)?;
+                Ok::<_, Refusal>((payload, summary, held))
+            };
+            match tokio::task::spawn_blocking(work).await {
+                Ok(result) => result?,
+                Err(e) => {
+                    self.counters.panicked();
+                    return Err(Refusal::Internal(format!("checking the request failed: {e}")));
+                }
+            }
+        };
+        let size = payload.len();
+        // A request may carry nothing but metadata of metrics; one of which all items were refused is not kept.
+        if size > 0 && (summary.accepted > 0 || summary.refused.total() == 0) {
+            self.writer.append(Request { tenant, encoding, payload }).await?;
+        }
+        self.counters.taken(via, encoding.signal(), size, &summary, begun.elapsed());
+        Ok(summary)
+    }
+
+    fn inflate(&self, compression: ContentEncoding, bytes: &[u8], held: &mut Held) -> Result<Bytes, Refusal> {
+        Ok(inflate(compression, bytes, self.limits.inflated, held)?.into())
+    }
+
+    /// Reads the body of an HTTP request, then [`Ingest::take`]; counts what is refused.
+    pub(crate) async fn run<B>(&self, envelope: Result<Envelope, Refusal>, door: (Via, wire::Signal, Instant), headers: &HeaderMap, body: B) -> Result<Summary, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        let result = async {
+            let envelope = envelope?;
+            let tenant = tenant(headers)?;
+            let (bytes, held) = self.read(body, 0).await?;
+            self.take(envelope, tenant, bytes, held).await
+        }
+        .await;
+        if let Err(refusal) = &result {
+            self.refuse(door, refusal);
+        }
+        result
+    }
+
+    /// Counts and logs a request of which nothing was kept.
+    pub(crate) fn refuse(&self, (via, signal, begun): (Via, wire::Signal, Instant), refusal: &Refusal) {
+        self.counters.refused(via, signal, refusal.reason(), begun.elapsed());
+        if matches!(refusal, Refusal::Internal(_)) {
+            tracing::error!(receiver = via.as_str(), "{refusal}");
+        } else {
+            tracing::debug!(receiver = via.as_str(), signal = signal.as_str(), "refused: {refusal}");
+        }
+    }
+}
+
+/// Whose request it is.
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<Tenant, Refusal> {
+    match headers.get(TENANT) {
+        None => Ok(Tenant::default()),
+        Some(id) => Ok(Tenant::new(&String::from_utf8_lossy(id.as_bytes()))?),
+    }
+}
+
+/// The content type without its parameters, lower-cased only if need be; empty when absent.
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    value.split(';').next().unwrap_or("").trim()
+}
+
+/// A refusal that names the content type found.
+pub(crate) fn unsupported(headers: &HeaderMap, expected: &'static str) -> Refusal {
+    let found = headers.get(http::header::CONTENT_TYPE).map_or_else(String::new, |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    Refusal::ContentType { found, expected }
+}
+
+/// The value of `Content-Encoding`.
+pub(crate) fn content_encoding(headers: &HeaderMap) -> Result<ContentEncoding, Refusal> {
+    ContentEncoding::parse(headers.get(http::header::CONTENT_ENCODING).map_or(b"", |v| v.as_bytes()))
+}
