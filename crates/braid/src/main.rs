@@ -1,1 +1,28 @@
-fn main() {}
+//! The binary: command line, configuration, wiring, shutdown.
+
+mod app;
+mod command;
+mod config;
+mod landing;
+mod logging;
+mod process;
+mod serve;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Measured under the ingest load, see `ARCHITECTURE.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match command::Command::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("braid: {failure:#}");
+            ExitCode::from(if failure.is::<config::ConfigError>() { 2 } else { 1 })
+        }
+    }
+}

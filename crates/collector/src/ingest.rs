@@ -71,6 +71,15 @@ impl Ingest {
         &self.counters
     }
 
+    /// Appends what requests in flight hold, in Prometheus' text format.
+    pub fn write_text(&self, out: &mut String) {
+        let (used, limit) = (self.budget.used(), self.budget.limit());
+        out.push_str("# HELP braid_in_flight_bytes Bytes that requests in flight hold.\n# TYPE braid_in_flight_bytes gauge\n");
+        out.push_str(&format!("braid_in_flight_bytes {used}\n"));
+        out.push_str("# HELP braid_in_flight_limit_bytes Bytes that they may hold.\n# TYPE braid_in_flight_limit_bytes gauge\n");
+        out.push_str(&format!("braid_in_flight_limit_bytes {limit}\n"));
+    }
+
     /// Reads a body within the limits; the bytes stay in `held`.
     pub(crate) async fn read<B>(&self, body: B, extra: usize) -> Result<(Bytes, Held), Refusal>
     where

@@ -20,6 +20,7 @@ mod receivers;
 mod refusal;
 mod remote_write;
 mod reply;
+pub mod scrape;
 
 pub use budget::{Budget, Held};
 pub use counters::{Counters, Outcome, Via};

@@ -1,0 +1,158 @@
+//! What answers a request: a receiver, Braid's own page, or an API.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{Method, Request, Response, StatusCode};
+use collector::{Doors, Receivers};
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use crate::config::Face;
+use crate::landing;
+use crate::process::Process;
+
+/// The text format's content type.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes a part's metrics.
+pub type MetricsWriter = Box<dyn Fn(&mut String) + Send + Sync>;
+
+/// The query APIs, by the ports that they answer on.
+pub struct Apis {
+    /// All of them.
+    pub braid: Router,
+    /// Prometheus'.
+    pub prometheus: Router,
+    /// Loki's.
+    pub loki: Router,
+    /// Tempo's.
+    pub tempo: Router,
+}
+
+/// Everything that is behind the ports.
+pub struct App {
+    receivers: Receivers,
+    apis: Apis,
+    metrics: Vec<MetricsWriter>,
+    process: Process,
+    addresses: OnceLock<Vec<(Face, SocketAddr)>>,
+    stopping: AtomicBool,
+}
+
+impl App {
+    /// An app; `metrics` are written at `/metrics` after the receivers' and the process'.
+    pub fn new(receivers: Receivers, apis: Apis, metrics: Vec<MetricsWriter>, process: Process) -> Self {
+        Self { receivers, apis, metrics, process, addresses: OnceLock::new(), stopping: AtomicBool::new(false) }
+    }
+
+    /// What it listens at, once known.
+    pub fn listening(&self, addresses: Vec<(Face, SocketAddr)>) {
+        let _ = self.addresses.set(addresses);
+    }
+
+    /// From now on it is not ready.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// A request's handler panicked.
+    pub fn panicked(&self) {
+        self.receivers.ingest().counters().panicked();
+    }
+
+    /// Answers a request that came to `face`.
+    pub async fn answer(&self, face: Face, request: Request<Incoming>) -> Response<Body> {
+        let request = match self.receivers.handle(doors(face), request).await {
+            Ok(response) => return response,
+            Err(request) => request,
+        };
+        if let Some(response) = self.own(face, &request) {
+            return response;
+        }
+        let router = match face {
+            Face::Braid => &self.apis.braid,
+            Face::Prometheus => &self.apis.prometheus,
+            Face::Loki => &self.apis.loki,
+            Face::Tempo => &self.apis.tempo,
+            Face::OtlpGrpc | Face::OtlpHttp => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        };
+        match router.clone().oneshot(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The pages that are about the process: Braid's on Braid's port, the originals' on theirs.
+    fn own(&self, face: Face, request: &Request<Incoming>) -> Option<Response<Body>> {
+        if face == Face::OtlpGrpc || face == Face::OtlpHttp || !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        let ready = !self.stopping.load(Ordering::Relaxed);
+        let state = |ok: &str| match ready {
+            true => text(StatusCode::OK, ok),
+            false => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
+        };
+        Some(match (request.uri().path(), face) {
+            ("/metrics", _) => with_type(text(StatusCode::OK, self.metrics()), TEXT_FORMAT),
+            ("/ready", Face::Braid | Face::Loki | Face::Tempo) => state("ready\n"),
+            ("/-/ready", Face::Prometheus) => state("Prometheus Server is Ready.\n"),
+            ("/-/healthy", Face::Prometheus) => text(StatusCode::OK, "Prometheus Server is Healthy.\n"),
+            ("/health", Face::Braid) => {
+                let body = serde_json::json!({
+                    "status": if ready { "ok" } else { "stopping" },
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "uptime_seconds": self.process.uptime(),
+                });
+                with_type(text(StatusCode::OK, body.to_string()), "application/json")
+            }
+            ("/", Face::Braid) => {
+                let page = landing::page(self.addresses.get().map_or(&[], Vec::as_slice));
+                with_type(text(StatusCode::OK, page), "text/html; charset=utf-8")
+            }
+            _ => return None,
+        })
+    }
+
+    fn metrics(&self) -> String {
+        let mut out = String::with_capacity(16 * 1024);
+        out.push_str("# HELP braid_build_info Which Braid this is.\n# TYPE braid_build_info gauge\n");
+        out.push_str(concat!("braid_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"));
+        self.process.write_text(&mut out);
+        let ingest = self.receivers.ingest();
+        ingest.counters().write_text(&mut out);
+        ingest.write_text(&mut out);
+        for write in &self.metrics {
+            write(&mut out);
+        }
+        out
+    }
+}
+
+/// Which receivers a face has.
+fn doors(face: Face) -> Doors {
+    match face {
+        Face::Braid => Doors::ALL,
+        Face::OtlpGrpc => Doors { otlp_grpc: true, ..Doors::default() },
+        Face::OtlpHttp => Doors { otlp_http: true, ..Doors::default() },
+        Face::Prometheus => Doors { prometheus: true, ..Doors::default() },
+        Face::Loki => Doors { loki: true, ..Doors::default() },
+        Face::Tempo => Doors::default(),
+    }
+}
+
+pub(crate) fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn with_type(mut response: Response<Body>, content_type: &'static str) -> Response<Body> {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,97 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, Overrides};
+use crate::{logging, serve};
+
+/// Traces, logs and metrics in one store: takes OTLP, Loki push and Prometheus remote write; answers TraceQL, LogQL and PromQL.
+#[derive(Debug, Parser)]
+#[command(name = "braid", version, about, max_term_width = 110)]
+pub struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Run the server
+    Serve(Serve),
+    /// Validate a configuration file; exits with 2 and says where when it is wrong
+    Check(Check),
+}
+
+/// Flags win over environment variables, these over the file, and that over the defaults.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Configuration file (YAML); without one the defaults hold
+    #[arg(short, long, value_name = "FILE", env = "BRAID_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where data is kept [default: braid-data]
+    #[arg(long, value_name = "DIR", env = "BRAID_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Memory for heads, caches, requests and queries together [default: 512MiB]
+    #[arg(long, value_name = "SIZE", env = "BRAID_MEMORY")]
+    pub memory: Option<String>,
+    /// Interface to bind to, or interface and Braid's own port: 0.0.0.0 or 0.0.0.0:3000 [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR", env = "BRAID_LISTEN")]
+    pub listen: Option<String>,
+    /// Added to every port
+    #[arg(long, value_name = "N", default_value_t = 0, env = "BRAID_PORT_OFFSET")]
+    pub port_offset: u16,
+    /// Let the system choose every port; see --print-ready
+    #[arg(long, conflicts_with = "port_offset")]
+    pub free_ports: bool,
+    /// When ready, print one line of JSON with the process id and every address on standard output
+    #[arg(long)]
+    pub print_ready: bool,
+    /// How to log to standard error; RUST_LOG chooses what [default: info]
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BRAID_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// Configuration file (YAML)
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One readable line an event
+    Text,
+    /// One JSON object an event
+    Json,
+}
+
+impl Command {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// Configuration errors, and what keeps the server from starting.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.what {
+            What::Check(check) => {
+                Config::load(Some(&check.config), &Overrides::default())?;
+                println!("{}: ok", check.config.display());
+                Ok(())
+            }
+            What::Serve(serve) => {
+                let overrides = Overrides {
+                    data_dir: serve.data_dir,
+                    memory: serve.memory,
+                    listen: serve.listen,
+                    port_offset: serve.port_offset,
+                    free_ports: serve.free_ports,
+                };
+                let config = Config::load(serve.config.as_deref(), &overrides)?;
+                logging::start(serve.log_format)?;
+                serve::run(config, serve.print_ready)
+            }
+        }
+    }
+}

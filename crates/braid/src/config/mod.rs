@@ -1,0 +1,286 @@
+//! Configuration: the file as written ([`raw`]) becomes validated values ([`Config`]) here and nowhere else.
+
+mod error;
+mod raw;
+mod scrape;
+mod units;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use collector::scrape::ScrapeConfig;
+use collector::{Limits, Origins};
+
+pub use error::ConfigError;
+
+/// What a port speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Face {
+    /// Everything, and Braid's own pages.
+    Braid,
+    /// OTLP over gRPC.
+    OtlpGrpc,
+    /// OTLP over HTTP.
+    OtlpHttp,
+    /// Prometheus.
+    Prometheus,
+    /// Loki.
+    Loki,
+    /// Tempo.
+    Tempo,
+}
+
+impl Face {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Braid, Self::OtlpGrpc, Self::OtlpHttp, Self::Prometheus, Self::Loki, Self::Tempo];
+
+    /// The name in `--print-ready` and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Braid => "braid",
+            Self::OtlpGrpc => "otlp_grpc",
+            Self::OtlpHttp => "otlp_http",
+            Self::Prometheus => "prometheus",
+            Self::Loki => "loki",
+            Self::Tempo => "tempo",
+        }
+    }
+
+    /// The port that it has when nobody says otherwise.
+    pub fn customary_port(self) -> u16 {
+        match self {
+            Self::Braid => 3000,
+            Self::OtlpGrpc => 4317,
+            Self::OtlpHttp => 4318,
+            Self::Prometheus => 9090,
+            Self::Loki => 3100,
+            Self::Tempo => 3200,
+        }
+    }
+}
+
+impl fmt::Display for Face {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A port to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// What it speaks.
+    pub face: Face,
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether Braid must not start without it: Braid's own port, and those that the configuration names.
+    pub required: bool,
+}
+
+/// When a request is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// When it is on disk.
+    Always,
+    /// When the operating system has it: survives `kill -9`, not a power loss.
+    Os,
+}
+
+/// Where data lives, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// When a request is acknowledged.
+    pub sync: SyncMode,
+    /// How long spans are kept.
+    pub traces: Duration,
+    /// How long log records are kept.
+    pub logs: Duration,
+    /// How long samples are kept.
+    pub metrics: Duration,
+    /// Bytes that the segments may take together.
+    pub max_size: Option<u64>,
+}
+
+/// Everything that `braid serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Ports to open.
+    pub endpoints: Vec<Endpoint>,
+    /// The memory budget in bytes.
+    pub memory: usize,
+    /// Where data lives.
+    pub storage: Storage,
+    /// What a request may be.
+    pub limits: Limits,
+    /// Bytes that requests in flight may hold.
+    pub in_flight: usize,
+    /// Web pages that may send OTLP.
+    pub origins: Origins,
+    /// What to scrape.
+    pub scrapes: Vec<ScrapeConfig>,
+}
+
+/// What the command line and the environment say; it wins over the file.
+#[derive(Debug, Default, Clone)]
+pub struct Overrides {
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--memory`.
+    pub memory: Option<String>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--port-offset`.
+    pub port_offset: u16,
+    /// `--free-ports`.
+    pub free_ports: bool,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Config {
+    /// The configuration in `file` (all defaults without one), under `overrides`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with file, place and reason.
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        match file {
+            None => Self::validate("defaults", raw::File::default(), overrides),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|e| ConfigError::io(path, &e))?;
+                Self::parse(&path.display().to_string(), &text, overrides)
+            }
+        }
+    }
+
+    /// The configuration in `text`, which errors call `name`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with file, place and reason.
+    pub fn parse(name: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
+        // A file of comments only is YAML's null.
+        let file: Option<raw::File> = serde_saphyr::from_str(text).map_err(|e| ConfigError::yaml(name, &e))?;
+        Self::validate(name, file.unwrap_or_default(), overrides)
+    }
+
+    fn validate(name: &str, file: raw::File, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let size = |key: &str, text: &Option<String>, default: usize| match text {
+            None => Ok(default),
+            Some(text) => units::bytes(text).map_err(|e| ConfigError::value(name, key, e)),
+        };
+        let time = |key: &str, text: &Option<String>, default: Duration| match text {
+            None => Ok(default),
+            Some(text) => units::duration(text).map_err(|e| ConfigError::value(name, key, e)),
+        };
+        let memory = match &overrides.memory {
+            Some(text) => units::bytes(text).map_err(|e| ConfigError::value("command line", "--memory", e))?,
+            None => size("memory", &file.memory, 512 << 20)?,
+        };
+        if memory < 64 << 20 {
+            return Err(ConfigError::value(name, "memory", "less than 64MiB"));
+        }
+        let defaults = Limits::default();
+        let limits = Limits {
+            body: size("limits.body", &file.limits.body, defaults.body)?,
+            inflated: size("limits.inflated", &file.limits.inflated, defaults.inflated)?,
+            wire: defaults.wire,
+        };
+        // A quarter, but never so little that one request of the largest kind could not pass.
+        let in_flight = size("limits.in_flight", &file.limits.in_flight, (memory / 4).max(limits.body + limits.inflated + (1 << 20)))?;
+        let storage = Storage {
+            dir: overrides.data_dir.clone().or(file.storage.dir).unwrap_or_else(|| PathBuf::from("braid-data")),
+            sync: match file.storage.sync.as_deref() {
+                None | Some("always") => SyncMode::Always,
+                Some("os") => SyncMode::Os,
+                Some(other) => {
+                    return Err(ConfigError::value(name, "storage.sync", format!("{other:?} is neither \"always\" nor \"os\"")));
+                }
+            },
+            traces: time("storage.retention.traces", &file.storage.retention.traces, 7 * DAY)?,
+            logs: time("storage.retention.logs", &file.storage.retention.logs, 7 * DAY)?,
+            metrics: time("storage.retention.metrics", &file.storage.retention.metrics, 15 * DAY)?,
+            max_size: match &file.storage.retention.max_size {
+                None => None,
+                some => Some(size("storage.retention.max_size", some, 0)? as u64),
+            },
+        };
+        let origins = match file.receivers.otlp.protocols.http.as_ref().and_then(|h| h.cors.as_ref()) {
+            Some(cors) => Origins::new(cors.allowed_origins.clone()),
+            None => Origins::default(),
+        };
+        let endpoints = endpoints(name, &file, overrides)?;
+        let scrapes = scrape::validate(name, &file.global, file.scrape_configs)?;
+        Ok(Self { endpoints, memory, storage, limits, in_flight, origins, scrapes })
+    }
+}
+
+fn endpoints(name: &str, file: &raw::File, overrides: &Overrides) -> Result<Vec<Endpoint>, ConfigError> {
+    let (interface, own_port) = match (&overrides.listen, &file.listen) {
+        (Some(text), _) => listen(text).map_err(|e| ConfigError::value("command line", "--listen", e))?,
+        (None, Some(text)) => listen(text).map_err(|e| ConfigError::value(name, "listen", e))?,
+        (None, None) => (IpAddr::V4(Ipv4Addr::LOCALHOST), None),
+    };
+    let protocols = &file.receivers.otlp.protocols;
+    let mut endpoints = Vec::new();
+    for face in Face::ALL {
+        let port = |configured: Option<u16>| (interface, configured.unwrap_or(face.customary_port()), configured.is_some());
+        let at = |key: &str, endpoint: Option<&String>| match endpoint {
+            None => Ok(port(None)),
+            Some(text) => match address(text) {
+                Ok(a) => Ok((a.ip(), a.port(), true)),
+                Err(e) => Err(ConfigError::value(name, key, e)),
+            },
+        };
+        let (ip, port, named) = match face {
+            Face::Braid => port(own_port.or(file.ports.braid)),
+            Face::Prometheus => port(file.ports.prometheus),
+            Face::Loki => port(file.ports.loki),
+            Face::Tempo => port(file.ports.tempo),
+            Face::OtlpGrpc => {
+                at("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.as_ref().and_then(|p| p.endpoint.as_ref()))?
+            }
+            Face::OtlpHttp => {
+                at("receivers.otlp.protocols.http.endpoint", protocols.http.as_ref().and_then(|p| p.endpoint.as_ref()))?
+            }
+        };
+        if named && port == 0 {
+            continue;
+        }
+        let port = match overrides.free_ports {
+            true => 0,
+            false => port.checked_add(overrides.port_offset).ok_or_else(|| {
+                ConfigError::value("command line", "--port-offset", format!("port {port} of {face} would exceed 65535"))
+            })?,
+        };
+        endpoints.push(Endpoint { face, address: SocketAddr::new(ip, port), required: named || face == Face::Braid });
+    }
+    if endpoints.is_empty() {
+        return Err(ConfigError::value(name, "ports", "every port is switched off"));
+    }
+    for (i, a) in endpoints.iter().enumerate() {
+        if let Some(b) = endpoints[..i].iter().find(|b| b.address == a.address && a.address.port() != 0) {
+            return Err(ConfigError::value(name, "ports", format!("{} and {} both ask for {}", b.face, a.face, a.address)));
+        }
+    }
+    Ok(endpoints)
+}
+
+/// An interface, or an interface and Braid's own port.
+fn listen(text: &str) -> Result<(IpAddr, Option<u16>), String> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) => Ok((ip, None)),
+        Err(_) if text == "localhost" => Ok((IpAddr::V4(Ipv4Addr::LOCALHOST), None)),
+        Err(_) => address(text).map(|a| (a.ip(), Some(a.port()))),
+    }
+}
+
+/// `host:port`; an empty host is every interface, as in the Collector.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let mut found: Vec<SocketAddr> =
+        whole.to_socket_addrs().map_err(|e| format!("{text:?} is no address of the form host:port ({e})"))?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.first().copied().ok_or_else(|| format!("{text:?} resolves to nothing"))
+}

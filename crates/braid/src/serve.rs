@@ -1,0 +1,106 @@
+//! `braid serve`: opens the store, wires the parts, opens the ports, waits for a signal, closes in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use axum::Router;
+use collector::{Budget, Counters, Ingest, Receivers};
+use store::memory::Memory;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{Apis, App, text};
+use crate::config::{Config, Endpoint, Face};
+use crate::process::Process;
+use crate::server;
+
+/// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
+const DRAIN: Duration = Duration::from_millis(1_000);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps the server from starting, or the store from closing.
+pub fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let process = Process::new();
+    let store = Memory::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let result = runtime.block_on(async {
+        let counters = Arc::new(Counters::default());
+        let ingest = Ingest::new(Arc::new(store.clone()), config.limits.clone(), Budget::new(config.in_flight), counters);
+        let receivers = Receivers::new(ingest, config.origins.clone());
+        let app = Arc::new(App::new(receivers, apis(), Vec::new(), process));
+
+        let listeners = bind(&config.endpoints).await?;
+        let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();
+        app.listening(addresses.clone());
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        for (face, _, listener) in listeners {
+            tasks.spawn(server::serve(listener, face, Arc::clone(&app), stop.clone(), tasks.clone()));
+        }
+        tracing::info!("ready after {:?}; data in {}", begun.elapsed(), config.storage.dir.display());
+        if print_ready {
+            println!("{}", ready_line(&addresses));
+        }
+
+        let which = wait_for_signal().await?;
+        tracing::info!("{which}: shutting down");
+        app.stopping();
+        stop.cancel();
+        tasks.close();
+        if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+            tracing::warn!("{} connections did not finish within {DRAIN:?}", tasks.len());
+        }
+        anyhow::Ok(())
+    });
+    // Tasks that are left (slow clients, long queries) are dropped here.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    tracing::info!("stopped");
+    result
+}
+
+fn apis() -> Apis {
+    let none = || Router::new().fallback(|| async { text(axum::http::StatusCode::NOT_FOUND, "404 page not found\n") });
+    Apis { braid: none(), prometheus: none(), loki: none(), tempo: none() }
+}
+
+/// Opens the ports; one that is taken is reported and left out, unless it is required.
+async fn bind(endpoints: &[Endpoint]) -> anyhow::Result<Vec<(Face, SocketAddr, TcpListener)>> {
+    let mut listeners = Vec::new();
+    for Endpoint { face, address, required } in endpoints {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                let address = listener.local_addr().with_context(|| format!("{face} on {address}"))?;
+                tracing::info!("{face} on {address}");
+                listeners.push((*face, address, listener));
+            }
+            Err(e) if *required => return Err(e).with_context(|| format!("cannot listen on {address} ({face})")),
+            Err(e) => tracing::warn!("{face} is left out: cannot listen on {address}: {e}"),
+        }
+    }
+    Ok(listeners)
+}
+
+/// `{"pid":1,"braid":"127.0.0.1:3000",…}`.
+fn ready_line(addresses: &[(Face, SocketAddr)]) -> serde_json::Value {
+    let mut line = serde_json::Map::new();
+    line.insert("pid".into(), std::process::id().into());
+    for (face, address) in addresses {
+        line.insert(face.as_str().into(), address.to_string().into());
+    }
+    line.into()
+}
+
+async fn wait_for_signal() -> anyhow::Result<&'static str> {
+    let mut term = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok(tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    })
+}

@@ -1,0 +1,101 @@
+//! A port: connections of HTTP/1.1 and HTTP/2 (also without TLS, as gRPC clients open them) in, requests to the [`App`].
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use futures::FutureExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, text};
+use crate::config::Face;
+
+/// Connections that a port serves at once; more wait to be accepted.
+const CONNECTIONS: usize = 4096;
+
+/// Bytes of a gRPC message that may be under way before the receiver has looked at the first.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of all messages of one connection that may be under way.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Serves `listener` until `stop`; each connection is a task of `tasks`.
+pub async fn serve(listener: TcpListener, face: Face, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(256)
+        .max_frame_size(64 * 1024)
+        .max_header_list_size(64 * 1024)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let builder = Arc::new(builder);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned();
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = async { (slot.await, listener.accept().await) } => accepted,
+        };
+        let (Ok(slot), result) = accepted else { return };
+        match result {
+            Ok((stream, _)) => {
+                let (app, stop, builder) = (Arc::clone(&app), stop.clone(), Arc::clone(&builder));
+                tasks.spawn(async move {
+                    connection(stream, face, app, &builder, stop).await;
+                    drop(slot);
+                });
+            }
+            Err(e) => {
+                // Out of files or memory, most likely: what is open goes on, and closing some of it will help.
+                tracing::warn!(port = face.as_str(), "accepting a connection: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, face: Face, app: Arc<App>, builder: &auto::Builder<TokioExecutor>, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let app = Arc::clone(&app);
+        async move { Ok::<_, Infallible>(answer(&app, face, request).await) }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = result {
+        tracing::debug!(port = face.as_str(), "connection: {e}");
+    }
+}
+
+/// A bug in a handler costs one request, not the process.
+async fn answer(app: &App, face: Face, request: Request<Incoming>) -> Response<Body> {
+    match AssertUnwindSafe(app.answer(face, request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            app.panicked();
+            text(StatusCode::INTERNAL_SERVER_ERROR, "internal error; Braid's log has the details\n")
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Scraping of Prometheus targets.
+
+mod config;
+
+pub use config::{ScrapeConfig, TargetConfig};
