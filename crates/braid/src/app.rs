@@ -20,22 +20,22 @@ use crate::process::Process;
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Writes a part's metrics.
-pub type MetricsWriter = Box<dyn Fn(&mut String) + Send + Sync>;
+pub(crate) type MetricsWriter = Box<dyn Fn(&mut String) + Send + Sync>;
 
 /// The query APIs, by the ports that they answer on.
-pub struct Apis {
+pub(crate) struct Apis {
     /// All of them.
-    pub braid: Router,
+    pub(crate) braid: Router,
     /// Prometheus'.
-    pub prometheus: Router,
+    pub(crate) prometheus: Router,
     /// Loki's.
-    pub loki: Router,
+    pub(crate) loki: Router,
     /// Tempo's.
-    pub tempo: Router,
+    pub(crate) tempo: Router,
 }
 
 /// Everything that is behind the ports.
-pub struct App {
+pub(crate) struct App {
     receivers: Receivers,
     apis: Apis,
     metrics: Vec<MetricsWriter>,
@@ -46,27 +46,27 @@ pub struct App {
 
 impl App {
     /// An app; `metrics` are written at `/metrics` after the receivers' and the process'.
-    pub fn new(receivers: Receivers, apis: Apis, metrics: Vec<MetricsWriter>, process: Process) -> Self {
+    pub(crate) fn new(receivers: Receivers, apis: Apis, metrics: Vec<MetricsWriter>, process: Process) -> Self {
         Self { receivers, apis, metrics, process, addresses: OnceLock::new(), stopping: AtomicBool::new(false) }
     }
 
     /// What it listens at, once known.
-    pub fn listening(&self, addresses: Vec<(Face, SocketAddr)>) {
+    pub(crate) fn listening(&self, addresses: Vec<(Face, SocketAddr)>) {
         let _ = self.addresses.set(addresses);
     }
 
     /// From now on it is not ready.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// A request's handler panicked.
-    pub fn panicked(&self) {
+    pub(crate) fn panicked(&self) {
         self.receivers.ingest().counters().panicked();
     }
 
     /// Answers a request that came to `face`.
-    pub async fn answer(&self, face: Face, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn answer(&self, face: Face, request: Request<Incoming>) -> Response<Body> {
         let request = match self.receivers.handle(doors(face), request).await {
             Ok(response) => return response,
             Err(request) => request,
@@ -93,7 +93,7 @@ impl App {
             return None;
         }
         let ready = !self.stopping.load(Ordering::Relaxed);
-        let state = |ok: &str| match ready {
+        let state = |ok: &'static str| match ready {
             true => text(StatusCode::OK, ok),
             false => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
         };

@@ -10,7 +10,7 @@ use crate::{logging, serve};
 /// Traces, logs and metrics in one store: takes OTLP, Loki push and Prometheus remote write; answers TraceQL, LogQL and PromQL.
 #[derive(Debug, Parser)]
 #[command(name = "braid", version, about, max_term_width = 110)]
-pub struct Command {
+pub(crate) struct Command {
     #[command(subcommand)]
     what: What,
 }
@@ -25,31 +25,31 @@ enum What {
 
 /// Flags win over environment variables, these over the file, and that over the defaults.
 #[derive(Debug, Args)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Configuration file (YAML); without one the defaults hold
     #[arg(short, long, value_name = "FILE", env = "BRAID_CONFIG")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Where data is kept [default: braid-data]
     #[arg(long, value_name = "DIR", env = "BRAID_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Memory for heads, caches, requests and queries together [default: 512MiB]
     #[arg(long, value_name = "SIZE", env = "BRAID_MEMORY")]
-    pub memory: Option<String>,
+    pub(crate) memory: Option<String>,
     /// Interface to bind to, or interface and Braid's own port: 0.0.0.0 or 0.0.0.0:3000 [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR", env = "BRAID_LISTEN")]
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// Added to every port
     #[arg(long, value_name = "N", default_value_t = 0, env = "BRAID_PORT_OFFSET")]
-    pub port_offset: u16,
+    pub(crate) port_offset: u16,
     /// Let the system choose every port; see --print-ready
     #[arg(long, conflicts_with = "port_offset")]
-    pub free_ports: bool,
+    pub(crate) free_ports: bool,
     /// When ready, print one line of JSON with the process id and every address on standard output
     #[arg(long)]
-    pub print_ready: bool,
+    pub(crate) print_ready: bool,
     /// How to log to standard error; RUST_LOG chooses what [default: info]
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BRAID_LOG_FORMAT")]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ struct Check {
 
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One readable line an event
     Text,
     /// One JSON object an event
@@ -73,7 +73,7 @@ impl Command {
     ///
     /// # Errors
     /// Configuration errors, and what keeps the server from starting.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
         match self.what {
             What::Check(check) => {
                 Config::load(Some(&check.config), &Overrides::default())?;

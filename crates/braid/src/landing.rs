@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::config::Face;
 
 /// The page, for a server that listens at `addresses`.
-pub fn page(addresses: &[(Face, SocketAddr)]) -> String {
+pub(crate) fn page(addresses: &[(Face, SocketAddr)]) -> String {
     let at = |face: Face| {
         addresses.iter().find(|(f, _)| *f == face).map_or_else(|| "(not listening)".to_owned(), |(_, a)| host_port(a))
     };

@@ -10,7 +10,7 @@ use crate::command::LogFormat;
 ///
 /// # Errors
 /// A `RUST_LOG` that does not parse.
-pub fn start(format: LogFormat) -> anyhow::Result<()> {
+pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).map_err(|e| anyhow::anyhow!("RUST_LOG={text:?}: {e}"))?,
         _ => EnvFilter::new("info"),

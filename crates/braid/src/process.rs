@@ -6,23 +6,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// When this process started to look at itself: close enough to when it was started.
 #[derive(Debug, Clone, Copy)]
-pub struct Process {
+pub(crate) struct Process {
     started: SystemTime,
 }
 
 impl Process {
     /// Now.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { started: SystemTime::now() }
     }
 
     /// Seconds since the start.
-    pub fn uptime(&self) -> f64 {
+    pub(crate) fn uptime(&self) -> f64 {
         self.started.elapsed().map_or(0.0, |d| d.as_secs_f64())
     }
 
     /// Appends CPU, memory, files and start in Prometheus' text format; what Linux does not tell is left out.
-    pub fn write_text(&self, out: &mut String) {
+    pub(crate) fn write_text(&self, out: &mut String) {
         let mut metric = |name: &str, kind: &str, help: &str, value: Option<f64>| {
             if let Some(value) = value {
                 let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");

@@ -25,7 +25,7 @@ const DRAIN: Duration = Duration::from_millis(1_000);
 ///
 /// # Errors
 /// What keeps the server from starting, or the store from closing.
-pub fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     let process = Process::new();
     let store = Memory::new();

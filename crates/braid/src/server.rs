@@ -30,7 +30,7 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Serves `listener` until `stop`; each connection is a task of `tasks`.
-pub async fn serve(listener: TcpListener, face: Face, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) {
+pub(crate) async fn serve(listener: TcpListener, face: Face, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
     builder
@@ -69,7 +69,13 @@ pub async fn serve(listener: TcpListener, face: Face, app: Arc<App>, stop: Cance
     }
 }
 
-async fn connection(stream: TcpStream, face: Face, app: Arc<App>, builder: &auto::Builder<TokioExecutor>, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    face: Face,
+    app: Arc<App>,
+    builder: &auto::Builder<TokioExecutor>,
+    stop: CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);

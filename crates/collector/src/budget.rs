@@ -56,9 +56,10 @@ impl Held {
     pub fn at_least(&mut self, total: usize) -> Result<(), Refusal> {
         let Some(more) = total.checked_sub(self.bytes).filter(|m| *m > 0) else { return Ok(()) };
         let limit = self.account.limit;
-        let taken = self.account.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            used.checked_add(more).filter(|sum| *sum <= limit)
-        });
+        let taken = self
+            .account
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_add(more).filter(|sum| *sum <= limit));
         if taken.is_err() {
             return Err(Refusal::Busy(format!("requests in flight already hold the {limit} bytes that they may hold together")));
         }

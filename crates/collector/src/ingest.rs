@@ -140,7 +140,13 @@ impl Ingest {
     }
 
     /// Reads the body of an HTTP request, then [`Ingest::take`]; counts what is refused.
-    pub(crate) async fn run<B>(&self, envelope: Result<Envelope, Refusal>, door: (Via, wire::Signal, Instant), headers: &HeaderMap, body: B) -> Result<Summary, Refusal>
+    pub(crate) async fn run<B>(
+        &self,
+        envelope: Result<Envelope, Refusal>,
+        door: (Via, wire::Signal, Instant),
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<Summary, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
@@ -185,7 +191,8 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
 
 /// A refusal that names the content type found.
 pub(crate) fn unsupported(headers: &HeaderMap, expected: &'static str) -> Refusal {
-    let found = headers.get(http::header::CONTENT_TYPE).map_or_else(String::new, |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    let found =
+        headers.get(http::header::CONTENT_TYPE).map_or_else(String::new, |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     Refusal::ContentType { found, expected }
 }
 

@@ -51,7 +51,10 @@ fn matches(pattern: &str, text: &str) -> bool {
     if let Some(prefix) = pattern.strip_suffix(":*")
         && !prefix.contains('*')
     {
-        return text.strip_prefix(prefix).and_then(|t| t.strip_prefix(':')).is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        return text
+            .strip_prefix(prefix)
+            .and_then(|t| t.strip_prefix(':'))
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
     }
     match pattern.split_once('*') {
         None => pattern == text,
@@ -71,7 +74,13 @@ pub(crate) enum Manner {
     Loki,
 }
 
-pub(crate) async fn handle<B>(ingest: &Ingest, origins: &Origins, signal: Signal, manner: Manner, request: Request<B>) -> Response<Body>
+pub(crate) async fn handle<B>(
+    ingest: &Ingest,
+    origins: &Origins,
+    signal: Signal,
+    manner: Manner,
+    request: Request<B>,
+) -> Response<Body>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -147,7 +156,8 @@ fn success(signal: Signal, manner: Manner, json: bool, summary: &Summary) -> Res
                 Signal::Logs => "rejectedLogRecords",
                 Signal::Metrics => "rejectedDataPoints",
             };
-            serde_json::json!({"partialSuccess": {rejected: n.to_string(), "errorMessage": summary.refused.message()}}).to_string()
+            serde_json::json!({"partialSuccess": {rejected: n.to_string(), "errorMessage": summary.refused.message()}})
+                .to_string()
         }
     };
     reply::with(StatusCode::OK, JSON, body)

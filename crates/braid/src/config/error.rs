@@ -31,7 +31,7 @@ const LATER: [&str; 22] = [
 
 /// `file:line:column: what is wrong`.
 #[derive(Debug)]
-pub struct ConfigError(String);
+pub(crate) struct ConfigError(String);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,11 +13,11 @@ use std::time::Duration;
 use collector::scrape::ScrapeConfig;
 use collector::{Limits, Origins};
 
-pub use error::ConfigError;
+pub(crate) use error::ConfigError;
 
 /// What a port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Face {
+pub(crate) enum Face {
     /// Everything, and Braid's own pages.
     Braid,
     /// OTLP over gRPC.
@@ -37,7 +37,7 @@ impl Face {
     pub const ALL: [Self; 6] = [Self::Braid, Self::OtlpGrpc, Self::OtlpHttp, Self::Prometheus, Self::Loki, Self::Tempo];
 
     /// The name in `--print-ready` and in the log.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Braid => "braid",
             Self::OtlpGrpc => "otlp_grpc",
@@ -49,7 +49,7 @@ impl Face {
     }
 
     /// The port that it has when nobody says otherwise.
-    pub fn customary_port(self) -> u16 {
+    pub(crate) fn customary_port(self) -> u16 {
         match self {
             Self::Braid => 3000,
             Self::OtlpGrpc => 4317,
@@ -69,18 +69,18 @@ impl fmt::Display for Face {
 
 /// A port to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// What it speaks.
-    pub face: Face,
+    pub(crate) face: Face,
     /// Where.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Whether Braid must not start without it: Braid's own port, and those that the configuration names.
-    pub required: bool,
+    pub(crate) required: bool,
 }
 
 /// When a request is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncMode {
+pub(crate) enum SyncMode {
     /// When it is on disk.
     Always,
     /// When the operating system has it: survives `kill -9`, not a power loss.
@@ -89,53 +89,53 @@ pub enum SyncMode {
 
 /// Where data lives, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Storage {
+pub(crate) struct Storage {
     /// The data directory.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// When a request is acknowledged.
-    pub sync: SyncMode,
+    pub(crate) sync: SyncMode,
     /// How long spans are kept.
-    pub traces: Duration,
+    pub(crate) traces: Duration,
     /// How long log records are kept.
-    pub logs: Duration,
+    pub(crate) logs: Duration,
     /// How long samples are kept.
-    pub metrics: Duration,
+    pub(crate) metrics: Duration,
     /// Bytes that the segments may take together.
-    pub max_size: Option<u64>,
+    pub(crate) max_size: Option<u64>,
 }
 
 /// Everything that `braid serve` needs to know.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// Ports to open.
-    pub endpoints: Vec<Endpoint>,
+    pub(crate) endpoints: Vec<Endpoint>,
     /// The memory budget in bytes.
-    pub memory: usize,
+    pub(crate) memory: usize,
     /// Where data lives.
-    pub storage: Storage,
+    pub(crate) storage: Storage,
     /// What a request may be.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// Bytes that requests in flight may hold.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Web pages that may send OTLP.
-    pub origins: Origins,
+    pub(crate) origins: Origins,
     /// What to scrape.
-    pub scrapes: Vec<ScrapeConfig>,
+    pub(crate) scrapes: Vec<ScrapeConfig>,
 }
 
 /// What the command line and the environment say; it wins over the file.
 #[derive(Debug, Default, Clone)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// `--data-dir`.
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// `--memory`.
-    pub memory: Option<String>,
+    pub(crate) memory: Option<String>,
     /// `--listen`.
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// `--port-offset`.
-    pub port_offset: u16,
+    pub(crate) port_offset: u16,
     /// `--free-ports`.
-    pub free_ports: bool,
+    pub(crate) free_ports: bool,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -145,7 +145,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] with file, place and reason.
-    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+    pub(crate) fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         match file {
             None => Self::validate("defaults", raw::File::default(), overrides),
             Some(path) => {
@@ -159,7 +159,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] with file, place and reason.
-    pub fn parse(name: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(name: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
         // A file of comments only is YAML's null.
         let file: Option<raw::File> = serde_saphyr::from_str(text).map_err(|e| ConfigError::yaml(name, &e))?;
         Self::validate(name, file.unwrap_or_default(), overrides)
@@ -188,9 +188,10 @@ impl Config {
             wire: defaults.wire,
         };
         // A quarter, but never so little that one request of the largest kind could not pass.
-        let in_flight = size("limits.in_flight", &file.limits.in_flight, (memory / 4).max(limits.body + limits.inflated + (1 << 20)))?;
+        let in_flight =
+            size("limits.in_flight", &file.limits.in_flight, (memory / 4).max(limits.body + limits.inflated + (1 << 20)))?;
         let storage = Storage {
-            dir: overrides.data_dir.clone().or(file.storage.dir).unwrap_or_else(|| PathBuf::from("braid-data")),
+            dir: overrides.data_dir.clone().or(file.storage.dir.clone()).unwrap_or_else(|| PathBuf::from("braid-data")),
             sync: match file.storage.sync.as_deref() {
                 None | Some("always") => SyncMode::Always,
                 Some("os") => SyncMode::Os,
