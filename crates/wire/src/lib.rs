@@ -73,6 +73,7 @@ pub fn walk_logs<S: LogSink + ?Sized>(
             otlp::logs::walk(&otlp::from_json(&otlp::LOGS, bytes, limits.max_depth)?, limits, received, sink)
         }
         Encoding::LokiPush => loki::push::walk(bytes, limits, sink),
+        Encoding::LokiPushJson => loki::json::walk(bytes, limits, sink),
         _ => Err(WRONG_SIGNAL),
     }
 }

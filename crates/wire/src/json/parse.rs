@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use crate::WireError;
 
-/// A cursor over one JSON text.
-#[derive(Debug)]
+/// A cursor over one JSON text. A clone reads the same again.
+#[derive(Debug, Clone)]
 pub(crate) struct Parser<'a> {
     text: &'a str,
     at: usize,

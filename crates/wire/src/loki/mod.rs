@@ -1,5 +1,6 @@
 //! Loki's push API: `logproto.PushRequest` (`pkg/push/push.proto`) and its JSON form.
 
+pub(crate) mod json;
 mod labels;
 pub(crate) mod push;
 
