@@ -5,6 +5,11 @@
 
 pub mod body;
 pub mod contract;
+pub mod disk;
+pub mod engine;
+mod lock;
+pub mod log;
+pub mod manifest;
 pub mod memory;
 mod table;
 
@@ -12,4 +17,5 @@ pub use contract::{
     Appended, Batch, BatchStream, Column, CompareOp, Distinct, Field, LabelMatcher, Literal, MatchOp, Meaning, Order, Predicate,
     Reader, Request, Scan, SeriesSamples, SeriesStream, Source, StoreError, Table, Writer, text_at, value_text,
 };
+pub use engine::{Engine, Options, Stats};
 pub use table::{Frozen, Record, SegmentFile, SegmentMeta, SegmentSource, Segments, Table as SignalTable};

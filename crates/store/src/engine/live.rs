@@ -1,0 +1,48 @@
+//! The segments in service at one moment.
+
+use std::sync::Arc;
+
+use wire::Signal;
+
+use crate::SegmentMeta;
+
+/// Segments by signal. As long as someone holds this, their files stay.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    by_signal: [Arc<Vec<Arc<SegmentMeta>>>; 3],
+}
+
+impl Live {
+    /// The segments of one signal, by id.
+    #[must_use]
+    pub fn of(&self, signal: Signal) -> &[Arc<SegmentMeta>] {
+        &self.by_signal[signal as usize]
+    }
+
+    /// The same list, to keep.
+    #[must_use]
+    pub fn share(&self, signal: Signal) -> Arc<Vec<Arc<SegmentMeta>>> {
+        Arc::clone(&self.by_signal[signal as usize])
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<SegmentMeta>> {
+        self.by_signal.iter().flat_map(|s| s.iter())
+    }
+
+    /// Without the segments of these ids, with `added`.
+    pub(crate) fn replace(&self, gone: &[u64], added: &[Arc<SegmentMeta>]) -> Self {
+        let mut by_signal = self.by_signal.clone();
+        for signal in Signal::ALL {
+            let list = &mut by_signal[signal as usize];
+            let new = || added.iter().filter(|s| s.signal == signal.as_str());
+            if new().next().is_none() && !list.iter().any(|s| gone.contains(&s.id)) {
+                continue;
+            }
+            let mut segments: Vec<_> = list.iter().filter(|s| !gone.contains(&s.id)).chain(new()).cloned().collect();
+            segments.sort_by_key(|s| s.id);
+            *list = Arc::new(segments);
+        }
+        Self { by_signal }
+    }
+}

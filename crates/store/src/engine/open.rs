@@ -1,0 +1,183 @@
+//! Opening: lock, manifest, end of the log, what lies about; everything that takes long is left to the threads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::{Notify, Semaphore, broadcast};
+use wire::Signal;
+
+use super::dedupe::{Dedupe, fingerprint_of};
+use super::feed::{self, Feed};
+use super::keeper::Kept;
+use super::live::Live;
+use super::segments::{DiskSegments, FOLDER};
+use super::stats::{Counters, count};
+use super::{Core, Engine, Options, TAIL, compact, keeper, units};
+use crate::disk::Disk;
+use crate::lock::DirectoryLock;
+use crate::log::{Cursors, Log};
+use crate::manifest::{Manifests, Quarantined};
+use crate::table::Table;
+use crate::{SegmentMeta, Segments, StoreError};
+
+/// Sizes of all files below `segments/`.
+fn files_below(disk: &dyn Disk, folder: &str, depth: u32, out: &mut HashMap<String, u64>) -> Result<(), StoreError> {
+    for entry in disk.list(folder).map_err(StoreError::io(format!("listing {folder}")))? {
+        let path = format!("{folder}/{}", entry.name);
+        if entry.folder {
+            if depth > 0 {
+                files_below(disk, &path, depth - 1, out)?;
+            }
+        } else {
+            out.insert(path, entry.bytes);
+        }
+    }
+    Ok(())
+}
+
+/// The id that a segment's file is named after.
+fn id_of(path: &str) -> Option<u64> {
+    path.rsplit('/').next()?.split('.').next()?.parse().ok()
+}
+
+impl Engine {
+    /// Opens the data directory. Takes no longer than reading the last log file: appends are accepted at once, and the rest
+    /// of the log is replayed behind them ([`Engine::partial`] says so).
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::Version`], IO. Damage is no error: it is quarantined, and the rest served.
+    pub fn open(options: Options, tables: impl FnOnce(Arc<dyn Segments>) -> [Arc<dyn Table>; 3]) -> Result<Self, StoreError> {
+        let disk = Arc::clone(&options.disk);
+        let lock = DirectoryLock::take(&*disk)?;
+        let manifests = Manifests::open(Arc::clone(&disk))?;
+        let manifest = manifests.current().map(|m| (**m).clone()).unwrap_or_default();
+        let counters = Counters::default();
+        counters.quarantined.fetch_add(manifests.damaged, Ordering::Relaxed);
+
+        let mut files = HashMap::new();
+        files_below(&*disk, FOLDER, 3, &mut files)?;
+        let highest = files.keys().filter_map(|p| id_of(p)).max().unwrap_or(0);
+        let wake = Arc::new(Condvar::new());
+        let next_segment = manifest.next_segment.max(highest + 1);
+        let segments = Arc::new(DiskSegments::new(Arc::clone(&disk), next_segment, Arc::clone(&wake)));
+        let (sound, damaged) = examine(&manifest.segments, &files);
+        for (segment, reason) in damaged {
+            segments.quarantine(&segment, &reason);
+        }
+        if manifests.current().is_some() {
+            remove_orphans(&*disk, &manifest.segments, &files);
+        } else if !files.is_empty() {
+            tracing::error!(
+                files = files.len(),
+                "there are segments but no readable manifest; they are left alone and not served"
+            );
+            count(&counters.quarantined);
+        }
+
+        let mut dedupe = Dedupe::new(options.remembered);
+        let floor = manifest.covered.into_iter().max().unwrap_or(0);
+        let cursors = if Cursors::exist(&*disk) { open_cursors(&*disk) } else { None };
+        let read = cursors.iter().flat_map(|c| c.all()).map(|(_, sequence, _)| sequence).max().unwrap_or(0);
+        let log = Log::open(Arc::clone(&disk), options.log, floor.max(read), &mut |record| {
+            dedupe.replayed(fingerprint_of(record), record.sequence);
+        })?;
+
+        let fed = AtomicU64::new(log.committed());
+        let live = Live::default().replace(&[], &sound);
+        let core = Arc::new(Core {
+            log,
+            tables: tables(Arc::clone(&segments) as Arc<dyn Segments>),
+            feeds: Signal::ALL.map(Feed::new),
+            segments,
+            live: RwLock::new(Arc::new(live)),
+            kept: Mutex::new(Kept::new(manifests, &manifest, &*options.clock)),
+            dedupe: Mutex::new(dedupe),
+            cursors: Mutex::new(cursors.map(Arc::new)),
+            counters,
+            tail: broadcast::Sender::new(TAIL),
+            in_flight: Arc::new(Semaphore::new(units(options.in_flight_bytes) as usize)),
+            room: Notify::new(),
+            fed,
+            full: AtomicBool::new(false),
+            log_blocked: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            sleep: Mutex::new(()),
+            stopped: Condvar::new(),
+            exhausted: Mutex::default(),
+            wake,
+            replayed: Default::default(),
+            options,
+        });
+        core.check_space();
+
+        let engine = Self { core, lock: Mutex::new(Some(lock)), threads: Mutex::default() };
+        for signal in Signal::ALL {
+            let (core, covered) = (Arc::clone(&engine.core), manifest.covered[signal as usize]);
+            engine.spawn(&format!("braid-{}", signal.as_str()), move || feed::run(&core, signal, covered))?;
+        }
+        let core = Arc::clone(&engine.core);
+        engine.spawn("braid-keeper", move || keeper::run(&core))?;
+        let core = Arc::clone(&engine.core);
+        engine.spawn("braid-compact", move || compact::run(&core))?;
+        Ok(engine)
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(run)
+            .map_err(StoreError::io(format!("starting the thread {name}")))?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+}
+
+/// A cursor database that cannot be opened is moved aside: its readers begin anew, which is better than not to start.
+fn open_cursors(disk: &dyn Disk) -> Option<Cursors> {
+    match Cursors::open(disk) {
+        Ok(cursors) => Some(cursors),
+        Err(e) => {
+            tracing::error!(error = %e, "the positions of the log's readers cannot be read");
+            None
+        }
+    }
+}
+
+type Damaged = Vec<(SegmentMeta, String)>;
+
+/// Which segments of the manifest have their files in full.
+fn examine(named: &[SegmentMeta], files: &HashMap<String, u64>) -> (Vec<Arc<SegmentMeta>>, Damaged) {
+    let mut damaged = Vec::new();
+    for segment in named {
+        match files.get(&segment.file) {
+            Some(_) => {}
+            None => damaged.push((segment.clone(), "its file is missing".to_owned())),
+        }
+    }
+    // Damaged ones stay in service until the keeper has taken them out; a query that meets one hears so.
+    (named.iter().cloned().map(Arc::new).collect(), damaged)
+}
+
+/// Removes files that the manifest does not name: unfinished ones, what a crash left of a flush or a merge before its
+/// manifest was written, and what was dropped and not yet unlinked. Nothing is lost by it: what such a file holds is in the
+/// log, or in the segments that are named (see `manifest`'s first invariant).
+fn remove_orphans(disk: &dyn Disk, named: &[SegmentMeta], files: &HashMap<String, u64>) {
+    let known: std::collections::HashSet<u64> = named.iter().map(|s| s.id).collect();
+    for path in files.keys() {
+        let kept = id_of(path).is_none_or(|id| known.contains(&id)) && !path.ends_with(".tmp");
+        if kept {
+            continue;
+        }
+        tracing::info!(%path, "removing a file that no manifest names");
+        if let Err(e) = disk.remove(path) {
+            tracing::warn!(%path, error = %e, "it could not be removed");
+        }
+    }
+}
+
+/// What the manifest keeps of a damaged segment.
+pub(super) fn quarantined(segment: SegmentMeta, reason: String, found: i64) -> Quarantined {
+    Quarantined { segment, reason, found }
+}

@@ -1,0 +1,84 @@
+//! What can be chosen about the engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::{Clock, SystemClock};
+use crate::disk::Disk;
+use crate::log::LogOptions;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How the engine works; [`Options::new`] gives the defaults. Arrays are by signal, in the order of [`wire::Signal::ALL`]:
+/// traces, logs, metrics.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where everything is kept.
+    pub disk: Arc<dyn Disk>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// How the log is kept.
+    pub log: LogOptions,
+    /// Size of the log at which it is flushed, and appends are refused until it is shorter.
+    pub log_cap: u64,
+    /// Size of a table's head at which it is flushed, bytes of memory.
+    pub flush_bytes: usize,
+    /// Size of all heads together at which appends wait.
+    pub heads_bytes: usize,
+    /// Age of the oldest row of a head at which it is flushed.
+    pub flush_age: [Duration; 3],
+    /// Bytes of requests that may be under way (not yet durable and applied) at once.
+    pub in_flight_bytes: usize,
+    /// How long an append waits for its turn before it is refused as busy.
+    pub busy_after: Duration,
+    /// Age at which rows are deleted; whole segments at a time.
+    pub retention: [Duration; 3],
+    /// Size of all segments at which the oldest hours are deleted; `None` for no limit.
+    pub max_bytes: Option<u64>,
+    /// How long the files of a segment stay after it was dropped.
+    pub grace: Duration,
+    /// Free space below which appends are refused.
+    pub min_free: u64,
+    /// So many segments of one level, tenant, signal and hour are merged.
+    pub merge_at: usize,
+    /// Larger segments are not merged any more, bytes.
+    pub merge_up_to: u64,
+    /// So many requests are remembered so that a retry makes no double.
+    pub remembered: usize,
+}
+
+impl Options {
+    /// The defaults for `disk`.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>) -> Self {
+        let mut options = Self {
+            disk,
+            clock: Arc::new(SystemClock::default()),
+            log: LogOptions::default(),
+            log_cap: 2 << 30,
+            flush_bytes: 0,
+            heads_bytes: 0,
+            // Short, so that the log stays short; metrics want long chunks.
+            flush_age: [Duration::from_secs(300), Duration::from_secs(300), Duration::from_secs(3600)],
+            in_flight_bytes: 0,
+            busy_after: Duration::from_secs(5),
+            retention: [7 * DAY, 7 * DAY, 15 * DAY],
+            max_bytes: None,
+            grace: Duration::from_secs(60),
+            min_free: 256 << 20,
+            merge_at: 6,
+            merge_up_to: 512 << 20,
+            remembered: 100_000,
+        };
+        options.set_memory(512 << 20);
+        options
+    }
+
+    /// Divides a memory budget for the whole process, in bytes: a quarter of it for heads and what is being flushed (a head
+    /// is flushed when it holds a sixteenth), a sixteenth for requests under way, the rest for queries and caches.
+    pub fn set_memory(&mut self, budget: usize) {
+        self.flush_bytes = (budget / 16).max(1 << 20);
+        self.heads_bytes = (budget / 4).max(4 << 20);
+        self.in_flight_bytes = (budget / 16).max(1 << 20);
+    }
+}

@@ -1,0 +1,181 @@
+//! The folder of segments: `segments/<tenant>/<signal>/<hour>/<id>.<ending>`, with whatever sidecars share the name up to
+//! the dot behind the id.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use model::Tenant;
+use parking_lot::{Condvar, Mutex};
+use wire::Signal;
+
+use crate::disk::{Disk, DiskFile, folder_of};
+use crate::{SegmentFile, SegmentMeta, SegmentSource, Segments, StoreError};
+
+/// Folder of the segments.
+pub(crate) const FOLDER: &str = "segments";
+/// What a file is called until it is finished.
+const UNFINISHED: &str = ".tmp";
+/// A segment is written in pieces of this size.
+const PIECE: usize = 1 << 18;
+
+/// [`Segments`] on a [`Disk`].
+#[derive(Debug)]
+pub(crate) struct DiskSegments {
+    disk: Arc<dyn Disk>,
+    next: AtomicU64,
+    damaged: Mutex<Vec<(SegmentMeta, String)>>,
+    /// Told when there is something in `damaged`.
+    wake: Arc<Condvar>,
+}
+
+impl DiskSegments {
+    pub(crate) fn new(disk: Arc<dyn Disk>, next: u64, wake: Arc<Condvar>) -> Self {
+        Self { disk, next: AtomicU64::new(next.max(1)), damaged: Mutex::default(), wake }
+    }
+
+    /// Above every id given out.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// What tables have found to be damaged since the last call.
+    pub(crate) fn take_damaged(&self) -> Vec<(SegmentMeta, String)> {
+        std::mem::take(&mut *self.damaged.lock())
+    }
+
+    /// The files of a segment: itself and its sidecars.
+    pub(crate) fn files_of(disk: &dyn Disk, path: &str) -> io::Result<Vec<String>> {
+        let folder = folder_of(path);
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+        let mut files = Vec::new();
+        for entry in disk.list(folder)? {
+            if !entry.folder && entry.name.split_once('.').map_or(&*entry.name, |(s, _)| s) == stem {
+                files.push(format!("{folder}/{}", entry.name));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Unlinks a segment's files.
+    pub(crate) fn unlink(disk: &dyn Disk, path: &str) {
+        let removed = Self::files_of(disk, path).and_then(|files| files.iter().try_for_each(|f| disk.remove(f)));
+        if let Err(e) = removed {
+            tracing::warn!(path, error = %e, "the files of a dropped segment could not be removed");
+        }
+        // Fails while there is anything else in it.
+        let _ = disk.remove_dir(folder_of(path));
+    }
+}
+
+impl Segments for DiskSegments {
+    fn allocate(&self, tenant: &Tenant, signal: Signal, hour: i64) -> (u64, String) {
+        let id = self.next.fetch_add(1, Ordering::AcqRel);
+        let ending = if signal == Signal::Metrics { "chunks" } else { "parquet" };
+        (id, format!("{FOLDER}/{tenant}/{}/{hour}/{id:010}.{ending}", signal.as_str()))
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn SegmentFile>, StoreError> {
+        let what = || StoreError::io(format!("creating {path}"));
+        self.disk.create_dir(folder_of(path)).map_err(what())?;
+        let unfinished = format!("{path}{UNFINISHED}");
+        let file = self.disk.create(&unfinished).map_err(what())?;
+        Ok(Box::new(Unfinished {
+            disk: Arc::clone(&self.disk),
+            file,
+            path: path.to_owned(),
+            piece: Vec::new(),
+            written: 0,
+            finished: false,
+        }))
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn SegmentSource>, StoreError> {
+        let file = self.disk.open(path).map_err(StoreError::io(format!("opening {path}")))?;
+        let size = file.size().map_err(StoreError::io(format!("size of {path}")))?;
+        Ok(Arc::new(Source { file, path: path.to_owned(), size }))
+    }
+
+    fn quarantine(&self, segment: &SegmentMeta, reason: &str) {
+        self.damaged.lock().push((segment.clone(), reason.to_owned()));
+        self.wake.notify_all();
+    }
+}
+
+struct Unfinished {
+    disk: Arc<dyn Disk>,
+    file: Arc<dyn DiskFile>,
+    path: String,
+    piece: Vec<u8>,
+    written: u64,
+    finished: bool,
+}
+
+impl Unfinished {
+    fn write_piece(&mut self) -> io::Result<()> {
+        self.file.write_at(self.written, &mut [IoSlice::new(&self.piece)])?;
+        self.written += self.piece.len() as u64;
+        self.piece.clear();
+        Ok(())
+    }
+}
+
+impl io::Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE {
+            self.write_piece()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_piece()
+    }
+}
+
+impl SegmentFile for Unfinished {
+    fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {
+        let finished = self
+            .write_piece()
+            .and_then(|()| self.file.sync())
+            .and_then(|()| self.disk.rename(&format!("{}{UNFINISHED}", self.path), &self.path))
+            .and_then(|()| self.disk.sync_dir(folder_of(&self.path)));
+        finished.map_err(StoreError::io(format!("finishing {}", self.path)))?;
+        self.finished = true;
+        Ok(self.written)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What stays is removed at the next start.
+            let _ = self.disk.remove(&format!("{}{UNFINISHED}", self.path));
+        }
+    }
+}
+
+struct Source {
+    file: Arc<dyn DiskFile>,
+    path: String,
+    size: u64,
+}
+
+impl SegmentSource for Source {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.size) {
+            let reason = format!("{len} bytes at {offset} are asked for, it has {}", self.size);
+            return Err(StoreError::Corrupt { file: self.path.clone(), reason });
+        }
+        let mut bytes = vec![0; len];
+        self.file.read_at(offset, &mut bytes).map_err(StoreError::io(format!("reading {}", self.path)))?;
+        Ok(bytes.into())
+    }
+}

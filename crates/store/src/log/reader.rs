@@ -1,0 +1,110 @@
+//! Reads committed records in order, from any sequence on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::files::{Files, LogFile, path_of};
+use super::scan::{Found, Scan};
+use crate::{Record, StoreError};
+
+/// A walk over the log that catches up with its writer and can be asked again.
+#[derive(Debug)]
+pub struct LogReader {
+    files: Arc<Files>,
+    committed: Arc<AtomicU64>,
+    next: u64,
+    open: Option<(LogFile, Scan)>,
+}
+
+impl LogReader {
+    pub(super) fn new(files: Arc<Files>, committed: Arc<AtomicU64>, from: u64) -> Self {
+        Self { files, committed, next: from, open: None }
+    }
+
+    /// Every sequence below this has been returned, skipped as damaged, or was cut before it was read.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// The next committed record; `None` when there is none yet. Damaged stretches are reported, quarantined and passed over.
+    ///
+    /// # Errors
+    /// IO, and [`StoreError::Version`]; the call may be repeated.
+    pub fn next(&mut self) -> Result<Option<Record>, StoreError> {
+        loop {
+            // Taken first: a record committed after this is found by the next call.
+            let committed = self.committed.load(Ordering::Acquire);
+            if self.next > committed {
+                return Ok(None);
+            }
+            let Some((file, scan)) = &mut self.open else {
+                if !self.open_file()? {
+                    self.next = committed + 1;
+                    return Ok(None);
+                }
+                continue;
+            };
+            match self.files.get(file.first) {
+                Some(now) => *file = now,
+                // Cut while it was being read: what is still in it was given up or is covered.
+                None => {
+                    self.next = self.next.max(file.last.saturating_add(1).min(committed + 1));
+                    self.open = None;
+                    continue;
+                }
+            }
+            scan.set_end(file.bytes.max(scan.position()));
+            let first = file.first;
+            match scan.next()? {
+                Some(Found::Record(record, _)) if record.sequence < self.next => {}
+                // Refused and left behind by a failed commit: a later file has these sequences anew.
+                Some(Found::Record(record, _)) if record.sequence > file.last => {}
+                Some(Found::Record(record, _)) => {
+                    self.next = record.sequence + 1;
+                    return Ok(Some(record));
+                }
+                Some(Found::Unknown { sequence }) => {
+                    if sequence >= self.next && sequence <= file.last {
+                        self.files.counters.unknown_records.fetch_add(1, Ordering::Relaxed);
+                        self.next = sequence + 1;
+                    }
+                }
+                Some(Found::Damage(damage)) => {
+                    self.files.damage(first, damage, scan);
+                }
+                // All that was committed when the file was looked at has been seen; look again for more.
+                None if file.active => self.next = self.next.max(committed + 1),
+                None => match self.files.after(first) {
+                    Some(after) => {
+                        self.next = self.next.max(after.first);
+                        self.open = None;
+                    }
+                    // The end of the last file, and still not at `committed`: the rest was damaged.
+                    None => self.next = self.next.max(committed + 1),
+                },
+            }
+        }
+    }
+
+    /// Opens the file with the next sequence; `false` when there is none.
+    fn open_file(&mut self) -> Result<bool, StoreError> {
+        loop {
+            let Some(file) = self.files.holding(self.next) else { return Ok(false) };
+            match Scan::open(&*self.files.disk, &path_of(file.first)) {
+                Ok(scan) => {
+                    self.next = self.next.max(file.first);
+                    self.open = Some((file, scan));
+                    return Ok(true);
+                }
+                Err(StoreError::Corrupt { reason, .. }) => self.files.quarantine_file(file.first, &reason),
+                Err(StoreError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && self.files.get(file.first).is_none() => {}
+                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    self.files.quarantine_file(file.first, "the file is missing");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
