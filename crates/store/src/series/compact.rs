@@ -1,0 +1,149 @@
+//! Several segments become one: short runs are joined, long ones that overlap no other are handed on as they are.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{Labels, Tenant};
+
+use super::Inner;
+use super::chunk::{Scratch, Stats, decode_values};
+use super::index::{Run, SegmentIndex, unseal};
+use super::merge::Gathered;
+use super::metadata::Families;
+use super::registry::SeriesId;
+use super::write::{RUN, SegmentWriter};
+use crate::{SegmentMeta, StoreError};
+
+/// Bytes of each input that are read at once.
+const WINDOW: u64 = 256 << 10;
+/// A series' samples are held until they are so many.
+const HELD: usize = 16 * RUN;
+
+/// An input, read from front to back.
+struct Input {
+    index: Arc<SegmentIndex>,
+    start: u64,
+    window: Bytes,
+}
+
+impl Input {
+    fn bytes(&mut self, place: Range<u64>) -> Result<Bytes, StoreError> {
+        let within = |start: u64, len: usize| place.start >= start && place.end <= start + len as u64;
+        if !within(self.start, self.window.len()) {
+            let end = (place.start + WINDOW).min(self.index.size()).max(place.end);
+            self.window = self.index.bytes(place.start..end)?;
+            self.start = place.start;
+        }
+        Ok(self.window.slice((place.start - self.start) as usize..(place.end - self.start) as usize))
+    }
+}
+
+/// The output, and the samples that are held until it is known how they are cut.
+struct Output {
+    writer: SegmentWriter,
+    held: Gathered,
+}
+
+impl Output {
+    fn write_held(&mut self, labels: &Labels) -> Result<(), StoreError> {
+        if self.held.len() > 0 {
+            self.held.settle();
+            self.writer.samples(labels, &self.held.times, &self.held.values)?;
+            self.held.clear();
+        }
+        Ok(())
+    }
+}
+
+/// See [`crate::SignalTable::compact`]. Of equal times the first written sample stays.
+pub(super) fn compact(inner: &Inner, inputs: &[SegmentMeta]) -> Result<Vec<SegmentMeta>, StoreError> {
+    let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+    let tenant = Tenant::new(&first.tenant)
+        .map_err(|e| StoreError::Corrupt { file: first.file.clone(), reason: format!("its tenant: {e}") })?;
+    let catalog = inner.catalog(&tenant);
+    let mut order: Vec<&SegmentMeta> = inputs.iter().collect();
+    order.sort_by_key(|s| (s.first_sequence, s.first, s.id));
+    let mut open = Vec::with_capacity(order.len());
+    for meta in order {
+        let index = inner.cache.open(&*inner.segments, meta, &catalog)?;
+        open.push(Input { index, start: 0, window: Bytes::new() });
+    }
+
+    let mut families = Families::default();
+    open.iter().rev().for_each(|input| families.complete(&input.index.families));
+    let mut ids: Vec<SeriesId> = open.iter().flat_map(|input| input.index.ids().iter().copied()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    catalog.sort(&catalog.read(), &mut ids);
+
+    let hour = inputs.iter().map(|s| s.hour).min().unwrap_or(first.hour);
+    let level = inputs.iter().map(|s| s.level).max().unwrap_or(0).saturating_add(1);
+    let writer = SegmentWriter::create(&*inner.segments, &tenant, hour, level)?;
+    let mut output = Output { writer, held: Gathered::default() };
+    let mut scratch = Scratch::default();
+    for id in ids {
+        // The open indexes hold the number.
+        let Some(labels) = catalog.read().labels(id).cloned() else { continue };
+        output.writer.next_series();
+        merge_series(&mut open, id, &labels, &mut scratch, &mut output)?;
+    }
+    if output.writer.count() == 0 {
+        return Ok(Vec::new());
+    }
+    let written = output.writer.finish(families.to_json())?;
+    inputs.iter().for_each(|s| inner.cache.remove(s.id));
+    Ok(vec![written])
+}
+
+fn merge_series(
+    inputs: &mut [Input],
+    id: SeriesId,
+    labels: &Labels,
+    scratch: &mut Scratch,
+    output: &mut Output,
+) -> Result<(), StoreError> {
+    // By input, and within an input by time.
+    let mut runs: Vec<(usize, Run)> = Vec::new();
+    for (at, input) in inputs.iter().enumerate() {
+        if let Some(position) = input.index.position(id) {
+            runs.extend(input.index.runs(position).iter().map(|run| (at, *run)));
+        }
+    }
+    // Runs that overlap, directly or through others, form a group; groups follow each other in time.
+    runs.sort_by_key(|(at, run)| (run.first, *at));
+    let mut values = Vec::new();
+    let mut rest = &mut runs[..];
+    while !rest.is_empty() {
+        let mut end = rest[0].1.last;
+        let mut n = 1;
+        while n < rest.len() && rest[n].1.first <= end {
+            end = end.max(rest[n].1.last);
+            n += 1;
+        }
+        let (group, later) = std::mem::take(&mut rest).split_at_mut(n);
+        rest = later;
+        let alone = group.len() == 1;
+        // Whichever was written first is added first and wins.
+        group.sort_by_key(|(at, run)| (*at, run.first));
+        for (at, run) in group {
+            let input = &mut inputs[*at];
+            let coded = input.bytes(run.place())?;
+            values.clear();
+            unseal(&coded)
+                .and_then(|bytes| decode_values(bytes, run.count as usize, scratch, &mut values))
+                .map_err(|e| input.index.damaged(e))?;
+            let times = input.index.times(run)?;
+            if alone && run.count as usize >= RUN / 2 {
+                output.write_held(labels)?;
+                output.writer.run(labels, &times, &coded, &Stats::of(&values))?;
+            } else {
+                output.held.add(&times, &values, &(i64::MIN..=i64::MAX));
+            }
+        }
+        if output.held.len() >= HELD {
+            output.write_held(labels)?;
+        }
+    }
+    output.write_held(labels)
+}

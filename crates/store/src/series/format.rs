@@ -1,0 +1,73 @@
+//! The shape of a segment of samples: a Parquet file that needs nothing beside it.
+//!
+//! A row is a run of samples of one series; rows are in the order of their labels, then of their first time. Times and
+//! values are coded as [`super::chunk`] says and followed by the CRC-32C of the coded bytes (four bytes, little endian).
+//! Runs of one scrape have the same times: those are kept once, in the first row that has them, and later rows name that
+//! row. The two columns of coded bytes are plain and not compressed, so that with the lengths in the columns beside them
+//! the place of every run in the file is known, and a query reads just the runs that it needs.
+//!
+//! DuckDB reads the rest: `SELECT labels['job'], sum("count"), max(max) FROM 'x.parquet' GROUP BY 1`.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+
+/// The version that is written, and the newest that is read.
+pub(super) const VERSION: u32 = 1;
+/// Key of the version in the file's metadata.
+pub(super) const VERSION_KEY: &str = "braid.samples.version";
+/// Key of what is known of metric families, as JSON: family -> [type, help, unit].
+pub(super) const METADATA_KEY: &str = "braid.samples.metadata";
+
+/// Names of the columns.
+pub(super) mod column {
+    /// `Map<Utf8, Utf8>`: the labels.
+    pub(in super::super) const LABELS: &str = "labels";
+    /// Number of the series in the file, from 0, in the order of labels.
+    pub(in super::super) const SERIES: &str = "series";
+    /// First time.
+    pub(in super::super) const FIRST: &str = "first";
+    /// Last time.
+    pub(in super::super) const LAST: &str = "last";
+    /// Samples.
+    pub(in super::super) const COUNT: &str = "count";
+    /// The row that has the times.
+    pub(in super::super) const TIMES_ROW: &str = "times_row";
+    /// Length of `times`; 0 where another row has them.
+    pub(in super::super) const TIMES_BYTES: &str = "times_bytes";
+    /// Length of `samples`.
+    pub(in super::super) const VALUES_BYTES: &str = "values_bytes";
+    /// Coded times, null where another row has them.
+    pub(in super::super) const TIMES: &str = "times";
+    /// Coded values.
+    pub(in super::super) const VALUES: &str = "values";
+}
+
+fn labels_type() -> DataType {
+    let entry = Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, false)]);
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
+}
+
+/// The columns.
+pub(super) fn schema() -> SchemaRef {
+    let time = || DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new(column::LABELS, labels_type(), false),
+        Field::new(column::SERIES, DataType::UInt32, false),
+        Field::new(column::FIRST, time(), false),
+        Field::new(column::LAST, time(), false),
+        Field::new(column::COUNT, DataType::UInt32, false),
+        Field::new(column::TIMES_ROW, DataType::UInt32, false),
+        Field::new(column::TIMES_BYTES, DataType::UInt32, false),
+        Field::new(column::VALUES_BYTES, DataType::UInt32, false),
+        Field::new("min", DataType::Float64, false),
+        Field::new("max", DataType::Float64, false),
+        Field::new("sum", DataType::Float64, false),
+        Field::new("first_value", DataType::Float64, false),
+        Field::new("last_value", DataType::Float64, false),
+        Field::new("resets", DataType::UInt32, false),
+        Field::new("stale", DataType::UInt32, false),
+        Field::new(column::TIMES, DataType::Binary, true),
+        Field::new(column::VALUES, DataType::Binary, false),
+    ]))
+}

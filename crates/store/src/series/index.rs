@@ -1,0 +1,401 @@
+//! What is kept in memory of an open segment: its series by number, and where each run stands in the file.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{TimestampMillisecondType, UInt32Type};
+use arrow_array::{Array, RecordBatch};
+use bytes::{Buf, Bytes};
+use hashbrown::HashMap;
+use model::Labels;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::chunk::{MAX_COUNT, decode_times};
+use super::format::{METADATA_KEY, VERSION, VERSION_KEY, column};
+use super::metadata::Families;
+use super::registry::{Catalog, SeriesId};
+use crate::{SegmentMeta, SegmentSource, StoreError};
+
+/// Checksum behind coded bytes.
+const CRC: usize = 4;
+
+/// One run of samples, without its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    /// First time, milliseconds.
+    pub first: i64,
+    /// Last time.
+    pub last: i64,
+    /// Samples.
+    pub count: u32,
+    /// Which of the segment's times.
+    times: u32,
+    /// Where the coded values are, with their checksum.
+    offset: u64,
+    len: u32,
+}
+
+impl Run {
+    /// Where its values stand in the file.
+    pub(super) fn place(&self) -> Range<u64> {
+        self.offset..self.offset + u64::from(self.len)
+    }
+}
+
+#[derive(Debug)]
+struct Times {
+    offset: u64,
+    len: u32,
+    count: u32,
+    /// Runs that have these times.
+    users: u32,
+    /// Kept once read, if several runs have them.
+    read: OnceLock<Arc<[i64]>>,
+}
+
+/// An open segment.
+pub(super) struct SegmentIndex {
+    /// As the manifest names it.
+    pub meta: SegmentMeta,
+    /// What the segment knows of metric families.
+    pub families: Families,
+    catalog: Arc<Catalog>,
+    source: Arc<dyn SegmentSource>,
+    /// Series in the order of their labels.
+    ids: Vec<SeriesId>,
+    /// Where each series' runs start, and one more for the end.
+    starts: Vec<u32>,
+    /// Numbers with positions in `ids`, sorted.
+    by_id: Vec<(SeriesId, u32)>,
+    runs: Vec<Run>,
+    times: Vec<Times>,
+}
+
+impl std::fmt::Debug for SegmentIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentIndex").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+/// A segment's bytes for Parquet's reader.
+#[derive(Clone)]
+struct Input(Arc<dyn SegmentSource>);
+
+impl Length for Input {
+    fn len(&self) -> u64 {
+        self.0.size()
+    }
+}
+
+impl ChunkReader for Input {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        // Asked for only where a length is not known: page headers. The column's pages follow.
+        let len = self.0.size().saturating_sub(start).min(1 << 20) as usize;
+        Ok(self.get_bytes(start, len)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        self.0.read(start, length).map_err(|e| parquet::errors::ParquetError::External(Box::new(e)))
+    }
+}
+
+/// Checks and cuts off the checksum.
+pub(super) fn unseal(bytes: &[u8]) -> Result<&[u8], String> {
+    let (coded, crc) = bytes.split_last_chunk::<CRC>().ok_or("a run without a checksum")?;
+    if crc32c::crc32c(coded) == u32::from_le_bytes(*crc) {
+        Ok(coded)
+    } else {
+        Err("a run's checksum does not fit".to_owned())
+    }
+}
+
+/// The rows of one column of coded bytes, one file position each.
+fn places(metadata: &ParquetMetaData, name: &str, lens: &[u32]) -> Result<Vec<u64>, String> {
+    let leaf = metadata.file_metadata().schema_descr().columns().iter().position(|c| c.path().string() == name);
+    let leaf = leaf.ok_or_else(|| format!("no column {name}"))?;
+    let mut out = Vec::with_capacity(lens.len());
+    let mut group_start = 0;
+    for (group, info) in metadata.row_groups().iter().enumerate() {
+        let rows = usize::try_from(info.num_rows()).map_err(|_| "negative rows")?;
+        let lens = lens.get(group_start..group_start + rows).ok_or("more rows in the footer than in the columns")?;
+        group_start += rows;
+        let index = metadata.offset_index().and_then(|i| i.get(group)?.get(leaf));
+        let pages = index.ok_or("no offset index")?.page_locations();
+        for (at, page) in pages.iter().enumerate() {
+            let first = usize::try_from(page.first_row_index).map_err(|_| "negative row")?;
+            let end = pages.get(at + 1).map_or(rows, |next| usize::try_from(next.first_row_index).unwrap_or(usize::MAX));
+            let lens = lens.get(first..end).ok_or("a page outside its row group")?;
+            // A plain page ends with its values, each behind a length of four bytes (absent ones leave nothing).
+            let size: u64 = lens.iter().map(|l| if *l == 0 { 0 } else { u64::from(*l) + 4 }).sum();
+            let page_end = u64::try_from(page.offset).ok().zip(u64::try_from(page.compressed_page_size).ok());
+            let page_end = page_end.and_then(|(a, b)| a.checked_add(b)).ok_or("a page outside the file")?;
+            let mut offset = page_end.checked_sub(size).ok_or("a page that is smaller than its rows")?;
+            for len in lens {
+                if *len == 0 {
+                    out.push(0);
+                } else {
+                    out.push(offset + 4);
+                    offset += u64::from(*len) + 4;
+                }
+            }
+        }
+    }
+    if out.len() == lens.len() { Ok(out) } else { Err(format!("{} rows placed of {}", out.len(), lens.len())) }
+}
+
+/// The columns that an index is made of, as they come from the file.
+#[derive(Default)]
+struct Columns {
+    series: Vec<u32>,
+    first: Vec<i64>,
+    last: Vec<i64>,
+    count: Vec<u32>,
+    times_row: Vec<u32>,
+    times_bytes: Vec<u32>,
+    values_bytes: Vec<u32>,
+    /// Label sets, one a series.
+    labels: Vec<Labels>,
+}
+
+impl Columns {
+    fn add(&mut self, batch: &RecordBatch) -> Result<(), String> {
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column {name}"));
+        let numbers = |name: &str| -> Result<&[u32], String> {
+            let array = column(name)?.as_primitive_opt::<UInt32Type>().ok_or_else(|| format!("{name} holds no numbers"))?;
+            Ok(array.values())
+        };
+        let times = |name: &str| -> Result<&[i64], String> {
+            let array = column(name)?.as_primitive_opt::<TimestampMillisecondType>();
+            Ok(array.ok_or_else(|| format!("{name} holds no times"))?.values())
+        };
+        let labels = column(column::LABELS)?.as_map_opt().ok_or("labels are no map")?;
+        let keys = labels.keys().as_string_opt::<i32>().ok_or("label names are no text")?;
+        let values = labels.values().as_string_opt::<i32>().ok_or("label values are no text")?;
+        let series = numbers(column::SERIES)?;
+        for (row, number) in series.iter().enumerate() {
+            match (*number as usize).cmp(&self.labels.len()) {
+                std::cmp::Ordering::Less if *number as usize + 1 == self.labels.len() => {}
+                std::cmp::Ordering::Equal => {
+                    let range = labels.value_offsets()[row] as usize..labels.value_offsets()[row + 1] as usize;
+                    self.labels.push(Labels::from_pairs(range.map(|i| (keys.value(i), values.value(i)))));
+                }
+                _ => return Err("series are not numbered in order".to_owned()),
+            }
+        }
+        self.series.extend_from_slice(series);
+        self.first.extend_from_slice(times(column::FIRST)?);
+        self.last.extend_from_slice(times(column::LAST)?);
+        self.count.extend_from_slice(numbers(column::COUNT)?);
+        self.times_row.extend_from_slice(numbers(column::TIMES_ROW)?);
+        self.times_bytes.extend_from_slice(numbers(column::TIMES_BYTES)?);
+        self.values_bytes.extend_from_slice(numbers(column::VALUES_BYTES)?);
+        Ok(())
+    }
+
+    /// Where every run is.
+    fn runs(&self, metadata: &ParquetMetaData, size: u64) -> Result<(Vec<Run>, Vec<Times>), String> {
+        let times_at = places(metadata, column::TIMES, &self.times_bytes)?;
+        let values_at = places(metadata, column::VALUES, &self.values_bytes)?;
+        let inside = |at: u64, len: u32| len as usize > CRC && at.checked_add(len.into()).is_some_and(|end| end <= size);
+        let mut times: Vec<Times> = Vec::new();
+        let mut by_row: HashMap<u32, u32> = HashMap::new();
+        let mut runs = Vec::with_capacity(self.series.len());
+        for row in 0..self.series.len() {
+            let count = self.count[row];
+            if count == 0 || count as usize > MAX_COUNT || self.first[row] > self.last[row] {
+                return Err(format!("row {row} has {count} samples from {} to {}", self.first[row], self.last[row]));
+            }
+            if self.times_row[row] as usize == row {
+                if !inside(times_at[row], self.times_bytes[row]) {
+                    return Err(format!("the times of row {row} lie outside the file"));
+                }
+                by_row.insert(row as u32, times.len() as u32);
+                let len = self.times_bytes[row];
+                times.push(Times { offset: times_at[row], len, count, users: 0, read: OnceLock::new() });
+            }
+            let at = *by_row.get(&self.times_row[row]).ok_or_else(|| format!("row {row} has no times"))?;
+            let shared = &mut times[at as usize];
+            shared.users += 1;
+            if shared.count != count || !inside(values_at[row], self.values_bytes[row]) {
+                return Err(format!("row {row} does not fit its times or the file"));
+            }
+            runs.push(Run {
+                first: self.first[row],
+                last: self.last[row],
+                count,
+                times: at,
+                offset: values_at[row],
+                len: self.values_bytes[row],
+            });
+        }
+        Ok((runs, times))
+    }
+}
+
+impl SegmentIndex {
+    /// Reads what a segment is made of and enters its series into the registry.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Version`], IO.
+    pub(super) fn open(
+        meta: &SegmentMeta,
+        source: Arc<dyn SegmentSource>,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Self, StoreError> {
+        // The Parquet reader checks most of what it reads, but not all: damage may end in a panic there.
+        let guarded = std::panic::AssertUnwindSafe(|| Self::read(meta, source, catalog));
+        std::panic::catch_unwind(guarded).unwrap_or_else(|_| Err(corrupt(meta, "its columns cannot be read".to_owned())))
+    }
+
+    fn read(meta: &SegmentMeta, source: Arc<dyn SegmentSource>, catalog: &Arc<Catalog>) -> Result<Self, StoreError> {
+        let input = Input(Arc::clone(&source));
+        let damaged = |e: &dyn std::fmt::Display| corrupt(meta, e.to_string());
+        let options = ArrowReaderOptions::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Required);
+        let footer = ArrowReaderMetadata::load(&input, options).map_err(|e| not_parquet(meta, e))?;
+        let text = |key: &str| {
+            let pairs = footer.metadata().file_metadata().key_value_metadata();
+            pairs.into_iter().flatten().find(|kv| kv.key == key).and_then(|kv| kv.value.as_deref())
+        };
+        let found = text(VERSION_KEY).and_then(|v| v.parse::<u32>().ok()).ok_or_else(|| damaged(&"no version"))?;
+        if found > VERSION {
+            return Err(StoreError::Version { file: meta.file.clone(), found, supported: VERSION });
+        }
+        let families = Families::from_json(text(METADATA_KEY).unwrap_or("{}")).map_err(|e| damaged(&e))?;
+
+        let wanted = [
+            column::LABELS,
+            column::SERIES,
+            column::FIRST,
+            column::LAST,
+            column::COUNT,
+            column::TIMES_ROW,
+            column::TIMES_BYTES,
+            column::VALUES_BYTES,
+        ];
+        let mask = ProjectionMask::columns(footer.parquet_schema(), wanted);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(input, footer.clone())
+            .with_projection(mask)
+            .with_batch_size(4096)
+            .build()
+            .map_err(|e| damaged(&e))?;
+        let mut columns = Columns::default();
+        for batch in reader {
+            columns.add(&batch.map_err(|e| damaged(&e))?).map_err(|e| damaged(&e))?;
+        }
+        let (runs, times) = columns.runs(footer.metadata(), source.size()).map_err(|e| damaged(&e))?;
+
+        let mut starts = Vec::with_capacity(columns.labels.len() + 1);
+        for (row, series) in columns.series.iter().enumerate() {
+            if *series as usize == starts.len() {
+                starts.push(row as u32);
+            }
+        }
+        starts.push(runs.len() as u32);
+        let mut ids = Vec::with_capacity(columns.labels.len());
+        let mut labels = columns.labels.into_iter();
+        loop {
+            // In pieces, so that ingestion goes on meanwhile.
+            let mut registry = catalog.write();
+            let before = ids.len();
+            for labels in labels.by_ref().take(512) {
+                let id = registry.intern(labels);
+                registry.retain(id);
+                ids.push(id);
+            }
+            if ids.len() == before {
+                break;
+            }
+        }
+        let mut by_id: Vec<(SeriesId, u32)> = ids.iter().enumerate().map(|(at, id)| (*id, at as u32)).collect();
+        by_id.sort_unstable();
+        Ok(Self { meta: meta.clone(), families, catalog: Arc::clone(catalog), source, ids, starts, by_id, runs, times })
+    }
+
+    /// Bytes held in memory, with the times that may come to be kept.
+    pub(super) fn memory(&self) -> usize {
+        let shared: usize = self.times.iter().filter(|t| t.users > 1).map(|t| t.count as usize * 8).sum();
+        self.ids.len() * 16 + self.runs.len() * size_of::<Run>() + self.times.len() * size_of::<Times>() + shared
+    }
+
+    /// Series in the order of their labels.
+    pub(super) fn ids(&self) -> &[SeriesId] {
+        &self.ids
+    }
+
+    /// Where a series is among them.
+    pub(super) fn position(&self, id: SeriesId) -> Option<u32> {
+        let at = self.by_id.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(self.by_id[at].1)
+    }
+
+    /// The runs of the series at a position, by first time.
+    pub(super) fn runs(&self, position: u32) -> &[Run] {
+        let at = position as usize;
+        &self.runs[self.starts[at] as usize..self.starts[at + 1] as usize]
+    }
+
+    /// The times of a run.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], IO.
+    pub(super) fn times(&self, run: &Run) -> Result<Arc<[i64]>, StoreError> {
+        let times = &self.times[run.times as usize];
+        if let Some(known) = times.read.get() {
+            return Ok(Arc::clone(known));
+        }
+        let bytes = self.source.read(times.offset, times.len as usize)?;
+        let coded = unseal(&bytes).map_err(|e| corrupt(&self.meta, e))?;
+        let read: Arc<[i64]> = decode_times(coded, times.count as usize).map_err(|e| corrupt(&self.meta, e))?.into();
+        if times.users > 1 {
+            return Ok(Arc::clone(times.read.get_or_init(|| read)));
+        }
+        Ok(read)
+    }
+
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    /// IO.
+    pub(super) fn bytes(&self, place: Range<u64>) -> Result<Bytes, StoreError> {
+        self.source.read(place.start, (place.end - place.start) as usize)
+    }
+
+    /// Size of the file.
+    pub(super) fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// This segment is damaged, and how.
+    pub(super) fn damaged(&self, reason: String) -> StoreError {
+        corrupt(&self.meta, reason)
+    }
+}
+
+impl Drop for SegmentIndex {
+    fn drop(&mut self) {
+        self.catalog.release(std::mem::take(&mut self.ids));
+    }
+}
+
+fn corrupt(meta: &SegmentMeta, reason: String) -> StoreError {
+    StoreError::Corrupt { file: meta.file.clone(), reason }
+}
+
+/// A footer that cannot be read: damage, unless the disk failed.
+fn not_parquet(meta: &SegmentMeta, error: parquet::errors::ParquetError) -> StoreError {
+    match error {
+        parquet::errors::ParquetError::External(e) => match e.downcast::<StoreError>() {
+            Ok(e) => *e,
+            Err(e) => corrupt(meta, e.to_string()),
+        },
+        e => corrupt(meta, e.to_string()),
+    }
+}

@@ -1,0 +1,275 @@
+//! The table of samples: series in a head, runs of samples in segments, and the way back.
+//!
+//! *Head.* A tenant has a registry of label sets (number, postings, spellings: [`registry`]) and parts ([`head`]): one
+//! that grows and those that are being written. A request's series is found by one hash of its raw label bytes; its
+//! sample is pushed to the open run of that series; at 120 samples a run is coded.
+//!
+//! *Segments.* A detached part becomes one Parquet file a UTC day ([`mod@format`], [`write`]): the partition (`hour` of
+//! [`SegmentMeta`]) is the day's first hour, so that segments of one `hour` are those to merge. Merging joins short runs
+//! and hands long ones on as they are ([`compact`]).
+//!
+//! *View.* [`SeriesView`] is a set of segments and parts of one moment. A matcher is answered once for all of them from
+//! the tenant's postings, as the series of open segments are in the same registry ([`view`], [`index`], [`cache`]).
+//!
+//! # What is one sample
+//! A series and a time (milliseconds). The value that was kept first stays: a second one with the same bits is a retry
+//! and ignored, another value is refused as `duplicate sample for timestamp`. That is judged against the head; against
+//! segments the merge at reading and compaction lets the first written win. A sample older than the newest of its series
+//! by more than the window (30 minutes) is refused as `out of order sample`; the first sample of a series that is not in
+//! memory may have any age.
+
+mod cache;
+mod chunk;
+mod compact;
+mod flush;
+mod format;
+mod head;
+mod index;
+mod merge;
+mod metadata;
+mod postings;
+mod registry;
+mod view;
+mod write;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use model::Tenant;
+use parking_lot::{Mutex, RwLock};
+use wire::{Limits, MetricKind, RawLabels, SampleSink, Summary};
+
+use self::cache::IndexCache;
+use self::flush::FrozenSamples;
+use self::head::{Part, Slots, Taken};
+use self::index::SegmentIndex;
+use self::metadata::Families;
+use self::registry::{Catalog, Found, Registry, SeriesId};
+pub use self::view::SeriesView;
+use crate::table::{Frozen, Record, Table};
+use crate::{SegmentMeta, Segments, StoreError};
+
+/// What may be chosen.
+#[derive(Debug, Clone)]
+pub struct SeriesOptions {
+    /// How much older than the newest sample of its series a sample may be, milliseconds.
+    pub out_of_order_ms: i64,
+    /// Bytes that indexes of open segments may hold.
+    pub index_bytes: usize,
+}
+
+impl Default for SeriesOptions {
+    fn default() -> Self {
+        Self { out_of_order_ms: 30 * 60 * 1000, index_bytes: 64 << 20 }
+    }
+}
+
+/// A tenant's part of the head.
+#[derive(Debug, Clone)]
+struct Head {
+    catalog: Arc<Catalog>,
+    families: Arc<Mutex<Families>>,
+    /// The oldest first; the last one grows.
+    parts: Vec<Arc<Part>>,
+}
+
+/// All heads as of one moment.
+type Tenants = HashMap<Tenant, Head>;
+
+/// What the table and its views share.
+struct Inner {
+    segments: Arc<dyn Segments>,
+    options: SeriesOptions,
+    cache: IndexCache,
+    heads: RwLock<Arc<Tenants>>,
+    /// Held while a record is applied, so that a part is detached between records.
+    applying: Mutex<()>,
+    /// The series of the part that was forgotten last: they keep their newest sample for the next part.
+    recent: Mutex<HashMap<Tenant, Vec<SeriesId>>>,
+}
+
+/// The samples.
+pub struct SeriesTable {
+    inner: Arc<Inner>,
+    limits: Limits,
+}
+
+impl SeriesTable {
+    /// A table with an empty head over these segments.
+    #[must_use]
+    pub fn new(segments: Arc<dyn Segments>, options: SeriesOptions) -> Self {
+        let inner = Inner {
+            segments,
+            cache: IndexCache::new(options.index_bytes),
+            options,
+            heads: RwLock::default(),
+            applying: Mutex::new(()),
+            recent: Mutex::default(),
+        };
+        // What is applied was checked against the receiver's limits, which may be wider than the default.
+        let limits = Limits { max_uncompressed: 1 << 30, max_labels: usize::MAX, ..Limits::default() };
+        Self { inner: Arc::new(inner), limits }
+    }
+
+    /// A view of these segments (of whatever signal and tenant: it picks its own) and of the head as it is now. Take both
+    /// under the engine's snapshot lock.
+    #[must_use]
+    pub fn view(&self, segments: Arc<[SegmentMeta]>) -> SeriesView {
+        SeriesView::new(Arc::clone(&self.inner), Arc::clone(&self.inner.heads.read()), segments)
+    }
+
+    /// Series in memory, of all tenants.
+    #[must_use]
+    pub fn series_in_memory(&self) -> usize {
+        let heads = Arc::clone(&self.inner.heads.read());
+        heads.values().map(|h| h.catalog.read().len()).sum()
+    }
+}
+
+impl Inner {
+    /// The tenant's head, made if need be.
+    fn head(&self, tenant: &Tenant) -> Head {
+        if let Some(head) = self.heads.read().get(tenant) {
+            return head.clone();
+        }
+        let mut heads = self.heads.write();
+        let head = Arc::make_mut(&mut heads).entry(tenant.clone()).or_insert_with(|| {
+            let catalog = Arc::<Catalog>::default();
+            let first = Arc::new(Part::new(1, Arc::clone(&catalog)));
+            Head { catalog, families: Arc::default(), parts: vec![first] }
+        });
+        head.clone()
+    }
+
+    /// The tenant's registry.
+    fn catalog(&self, tenant: &Tenant) -> Arc<Catalog> {
+        self.head(tenant).catalog
+    }
+
+    /// Takes a damaged segment out of service.
+    fn damaged(&self, meta: &SegmentMeta, reason: &str) {
+        self.cache.remove(meta.id);
+        self.segments.quarantine(meta, reason);
+    }
+
+    /// Damage found while reading takes the segment out of service; the rest is served. Other errors are handed on.
+    fn tolerate(&self, index: &SegmentIndex, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::Corrupt { reason, .. } => {
+                self.damaged(&index.meta, &reason);
+                Ok(())
+            }
+            e => Err(e),
+        }
+    }
+}
+
+/// Feeds a request's samples into a part.
+struct Intake<'a> {
+    registry: &'a mut Registry,
+    slots: &'a mut Slots,
+    families: &'a Mutex<Families>,
+    generation: u32,
+    window: i64,
+    slot: Option<u32>,
+    conflicts: u64,
+    too_old: u64,
+}
+
+impl Intake<'_> {
+    #[cold]
+    fn enter(&mut self, id: SeriesId, key: [u64; 2]) -> Option<u32> {
+        let labels = Arc::clone(self.registry.labels(id)?);
+        let (slot, new) = self.slots.slot_of(id, &labels, self.registry.newest(id));
+        if new {
+            self.registry.retain(id);
+        }
+        self.registry.name_slot(key, slot, self.generation);
+        Some(slot)
+    }
+}
+
+impl SampleSink for Intake<'_> {
+    #[inline]
+    fn series(&mut self, labels: RawLabels<'_>) {
+        self.slot = match self.registry.find(&labels, self.generation) {
+            Ok(Found::Slot(slot)) => Some(slot),
+            Ok(Found::Series(id, key)) => self.enter(id, key),
+            Err(_) => None,
+        };
+    }
+
+    #[inline]
+    fn sample(&mut self, time_ms: i64, value: f64) {
+        let Some(slot) = self.slot else { return };
+        match self.slots.append(slot, time_ms, value, self.window) {
+            Taken::Stored | Taken::Known => {}
+            Taken::Conflict => self.conflicts += 1,
+            Taken::TooOld => self.too_old += 1,
+        }
+    }
+
+    fn metadata(&mut self, family: &str, kind: MetricKind, help: &str, unit: &str) {
+        self.families.lock().describe(family, kind, help, unit);
+    }
+}
+
+impl Table for SeriesTable {
+    fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
+        let _between_freezes = self.inner.applying.lock();
+        let head = self.inner.head(&record.tenant);
+        let Some(part) = head.parts.last() else { return Ok(Summary::default()) };
+        let mut registry = head.catalog.write();
+        let mut slots = part.write();
+        let mut intake = Intake {
+            registry: &mut registry,
+            slots: &mut slots,
+            families: &head.families,
+            generation: part.generation,
+            window: self.inner.options.out_of_order_ms,
+            slot: None,
+            conflicts: 0,
+            too_old: 0,
+        };
+        let mut summary = wire::walk_samples(record.encoding, &record.payload, &self.limits, &mut intake)?;
+        for (reason, n) in [("duplicate sample for timestamp", intake.conflicts), ("out of order sample", intake.too_old)] {
+            if n > 0 {
+                summary.accepted = summary.accepted.saturating_sub(n);
+                *summary.refused.0.entry(reason).or_default() += n;
+            }
+        }
+        Ok(summary)
+    }
+
+    fn memory(&self) -> usize {
+        let heads = Arc::clone(&self.inner.heads.read());
+        let of = |h: &Head| {
+            let parts: usize = h.parts.iter().map(|p| p.read().memory()).sum();
+            h.catalog.read().memory() + h.families.lock().memory() + parts
+        };
+        heads.values().map(of).sum::<usize>() + self.inner.cache.memory()
+    }
+
+    fn freeze(&self) -> Option<Box<dyn Frozen>> {
+        let _between_records = self.inner.applying.lock();
+        let mut heads = self.inner.heads.write();
+        let mut frozen = Vec::new();
+        let mut next = (**heads).clone();
+        for (tenant, head) in &mut next {
+            let Some(part) = head.parts.last().filter(|p| p.read().count() > 0) else { continue };
+            let part = Arc::clone(part);
+            part.keep_newest();
+            head.parts.push(Arc::new(Part::new(part.generation.wrapping_add(1).max(1), Arc::clone(&head.catalog))));
+            frozen.push((tenant.clone(), Arc::clone(&head.families), part));
+        }
+        if frozen.is_empty() {
+            return None;
+        }
+        *heads = Arc::new(next);
+        Some(Box::new(FrozenSamples { inner: Arc::clone(&self.inner), parts: frozen }))
+    }
+
+    fn compact(&self, inputs: &[SegmentMeta]) -> Result<Vec<SegmentMeta>, StoreError> {
+        compact::compact(&self.inner, inputs)
+    }
+}
