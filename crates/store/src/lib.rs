@@ -11,6 +11,7 @@ mod lock;
 pub mod log;
 pub mod manifest;
 pub mod memory;
+pub mod series;
 mod table;
 
 pub use contract::{

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, UInt32Type};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use bytes::{Buf, Bytes};
 use hashbrown::HashMap;
 use model::Labels;
@@ -125,8 +125,8 @@ fn places(metadata: &ParquetMetaData, name: &str, lens: &[u32]) -> Result<Vec<u6
         let rows = usize::try_from(info.num_rows()).map_err(|_| "negative rows")?;
         let lens = lens.get(group_start..group_start + rows).ok_or("more rows in the footer than in the columns")?;
         group_start += rows;
-        let index = metadata.offset_index().and_then(|i| i.get(group)?.get(leaf));
-        let pages = index.ok_or("no offset index")?.page_locations();
+        let index = metadata.page_index_for_row_group(group);
+        let pages = index.page_locations(leaf).ok_or("no offset index")?;
         for (at, page) in pages.iter().enumerate() {
             let first = usize::try_from(page.first_row_index).map_err(|_| "negative row")?;
             let end = pages.get(at + 1).map_or(rows, |next| usize::try_from(next.first_row_index).unwrap_or(usize::MAX));
