@@ -96,7 +96,10 @@ impl House {
         let mut out = Vec::new();
         for series in view.samples(&self.tenant, matchers, first, last)? {
             let series = series?;
-            out.push(((*series.labels).clone(), series.times.into_iter().zip(series.values.iter().map(|v| v.to_bits())).collect()));
+            out.push((
+                (*series.labels).clone(),
+                series.times.into_iter().zip(series.values.iter().map(|v| v.to_bits())).collect(),
+            ));
         }
         Ok(out)
     }
@@ -123,7 +126,8 @@ impl Model {
 
     fn samples(&self, matchers: &[LabelMatcher], first: i64, last: i64) -> Answer {
         let accepted = |l: &Labels| matchers.iter().all(|m| m.matches(l.get(&m.name).unwrap_or("")));
-        let inside = |s: &BTreeMap<i64, u64>| s.iter().map(|(t, v)| (*t, *v)).filter(|(t, _)| (first..=last).contains(t)).collect();
+        let inside =
+            |s: &BTreeMap<i64, u64>| s.iter().map(|(t, v)| (*t, *v)).filter(|(t, _)| (first..=last).contains(t)).collect();
         let all = self.0.iter().filter(|(l, _)| accepted(l)).map(|(l, s)| (l.clone(), inside(s)));
         all.filter(|(_, s): &(_, Vec<_>)| !s.is_empty()).collect()
     }

@@ -296,8 +296,7 @@ pub(super) struct Stats {
 impl Stats {
     /// Of these values.
     pub(super) fn of(values: &[f64]) -> Self {
-        let mut stats =
-            Self { min: f64::NAN, max: f64::NAN, sum: 0.0, first: f64::NAN, last: f64::NAN, resets: 0, stale: 0 };
+        let mut stats = Self { min: f64::NAN, max: f64::NAN, sum: 0.0, first: f64::NAN, last: f64::NAN, resets: 0, stale: 0 };
         let mut any = false;
         for &value in values {
             if value.to_bits() == model::STALE_NAN_BITS {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, UInt32Type};
-use arrow_array::RecordBatch;
 use bytes::{Buf, Bytes};
 use hashbrown::HashMap;
 use model::Labels;
@@ -108,11 +108,7 @@ impl ChunkReader for Input {
 /// Checks and cuts off the checksum.
 pub(super) fn unseal(bytes: &[u8]) -> Result<&[u8], String> {
     let (coded, crc) = bytes.split_last_chunk::<CRC>().ok_or("a run without a checksum")?;
-    if crc32c::crc32c(coded) == u32::from_le_bytes(*crc) {
-        Ok(coded)
-    } else {
-        Err("a run's checksum does not fit".to_owned())
-    }
+    if crc32c::crc32c(coded) == u32::from_le_bytes(*crc) { Ok(coded) } else { Err("a run's checksum does not fit".to_owned()) }
 }
 
 /// The rows of one column of coded bytes, one file position each.
@@ -243,11 +239,7 @@ impl SegmentIndex {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Version`], IO.
-    pub(super) fn open(
-        meta: &SegmentMeta,
-        source: Arc<dyn SegmentSource>,
-        catalog: &Arc<Catalog>,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn open(meta: &SegmentMeta, source: Arc<dyn SegmentSource>, catalog: &Arc<Catalog>) -> Result<Self, StoreError> {
         // The Parquet reader checks most of what it reads, but not all: damage may end in a panic there.
         let guarded = std::panic::AssertUnwindSafe(|| Self::read(meta, source, catalog));
         std::panic::catch_unwind(guarded).unwrap_or_else(|_| Err(corrupt(meta, "its columns cannot be read".to_owned())))

@@ -315,4 +315,3 @@ impl Catalog {
         ids.sort_unstable_by_key(|id| ranks.get(*id as usize).copied().unwrap_or(u32::MAX));
     }
 }
-

@@ -101,10 +101,8 @@ impl SeriesView {
         let registry = catalog.read();
         let mut ids: Vec<SeriesId> = select(&registry, matchers);
         catalog.sort(&registry, &mut ids);
-        let mut series: Vec<Planned> = ids
-            .iter()
-            .filter_map(|id| Some(Planned { labels: Arc::clone(registry.labels(*id)?), places: Vec::new() }))
-            .collect();
+        let mut series: Vec<Planned> =
+            ids.iter().filter_map(|id| Some(Planned { labels: Arc::clone(registry.labels(*id)?), places: Vec::new() })).collect();
         for (at, place) in places.iter().enumerate() {
             match place {
                 Place::Segment(index) => {
@@ -369,12 +367,7 @@ impl Samples {
 }
 
 /// Adds what a series has in a head part.
-fn read_slot(
-    slot: &Slot,
-    range: &RangeInclusive<i64>,
-    scratch: &mut Scratch,
-    out: &mut Gathered,
-) -> Result<(), StoreError> {
+fn read_slot(slot: &Slot, range: &RangeInclusive<i64>, scratch: &mut Scratch, out: &mut Gathered) -> Result<(), StoreError> {
     let mut values = Vec::new();
     for run in slot.sealed.iter().filter(|r| overlaps(range, r.first(), r.last())) {
         values.clear();
