@@ -10,6 +10,7 @@
 mod base64;
 mod encoding;
 mod error;
+pub mod exposition;
 mod go_string;
 mod json;
 mod limits;
