@@ -1,1 +1,46 @@
-//! promql
+//! PromQL, after Prometheus 3: [`parse`] a query, then [`instant`] or [`range`] evaluates it over a store's reader.
+//!
+//! Evaluation walks the expression once for all steps of a query. Selectors and functions over ranges hand on one
+//! series after the other, and aggregations fold them as they come, so what is held in memory is the answer, not the
+//! samples. Native histograms are not there yet; functions that are not computed yet parse and say so.
+
+mod ast;
+mod check;
+mod error;
+mod eval;
+mod functions;
+mod lexer;
+mod parser;
+
+pub use ast::{AggregateOp, At, Binary, BinaryOp, Expr, Grouping, Matching, Node, Selector, Shift, Side, Type};
+pub use error::{EvalError, ParseError};
+pub use eval::{Answer, Grid, Outcome, Question, instant, range};
+pub use functions::Function;
+pub use parser::{MAX_QUERY, parse, parse_selector};
+
+/// A duration as Prometheus writes it (`1h30m`), milliseconds. `None` where `text` is none, or too long a one.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<i64> {
+    lexer::parse_duration(text).flatten()
+}
+
+/// A value as Prometheus' JSON and `count_values` print it: shortest digits that read back the same, `+Inf`, `-Inf`, `NaN`;
+/// an exponent only below 1e-6 and from 1e21 on.
+#[must_use]
+pub fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let size = value.abs();
+    if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        // Go writes at least two digits of exponent, and its sign.
+        let text = format!("{value:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));
+        return format!("{digits}e{sign}{exponent:0>2}");
+    }
+    value.to_string()
+}
