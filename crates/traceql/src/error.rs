@@ -1,0 +1,42 @@
+//! Why a query cannot be parsed or answered.
+
+use store::StoreError;
+
+/// A query that is not TraceQL, or not yet. Prints as Tempo does: `parse error at line 1, col 5: …`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("parse error at line {line}, col {column}: {message}")]
+pub struct ParseError {
+    /// Byte offset in the query.
+    pub offset: usize,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in bytes, from 1.
+    pub column: usize,
+    /// What is wrong, what was expected.
+    pub message: String,
+}
+
+impl ParseError {
+    /// An error at byte `offset` of `query`.
+    pub(crate) fn at(query: &str, offset: usize, message: impl Into<String>) -> Self {
+        let before = &query.as_bytes()[..offset.min(query.len())];
+        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        Self {
+            offset,
+            line: before.iter().filter(|b| **b == b'\n').count() + 1,
+            column: before.len() - line_start + 1,
+            message: message.into(),
+        }
+    }
+}
+
+/// Why a search failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// Whoever asked has left, or the time is up.
+    #[error("the search was canceled")]
+    Cancelled,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
