@@ -91,6 +91,10 @@ pub fn walk_samples<S: SampleSink + ?Sized>(
 ) -> Result<Summary, WireError> {
     match encoding {
         Encoding::RemoteWrite => remote_write::walk(bytes, limits, sink),
+        Encoding::OtlpMetrics => otlp::metrics::walk(bytes, limits, sink),
+        Encoding::OtlpMetricsJson => {
+            otlp::metrics::walk(&otlp::from_json(&otlp::METRICS, bytes, limits.max_depth)?, limits, sink)
+        }
         _ => Err(WRONG_SIGNAL),
     }
 }

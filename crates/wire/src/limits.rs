@@ -14,6 +14,8 @@ pub struct Limits {
     pub max_events_per_span: usize,
     /// Labels of one series or stream.
     pub max_labels: usize,
+    /// Bounds of one classic histogram, quantiles of one summary.
+    pub max_buckets: usize,
 }
 
 impl Default for Limits {
@@ -24,6 +26,7 @@ impl Default for Limits {
             max_depth: 64,
             max_events_per_span: 10_000,
             max_labels: 1_000,
+            max_buckets: 1_000,
         }
     }
 }

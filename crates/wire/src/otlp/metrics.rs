@@ -1,0 +1,250 @@
+//! `ExportMetricsServiceRequest` (`opentelemetry/proto/metrics/v1/metrics.proto`) to Prometheus' series and samples
+//! (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility"; API.md, "OTLP metrics").
+
+use super::group::{Resource, Scope};
+use super::names::metric_name;
+use super::series::Series;
+use crate::protobuf::{Field, Reader};
+use crate::{Limits, MetricKind, SampleSink, Summary, WireError};
+
+const DELTA: &str = "data points of delta temporality are not stored yet";
+const EXPONENTIAL: &str = "exponential histograms are not stored yet";
+const EXEMPLARS: &str = "exemplars are not stored yet";
+const NAMELESS: &str = "data points of a metric whose name has no letter or digit";
+const NO_DATA: &str = "metrics without data points";
+const MANY_BUCKETS: &str = "histograms with too many buckets";
+const BAD_BUCKETS: &str = "histograms whose buckets do not fit their bounds";
+
+/// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
+const CUMULATIVE: u32 = 2;
+/// `DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK`.
+const NO_RECORDED_VALUE: u32 = 1;
+
+/// Calls `sink` for each sample that Prometheus makes of the request in `bytes`: one of a gauge's or sum's data point,
+/// `_bucket`, `_sum` and `_count` of a histogram's, quantiles, `_sum` and `_count` of a summary's; and for each resource
+/// with attributes beyond its identity the samples of `target_info`. Refusals count data points.
+pub(crate) fn walk<S: SampleSink + ?Sized>(bytes: &[u8], limits: &Limits, sink: &mut S) -> Result<Summary, WireError> {
+    let mut summary = Summary::default();
+    let mut resource = Resource::default();
+    let mut scope = Scope::default();
+    let mut r = Reader::new(bytes);
+    while let Some(f) = r.field("ExportMetricsServiceRequest")? {
+        if f.number != 1 {
+            continue;
+        }
+        let resource_metrics = f.message()?;
+        resource.read(resource_metrics, limits)?;
+        let mut walker = Walker { limits, summary: &mut summary, series: Series::new(&resource.attributes.list), sink };
+        let mut r = resource_metrics;
+        while let Some(f) = r.field("ResourceMetrics")? {
+            if f.number == 2 {
+                let scope_metrics = f.message()?;
+                scope.read(scope_metrics, limits)?;
+                let mut r = scope_metrics;
+                while let Some(f) = r.field("ScopeMetrics")? {
+                    if f.number == 2 {
+                        walker.metric(f.message()?)?;
+                    }
+                }
+            }
+        }
+        summary.accepted += walker.series.target_info(walker.sink);
+    }
+    Ok(summary)
+}
+
+struct Walker<'w, 'a, S: ?Sized> {
+    limits: &'w Limits,
+    summary: &'w mut Summary,
+    series: Series<'a>,
+    sink: &'w mut S,
+}
+
+/// What all data points of a metric share.
+struct Metric<'m> {
+    name: &'m str,
+    kind: MetricKind,
+}
+
+impl<'a, S: SampleSink + ?Sized> Walker<'_, 'a, S> {
+    fn metric(&mut self, mut r: Reader<'a>) -> Result<(), WireError> {
+        let (mut name, mut help, mut unit) = ("", "", "");
+        let mut data: Option<Field<'a>> = None;
+        while let Some(f) = r.field("Metric")? {
+            match f.number {
+                1 => name = f.string("Metric.name")?,
+                2 => help = f.string("Metric.description")?,
+                3 => unit = f.string("Metric.unit")?,
+                5 | 7 | 9 | 10 | 11 => data = Some(f),
+                _ => {}
+            }
+        }
+        let Some(data) = data else {
+            self.summary.refused.add(NO_DATA);
+            return Ok(());
+        };
+        let points = data.message()?;
+        let (mut temporality, mut monotonic) = (CUMULATIVE, false);
+        if matches!(data.number, 7 | 9) {
+            // Absent means unspecified, which is as good as delta.
+            temporality = 0;
+            let mut r = points;
+            while let Some(f) = r.field("Sum or Histogram")? {
+                match f.number {
+                    2 => temporality = f.u32()?,
+                    3 if data.number == 7 => monotonic = f.varint()? != 0,
+                    _ => {}
+                }
+            }
+        }
+        let kind = match data.number {
+            5 => MetricKind::Gauge,
+            7 if monotonic => MetricKind::Counter,
+            7 => MetricKind::Gauge,
+            11 => MetricKind::Summary,
+            _ => MetricKind::Histogram,
+        };
+        // A sum that goes up and down has no suffix of its own: only real gauges are ratios.
+        let named_as = if data.number == 7 && !monotonic { MetricKind::Unknown } else { kind };
+        let full_name = metric_name(name, unit, named_as);
+        let refused = match &full_name {
+            None => Some(NAMELESS),
+            Some(_) if data.number == 10 => Some(EXPONENTIAL),
+            Some(_) if temporality != CUMULATIVE => Some(DELTA),
+            Some(_) => None,
+        };
+        let metric = Metric { name: full_name.as_deref().unwrap_or_default(), kind };
+        let mut described = false;
+        let mut r = points;
+        while let Some(f) = r.field("data points")? {
+            if f.number != 1 {
+                continue;
+            }
+            let point = f.message()?;
+            if let Some(reason) = refused {
+                self.summary.refused.add(reason);
+                continue;
+            }
+            if !described {
+                self.sink.metadata(metric.name, kind, help, unit);
+                described = true;
+            }
+            match metric.kind {
+                MetricKind::Histogram => self.histogram(&metric, point)?,
+                MetricKind::Summary => self.summary_point(&metric, point)?,
+                _ => self.number(&metric, point)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One sample of the current point's attributes.
+    fn sample(&mut self, name: &str, extra: Option<(&str, &str)>, value: f64) {
+        self.series.sample(name, extra, value, self.sink);
+        self.summary.accepted += 1;
+    }
+
+    fn number(&mut self, metric: &Metric<'_>, mut r: Reader<'a>) -> Result<(), WireError> {
+        self.series.next_point();
+        let (mut value, mut flags) = (0.0, 0);
+        while let Some(f) = r.field("NumberDataPoint")? {
+            match f.number {
+                3 => self.series.time_ns = f.fixed64()?,
+                4 => value = f.double()?,
+                5 => self.summary.refused.add(EXEMPLARS),
+                6 => value = f.fixed64()? as i64 as f64,
+                7 => self.series.attribute(f.message()?, self.limits)?,
+                8 => flags = f.u32()?,
+                _ => {}
+            }
+        }
+        self.sample(metric.name, None, recorded(value, flags));
+        Ok(())
+    }
+
+    fn histogram(&mut self, metric: &Metric<'_>, mut r: Reader<'a>) -> Result<(), WireError> {
+        self.series.next_point();
+        let (mut count, mut sum, mut flags) = (0u64, None, 0);
+        let (mut counts, mut bounds) = (Vec::new(), Vec::new());
+        while let Some(f) = r.field("HistogramDataPoint")? {
+            match f.number {
+                3 => self.series.time_ns = f.fixed64()?,
+                4 => count = f.fixed64()?,
+                5 => sum = Some(f.double()?),
+                6 => f.repeated_fixed64(&mut counts)?,
+                7 => f.repeated_fixed64(&mut bounds)?,
+                8 => self.summary.refused.add(EXEMPLARS),
+                9 => self.series.attribute(f.message()?, self.limits)?,
+                10 => flags = f.u32()?,
+                _ => {}
+            }
+        }
+        if bounds.len() > self.limits.max_buckets {
+            self.summary.refused.add(MANY_BUCKETS);
+            return Ok(());
+        }
+        // Either no buckets at all, or one more than there are bounds.
+        if counts.len() != bounds.len() + 1 && !(counts.is_empty() && bounds.is_empty()) {
+            self.summary.refused.add(BAD_BUCKETS);
+            return Ok(());
+        }
+        if let Some(sum) = sum {
+            self.sample(&format!("{}_sum", metric.name), None, recorded(sum, flags));
+        }
+        self.sample(&format!("{}_count", metric.name), None, recorded(count as f64, flags));
+        let bucket = format!("{}_bucket", metric.name);
+        let mut cumulative = 0u64;
+        for (bound, count) in bounds.iter().zip(&counts) {
+            cumulative = cumulative.saturating_add(*count);
+            let bound = f64::from_bits(*bound);
+            if bound != f64::INFINITY {
+                self.sample(&bucket, Some(("le", &bound.to_string())), recorded(cumulative as f64, flags));
+            }
+        }
+        self.sample(&bucket, Some(("le", "+Inf")), recorded(count as f64, flags));
+        Ok(())
+    }
+
+    fn summary_point(&mut self, metric: &Metric<'_>, mut r: Reader<'a>) -> Result<(), WireError> {
+        self.series.next_point();
+        let (mut count, mut sum, mut flags) = (0u64, 0.0, 0);
+        let mut quantiles = Vec::new();
+        while let Some(f) = r.field("SummaryDataPoint")? {
+            match f.number {
+                3 => self.series.time_ns = f.fixed64()?,
+                4 => count = f.fixed64()?,
+                5 => sum = f.double()?,
+                6 => {
+                    let (mut quantile, mut value) = (0.0, 0.0);
+                    let mut r = f.message()?;
+                    while let Some(f) = r.field("ValueAtQuantile")? {
+                        match f.number {
+                            1 => quantile = f.double()?,
+                            2 => value = f.double()?,
+                            _ => {}
+                        }
+                    }
+                    quantiles.push((quantile, value));
+                }
+                7 => self.series.attribute(f.message()?, self.limits)?,
+                8 => flags = f.u32()?,
+                _ => {}
+            }
+        }
+        if quantiles.len() > self.limits.max_buckets {
+            self.summary.refused.add(MANY_BUCKETS);
+            return Ok(());
+        }
+        self.sample(&format!("{}_sum", metric.name), None, recorded(sum, flags));
+        self.sample(&format!("{}_count", metric.name), None, recorded(count as f64, flags));
+        for (quantile, value) in quantiles {
+            self.sample(metric.name, Some(("quantile", &quantile.to_string())), recorded(value, flags));
+        }
+        Ok(())
+    }
+}
+
+/// The value, or the staleness marker where the sender says that there is none.
+fn recorded(value: f64, flags: u32) -> f64 {
+    if flags & NO_RECORDED_VALUE != 0 { f64::from_bits(model::STALE_NAN_BITS) } else { value }
+}
