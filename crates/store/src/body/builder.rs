@@ -11,8 +11,9 @@ use std::hash::BuildHasher;
 
 use super::BodyColumns;
 use super::column::{BodyColumnId, Kind, Variable};
-use super::json::{Slot, Visit, number, string, string_kind, walk};
-use super::layout::Layout;
+use super::json::{Slot, Visit, number, string, string_kind};
+use super::layout::{Layout, Syntax};
+use super::logfmt;
 use super::values::{Texts, Values};
 
 /// Most variable columns of a builder; a line that would need another is kept whole.
@@ -35,6 +36,7 @@ const WHOLE: u32 = u32::MAX;
 /// A layout as the builder uses it: the literal before each variable, the variable's kind and column.
 #[derive(Debug)]
 struct Known {
+    syntax: Syntax,
     layout: Layout,
     columns: Box<[u32]>,
     signature: Box<[u8]>,
@@ -43,6 +45,8 @@ struct Known {
 /// Collects log bodies and gives them back as columns. See the [module](super).
 #[derive(Debug)]
 pub struct BodyBuilder {
+    /// How splitting plain text has gone; `None`: do not try.
+    words: Option<Tried>,
     rows: usize,
     bytes: usize,
     keys: Vec<u32>,
@@ -62,6 +66,7 @@ pub struct BodyBuilder {
 impl Default for BodyBuilder {
     fn default() -> Self {
         Self {
+            words: Some(Tried::default()),
             rows: 0,
             bytes: 0,
             keys: Vec::new(),
@@ -87,6 +92,13 @@ impl BodyBuilder {
         Self::default()
     }
 
+    /// Keeps plain text whole.
+    #[must_use]
+    pub fn without_words(mut self) -> Self {
+        self.words = None;
+        self
+    }
+
     /// Lines so far.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -107,11 +119,7 @@ impl BodyBuilder {
             return false;
         }
         self.bytes += line.len();
-        let key = if line.as_bytes().first().is_some_and(|b| matches!(b, b'{' | b' ' | b'\t' | b'\n' | b'\r')) {
-            self.split(line)
-        } else {
-            WHOLE
-        };
+        let key = self.split(line);
         self.keys.push(key);
         if key == WHOLE {
             self.pad_whole();
@@ -145,16 +153,21 @@ impl BodyBuilder {
                 return key;
             }
         }
-        self.slots.0.clear();
-        if walk(line, &mut self.slots).is_none() || self.slots.0.len() > SLOTS_MAX {
+        let Some(syntax) = [Syntax::Json, Syntax::Logfmt, Syntax::Words].into_iter().find(|syntax| {
+            self.slots.0.clear();
+            (*syntax != Syntax::Words || self.words.as_mut().is_some_and(Tried::again))
+                && syntax.walk(line, &mut self.slots).is_some()
+                && (1..=SLOTS_MAX).contains(&self.slots.0.len())
+        }) else {
             return WHOLE;
-        }
+        };
         self.sign(line);
         let hash = self.hasher.hash_one(&self.signature[..]);
         let found = self.by_signature.find(hash, |k| *self.layouts[*k as usize].signature == *self.signature);
         let key = match found {
             Some(key) => *key,
-            None => match self.learn(line) {
+            None if syntax == Syntax::Words && !self.words.as_mut().is_some_and(|w| w.recurs(hash)) => return WHOLE,
+            None => match self.learn(line, syntax) {
                 Some(key) => {
                     let (layouts, hasher) = (&self.layouts, &self.hasher);
                     self.by_signature.insert_unique(hash, key, |k| hasher.hash_one(&layouts[*k as usize].signature[..]));
@@ -163,8 +176,15 @@ impl BodyBuilder {
                 None => return WHOLE,
             },
         };
-        self.recent.rotate_right(1);
-        self.recent[0] = key;
+        if syntax == Syntax::Words {
+            // Never a fit without a walk: see `Known::fits`.
+            if let Some(words) = &mut self.words {
+                words.kept += 1;
+            }
+        } else {
+            self.recent.rotate_right(1);
+            self.recent[0] = key;
+        }
         key
     }
 
@@ -182,11 +202,11 @@ impl BodyBuilder {
     }
 
     /// Takes up the layout of the line, if there is room for it.
-    fn learn(&mut self, line: &str) -> Option<u32> {
+    fn learn(&mut self, line: &str, syntax: Syntax) -> Option<u32> {
         if !self.admits() {
             return None;
         }
-        let layout = Layout::of_json(line, &self.slots.0)?;
+        let layout = Layout::of(syntax, line, &self.slots.0)?;
         let new = layout.variables.iter().filter(|v| !self.by_variable.contains_key(*v)).count();
         if self.variables.len() + new > COLUMNS_MAX {
             return None;
@@ -199,7 +219,7 @@ impl BodyBuilder {
             })
         });
         let columns = columns.collect();
-        self.layouts.push(Known { layout, columns, signature: self.signature.as_slice().into() });
+        self.layouts.push(Known { syntax, layout, columns, signature: self.signature.as_slice().into() });
         Some((self.layouts.len() - 1) as u32)
     }
 
@@ -240,6 +260,48 @@ impl BodyBuilder {
     }
 }
 
+/// Plain text is worth splitting where lines share patterns; free prose is not, and a look at it is not free.
+#[derive(Debug, Default)]
+struct Tried {
+    lines: u32,
+    kept: u32,
+    skipped: u32,
+    /// How often patterns that are no layouts yet were seen, by the hash of their signature.
+    seen: HashMap<u64, u8, FixedState>,
+}
+
+/// So many lines of a pattern make it a layout.
+const PATTERN_LINES: u8 = 4;
+/// Patterns that are counted at a time.
+const PATTERNS_MAX: usize = 4096;
+
+impl Tried {
+    /// Counts a pattern; whether it has come often enough to become a layout.
+    fn recurs(&mut self, signature: u64) -> bool {
+        if self.seen.len() >= PATTERNS_MAX {
+            self.seen.clear();
+        }
+        let times = self.seen.entry(signature).or_default();
+        *times += 1;
+        let recurs = *times >= PATTERN_LINES;
+        if recurs {
+            self.seen.remove(&signature);
+        }
+        recurs
+    }
+
+    /// Whether to look at the next line: always at first and while half of them go well, else at one in sixteen.
+    fn again(&mut self) -> bool {
+        if self.lines >= 256 && self.kept < self.lines / 2 && self.skipped < 15 {
+            self.skipped += 1;
+            return false;
+        }
+        self.skipped = 0;
+        self.lines = self.lines.saturating_add(1);
+        true
+    }
+}
+
 /// A mark of a kind that cannot be mistaken for text of a line that is split: U+0001, which such a line does not have.
 fn kind_mark(kind: Kind) -> [u8; 3] {
     let (a, b) = match kind {
@@ -274,7 +336,7 @@ impl Visit for Slots {
 }
 
 impl Known {
-    /// Whether the line has this layout; its variables are in `slots` then, just as [`walk`] finds them: between equal
+    /// Whether the line, of JSON or logfmt, has this layout; its variables are in `slots` then, just as [`walk`] finds them: between equal
     /// literals a walk is in equal states, and each variable ends where a walk ends it.
     fn fits(&self, line: &str, slots: &mut Slots) -> bool {
         slots.0.clear();
@@ -284,6 +346,10 @@ impl Known {
             let Some(rest) = bytes.get(at..).and_then(|r| r.strip_prefix(literal.as_bytes())) else { return false };
             at = bytes.len() - rest.len();
             let (end, kind, value) = match variable.kind {
+                _ if self.syntax == Syntax::Logfmt => match logfmt::value(line, at, literal.ends_with('"')) {
+                    Some(found) => found,
+                    None => return false,
+                },
                 Kind::Str | Kind::Hex(_) | Kind::Escaped => match string(bytes, at) {
                     Some((end, true)) => (end, Kind::Escaped, 0),
                     Some((end, false)) => (end, string_kind(&bytes[at..end]), 0),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arrow_schema::DataType;
 
 /// Most bytes that a hexadecimal string may stand for to be kept as bytes.
-pub const HEX_MAX: usize = 64;
+pub(super) const HEX_MAX: usize = 64;
 /// Fewest bytes: shorter strings of digits are as well kept as text.
-pub const HEX_MIN: usize = 8;
+pub(super) const HEX_MIN: usize = 8;
 /// Most digits after the point for a number to be kept as a decimal.
-pub const SCALE_MAX: u8 = 6;
+pub(super) const SCALE_MAX: u8 = 6;
 /// Digits of a decimal column.
-pub const PRECISION: u8 = 18;
+pub(super) const PRECISION: u8 = 18;
 
 /// The type of a variable: how the text between two pieces of layout is kept. Each gives its text back byte for byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

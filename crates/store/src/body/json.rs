@@ -152,7 +152,11 @@ fn has_control(bytes: &[u8]) -> bool {
 #[inline]
 pub(super) fn string_kind(text: &[u8]) -> Kind {
     let n = text.len();
-    if n % 2 == 0 && (2 * HEX_MIN..=2 * HEX_MAX).contains(&n) && is_hex(text) { Kind::Hex((n / 2) as u8) } else { Kind::Str }
+    if n.is_multiple_of(2) && (2 * HEX_MIN..=2 * HEX_MAX).contains(&n) && is_hex(text) {
+        Kind::Hex((n / 2) as u8)
+    } else {
+        Kind::Str
+    }
 }
 
 #[inline]

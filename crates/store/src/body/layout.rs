@@ -4,12 +4,35 @@ use std::fmt::Write;
 
 use super::BodyError;
 use super::column::Variable;
-use super::json::{Slot, Visit, walk};
+use super::json::{self, Slot, Visit};
+use super::{logfmt, words};
 
 /// Before a variable's name in a layout's text. Not in a line that is split.
 pub(super) const OPEN: char = '\u{1}';
 /// After a variable's name.
 pub(super) const CLOSE: char = '\u{2}';
+
+/// How a line is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Syntax {
+    /// One JSON object.
+    Json,
+    /// `key=value` pairs.
+    Logfmt,
+    /// Plain text.
+    Words,
+}
+
+impl Syntax {
+    /// Finds the line's variables; `None` when it is not of this syntax.
+    pub(super) fn walk(self, line: &str, visit: &mut impl Visit) -> Option<()> {
+        match self {
+            Self::Json => json::walk(line, visit),
+            Self::Logfmt => logfmt::walk(line, visit),
+            Self::Words => words::walk(line, visit),
+        }
+    }
+}
 
 /// A layout in parts: `literals[0]`, the first variable, `literals[1]`, …; one literal more than variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +42,16 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The layout of a line that [`walk`] has split into `slots`.
-    pub(super) fn of_json(line: &str, slots: &[Slot]) -> Option<Self> {
-        let mut paths = Paths { line, variables: Vec::with_capacity(slots.len()), path: String::new(), parents: Vec::new() };
-        walk(line, &mut paths)?;
+    /// The layout of a line that its syntax has split into `slots`.
+    pub(super) fn of(syntax: Syntax, line: &str, slots: &[Slot]) -> Option<Self> {
+        let mut paths = Paths {
+            line,
+            variables: Vec::with_capacity(slots.len()),
+            path: String::new(),
+            keyed: syntax != Syntax::Words,
+            parents: Vec::new(),
+        };
+        syntax.walk(line, &mut paths)?;
         let mut literals = Vec::with_capacity(slots.len() + 1);
         let mut at = 0;
         for slot in slots {
@@ -65,6 +94,7 @@ struct Paths<'a> {
     line: &'a str,
     variables: Vec<Variable>,
     path: String,
+    keyed: bool,
     /// Where the path of each object around ends.
     parents: Vec<usize>,
 }
@@ -87,6 +117,10 @@ impl Visit for Paths<'_> {
     }
 
     fn slot(&mut self, slot: Slot) {
+        if self.path.is_empty() && self.parents.is_empty() && !self.keyed {
+            self.variables.push(Variable { path: (self.variables.len() + 1).to_string().into(), nth: 1, kind: slot.kind });
+            return;
+        }
         let nth = 1 + self.variables.iter().filter(|v| *v.path == *self.path && v.kind == slot.kind).count() as u32;
         self.variables.push(Variable { path: self.path.as_str().into(), nth, kind: slot.kind });
     }

@@ -1,5 +1,5 @@
-//! How log bodies are kept: a line of JSON split into typed columns, any other line whole. Every line comes back byte for
-//! byte, for every input.
+//! How log bodies are kept: a line of JSON or logfmt, or of plain text that recurs, split into typed columns; any other
+//! line whole. Every line comes back byte for byte, for every input.
 //!
 //! A split line is a *layout* (the exact text around the values: keys, their order, white space) and *variables* (the
 //! values). The layout is a text that names its variables, so it needs no table beside it: batches are moved, merged and
@@ -12,6 +12,9 @@
 //!   body.duration_ms:dec2  12.50      Decimal64(18, 2)
 //!   body.message:str       ok         Utf8
 //! ```
+//!
+//! JSON and logfmt variables are named by their keys, those of plain text (words with a digit, what stands in quotes) by
+//! their number in the line.
 //!
 //! Writing: [`BodyBuilder::append`] a line at a time (no allocation once a layout is known), [`BodyBuilder::columns`] for
 //! a reader while it grows, [`BodyBuilder::take`] to seal. Both give [`BodyColumns`]: columns that a table stores beside
@@ -30,16 +33,20 @@ mod column;
 mod contains;
 mod json;
 mod layout;
+mod logfmt;
 mod merge;
+mod repeats;
 #[cfg(test)]
 mod tests;
 mod values;
 mod view;
+mod words;
 
 use arrow_array::ArrayRef;
 
 pub use builder::{BodyBuilder, COLUMNS_MAX};
 pub use column::{BodyColumnId, Kind, Variable};
+pub use repeats::repeats;
 pub use view::BodyView;
 
 /// Bodies as columns of equal length.

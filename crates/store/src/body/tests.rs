@@ -76,6 +76,7 @@ fn line() -> impl Strategy<Value = String> {
         2 => any::<String>(),
         2 => "[\\x00-\\x20{}\":,a1-]{0,20}",
         1 => Just(String::new()),
+        2 => "(got|lost) [0-9]{1,4} of [a-f0-9]{1,3}\\.? é?, v[0-9.]{1,4}",
         1 => "[a-z]{2,6}=[0-9a-f]{1,16} [a-z]{2,5}=\"[a-z 0-9]{0,9}\" took [0-9.]{1,5}ms",
     ]
 }
@@ -83,10 +84,12 @@ fn line() -> impl Strategy<Value = String> {
 /// A few shapes many times, as programs write them.
 fn log() -> impl Strategy<Value = Vec<String>> {
     let shaped =
-        (0u32..1000, 0u8..3, 1u32..100_000, "[a-z ]{0,8}", any::<u64>()).prop_map(|(n, shape, d, text, id)| match shape {
+        (0u32..1000, 0u8..5, 1u32..100_000, "[a-z ]{0,8}", any::<u64>()).prop_map(|(n, shape, d, text, id)| match shape {
             0 => format!("{{\"status\":{n},\"ms\":{}.{:02},\"msg\":\"{text}\",\"id\":\"{id:016x}\"}}", d / 100, d % 100),
             1 => format!("{{\"status\": \"{n}\", \"ok\": {}, \"inner\": {{\"x\": {d}, \"list\": [{n}, {d}]}} }}", d % 2 == 0),
-            _ => format!("{text} {n} {d}"),
+            2 => format!("{text} {n} {d}"),
+            3 => format!("worker-{n} took {}.{:02}s, id {id:016x}.", d / 100, d % 100),
+            _ => format!("status={n} msg=\"{text}\" took={d}ms ok={} path=/x/{d}", d % 2 == 0),
         });
     prop_oneof![proptest::collection::vec(line(), 0..40), proptest::collection::vec(shaped, 1..120),]
 }
@@ -216,6 +219,33 @@ fn keys_that_are_data_do_not_become_columns_without_end() {
     let merged = BodyColumns::concat(&parts.iter().collect::<Vec<_>>()).expect("merged");
     assert!(merged.columns.len() <= merge::MERGED_COLUMNS_MAX + 2);
     assert_eq!(lines_of(&merged), lines);
+}
+
+#[test]
+fn logfmt_and_recurring_text_become_columns() {
+    let lines: Vec<String> =
+        (0..10).map(|i| format!("level=info status={i} msg=\"a b\" took=1.50 id={i:016x} ok=true")).collect();
+    let columns = split(&lines);
+    let want =
+        ["body.layout", "body.id:hex8", "body.level:str", "body.msg:str", "body.ok:bool", "body.status:int", "body.took:dec2"];
+    assert_eq!(names(&columns), want);
+    assert_eq!(lines_of(&columns), lines);
+
+    let lines: Vec<String> = (0..10).map(|i| format!("worker-{i}: order {} took {}.5 ms.", 1000 + i, 20 + i)).collect();
+    let columns = split(&lines);
+    assert_eq!(names(&columns), ["body", "body.layout", "body.1:str", "body.2:int", "body.3:dec1"]);
+    assert_eq!(lines_of(&columns), lines);
+    let text = columns.get(&BodyColumnId::Text).expect("first lines");
+    assert_eq!(arrow_array::Array::null_count(text), 7, "the first lines of a pattern stay whole");
+}
+
+#[test]
+fn prose_stays_whole() {
+    let lines: Vec<String> = (0..2000u64).map(|i| format!("{:x} said {}", i * 7919, "so ".repeat(i as usize % 50))).collect();
+    let prose: Vec<String> = (0..500u64).map(|i| format!("w{i} w{} {}", i * i, "word".repeat(i as usize))).collect();
+    for lines in [lines, prose] {
+        assert_eq!(lines_of(&split(&lines)), lines);
+    }
 }
 
 #[test]
