@@ -12,6 +12,7 @@ use braid_store::engine::{ManualClock, Options};
 use bytes::Bytes;
 use crash_toy::{START, Toy};
 use model::Tenant;
+use proptest::prelude::*;
 use wire::{Encoding, Signal};
 
 fn options(disk: impl Disk + 'static, clock: &ManualClock) -> Options {
@@ -124,4 +125,164 @@ fn wait(done: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(1));
     }
     panic!("it did not happen within twenty seconds");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Signal, usize),
+    Flush(Signal),
+    Settle,
+    Fail { writes: u32, syncs: u32 },
+    Capacity(Option<u64>),
+    /// The machine stops at the so-manieth operation of what follows: appends and flushes.
+    Crash { after: u64, damage_manifest: bool },
+    Restart,
+}
+
+fn signal() -> impl Strategy<Value = Signal> {
+    prop_oneof![Just(Signal::Traces), Just(Signal::Logs), Just(Signal::Metrics)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (signal(), 1usize..6).prop_map(|(s, n)| Step::Append(s, n)),
+        3 => signal().prop_map(Step::Flush),
+        1 => Just(Step::Settle),
+        1 => (0u32..2, 0u32..3).prop_map(|(writes, syncs)| Step::Fail { writes, syncs }),
+        1 => prop_oneof![Just(None), (5_000u64..60_000).prop_map(Some)].prop_map(Step::Capacity),
+        3 => (0u64..60, any::<bool>()).prop_map(|(after, damage_manifest)| Step::Crash { after, damage_manifest }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn encoding(signal: Signal) -> Encoding {
+    match signal {
+        Signal::Traces => Encoding::OtlpTraces,
+        Signal::Logs => Encoding::LokiPush,
+        Signal::Metrics => Encoding::RemoteWrite,
+    }
+}
+
+/// What was asked of the engine, and what it said.
+#[derive(Default)]
+struct Model {
+    appended: u64,
+    acknowledged: [Vec<Bytes>; 3],
+    refused: Vec<(Signal, Bytes)>,
+}
+
+impl Model {
+    fn append(&mut self, toy: &Toy, signal: Signal, n: usize) {
+        let payloads = texts(self.appended..self.appended + n as u64);
+        self.appended += n as u64;
+        self.send(toy, signal, payloads);
+    }
+
+    fn send(&mut self, toy: &Toy, signal: Signal, payloads: Vec<Bytes>) {
+        for (payload, outcome) in payloads.clone().into_iter().zip(toy.append_all(encoding(signal), payloads)) {
+            match outcome {
+                Ok(()) => self.acknowledged[signal as usize].push(payload),
+                Err(_) => self.refused.push((signal, payload)),
+            }
+        }
+    }
+
+    /// What was refused (and may be there all the same) comes again, as clients do; half of it while the log is replayed.
+    fn retry(&mut self, toy: &Toy) {
+        for (i, (signal, payload)) in std::mem::take(&mut self.refused).into_iter().enumerate() {
+            if i % 2 == 1 {
+                toy.wait_until_replayed();
+            }
+            self.send(toy, signal, vec![payload]);
+        }
+        assert!(self.refused.is_empty(), "a healthy disk takes everything: {:?}", self.refused);
+    }
+
+    /// Every acknowledged payload is there once; nothing is there twice or was never sent; replay kept the order.
+    fn check(&self, toy: &Toy) {
+        toy.wait_until_replayed();
+        for signal in Signal::ALL {
+            let mut rows = toy.payloads(signal);
+            let known = rows.len();
+            rows.sort();
+            rows.dedup();
+            assert_eq!(rows.len(), known, "a row is there twice: {:?}", toy.rows(signal));
+            for payload in &self.acknowledged[signal as usize] {
+                assert!(rows.binary_search(payload).is_ok(), "{payload:?} is lost: {:?}, {:?}", toy.rows(signal), toy.engine.stats());
+            }
+            let sent = self.acknowledged[signal as usize].iter().chain(self.refused.iter().map(|(_, p)| p));
+            assert!(rows.len() <= sent.count(), "something was never sent");
+            let applied = toy.tables[signal as usize].applied();
+            assert!(applied.windows(2).all(|w| w[0] < w[1]), "in the order of the log: {applied:?}");
+        }
+    }
+}
+
+fn run(seed: u64, steps: &[Step]) -> Model {
+    let clock = ManualClock::new(START);
+    let mut disk = SimDisk::new(seed);
+    let small = |disk: &SimDisk| {
+        let mut o = options(disk.clone(), &clock);
+        o.log.file_bytes = 4_500;
+        o.merge_at = 3;
+        o.busy_after = Duration::from_millis(20);
+        o
+    };
+    let mut toy = Toy::open(small(&disk), &clock).expect("opens");
+    let mut model = Model::default();
+    for step in steps {
+        match step {
+            Step::Append(signal, n) => model.append(&toy, *signal, *n),
+            // Whether it succeeds is the disk's affair.
+            Step::Flush(signal) => drop(toy.engine.flush(*signal)),
+            Step::Settle => drop(toy.engine.flush_all()),
+            Step::Fail { writes, syncs } => {
+                disk.fail_writes(*writes);
+                disk.fail_syncs(*syncs);
+            }
+            Step::Capacity(bytes) => disk.set_capacity(*bytes),
+            Step::Crash { after, damage_manifest } => {
+                disk.halt_after(*after);
+                for signal in Signal::ALL {
+                    model.append(&toy, signal, 2);
+                    drop(toy.engine.flush(signal));
+                }
+                drop(toy.engine.flush_all());
+                disk = disk.crash();
+                drop(toy);
+                disk.set_capacity(None);
+                if *damage_manifest && let Some(newest) = disk.files().into_iter().rfind(|f| f.starts_with("manifest/")) {
+                    disk.flip(&newest, 60 + seed % 50, 2);
+                }
+                toy = Toy::open(small(&disk), &clock).expect("opens after a crash");
+                model.retry(&toy);
+            }
+            Step::Restart => {
+                disk.set_capacity(None);
+                disk.fail_writes(0);
+                disk.fail_syncs(0);
+                drop(toy);
+                toy = Toy::open(small(&disk), &clock).expect("opens");
+                model.retry(&toy);
+            }
+        }
+        model.check(&toy);
+    }
+    disk.set_capacity(None);
+    disk.fail_writes(0);
+    disk.fail_syncs(0);
+    model.retry(&toy);
+    model.check(&toy);
+    toy.engine.flush_all().expect("settles");
+    model.check(&toy);
+    model
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn acknowledged_rows_survive_crashes_at_any_operation(seed: u64, steps in prop::collection::vec(step(), 1..10)) {
+        run(seed, &steps);
+    }
 }
