@@ -279,7 +279,7 @@ fn run(seed: u64, steps: &[Step]) -> Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn acknowledged_rows_survive_crashes_at_any_operation(seed: u64, steps in prop::collection::vec(step(), 1..10)) {
