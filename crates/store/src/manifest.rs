@@ -9,6 +9,8 @@
 //! 1. *Losing the newest manifest loses nothing.* The log is cut, and the file of a dropped segment unlinked, only when
 //!    **two** manifests on disk agree that it is not needed: [`Manifests::agreed`]. Falling back to the one before,
 //!    the log still holds what that one does not cover, and the inputs of a merge that it does not know are still there.
+//!    A start that has fallen back writes a new one before anything else, so that there are two again.
+//!    (`tests/crash_engine.rs` damages the newest manifest after crashes)
 //! 2. *A number is written once.* After any failure the next attempt takes the next number: a file whose sync failed may
 //!    turn up intact after a crash, and is then a true account of segments that exist (which is why their files are not
 //!    unlinked before two later manifests have been written).

@@ -132,10 +132,16 @@ enum Step {
     Append(Signal, usize),
     Flush(Signal),
     Settle,
-    Fail { writes: u32, syncs: u32 },
+    Fail {
+        writes: u32,
+        syncs: u32,
+    },
     Capacity(Option<u64>),
     /// The machine stops at the so-manieth operation of what follows: appends and flushes.
-    Crash { after: u64, damage_manifest: bool },
+    Crash {
+        after: u64,
+        damage_manifest: bool,
+    },
     Restart,
 }
 
@@ -208,7 +214,12 @@ impl Model {
             rows.dedup();
             assert_eq!(rows.len(), known, "a row is there twice: {:?}", toy.rows(signal));
             for payload in &self.acknowledged[signal as usize] {
-                assert!(rows.binary_search(payload).is_ok(), "{payload:?} is lost: {:?}, {:?}", toy.rows(signal), toy.engine.stats());
+                assert!(
+                    rows.binary_search(payload).is_ok(),
+                    "{payload:?} is lost: {:?}, {:?}",
+                    toy.rows(signal),
+                    toy.engine.stats()
+                );
             }
             let sent = self.acknowledged[signal as usize].iter().chain(self.refused.iter().map(|(_, p)| p));
             assert!(rows.len() <= sent.count(), "something was never sent");

@@ -16,8 +16,7 @@ use model::Tenant;
 use proptest::prelude::*;
 use wire::Encoding;
 
-const SMALL_FILES: LogOptions =
-    LogOptions { sync: SyncMode::EveryCommit, file_bytes: 6_000, queue_bytes: 1 << 20 };
+const SMALL_FILES: LogOptions = LogOptions { sync: SyncMode::EveryCommit, file_bytes: 6_000, queue_bytes: 1 << 20 };
 
 fn open(disk: &SimDisk, options: LogOptions) -> Result<Log, StoreError> {
     Log::open(Arc::new(disk.clone()), options, 0, &mut |_| {})
@@ -170,8 +169,9 @@ proptest! {
 
 #[test]
 fn the_model_test_acknowledges_enough_to_mean_something() {
-    let steps: Vec<Step> =
-        (0..6).flat_map(|i| [Step::Append(vec![100; 3]), Step::Crash { after: i, groups: 3 }, Step::Append(vec![2_000])]).collect();
+    let steps: Vec<Step> = (0..6)
+        .flat_map(|i| [Step::Append(vec![100; 3]), Step::Crash { after: i, groups: 3 }, Step::Append(vec![2_000])])
+        .collect();
     assert!(run(1, &steps) > 24);
 }
 

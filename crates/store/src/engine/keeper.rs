@@ -50,13 +50,18 @@ pub(crate) struct Kept {
 impl Kept {
     pub(crate) fn new(manifests: Manifests, manifest: &Manifest, clock: &dyn Clock) -> Self {
         let last = manifests.current().map(|m| m.written);
+        let now = clock.monotonic();
+        // What only the manifest before names was dropped, and its files wait for a second manifest without it.
+        let before = manifests.previous().map_or(&[][..], |m| &m.segments);
+        let gone = before.iter().filter(|s| !manifest.segments.iter().any(|kept| kept.id == s.id));
+        let dropped = gone.map(|s| Dropped { segment: Arc::new(s.clone()), manifest: manifest.number, at: now }).collect();
         Self {
             manifests,
             epoch: manifest.epoch + 1,
             covered: manifest.covered,
             damaged: manifest.quarantined.clone(),
-            dropped: Vec::new(),
-            written: clock.monotonic(),
+            dropped,
+            written: now,
             closed: false,
             time: TrustedTime::new(clock, last),
         }
@@ -289,6 +294,14 @@ impl Core {
             self.commit(&mut kept, Change::default(), || {})?;
         }
         Ok(())
+    }
+
+    /// Writes the manifest in force once more, after the newest was found to be damaged.
+    pub(super) fn heal(&self) {
+        let outcome = self.commit(&mut self.kept.lock(), Change::default(), || {});
+        if let Err(e) = outcome {
+            tracing::warn!(error = %e, "the manifest could not be written anew");
+        }
     }
 
     /// Cuts the log behind what two manifests cover and all named readers have read.

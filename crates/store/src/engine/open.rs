@@ -1,6 +1,6 @@
 //! Opening: lock, manifest, end of the log, what lies about; everything that takes long is left to the threads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -55,6 +55,7 @@ impl Engine {
         let manifest = manifests.current().map(|m| (**m).clone()).unwrap_or_default();
         let counters = Counters::default();
         counters.quarantined.fetch_add(manifests.damaged, Ordering::Relaxed);
+        let fell_back = manifests.damaged > 0 && manifests.current().is_some();
 
         let mut files = HashMap::new();
         files_below(&*disk, FOLDER, 3, &mut files)?;
@@ -67,7 +68,8 @@ impl Engine {
             segments.quarantine(&segment, &reason);
         }
         if manifests.current().is_some() {
-            remove_orphans(&*disk, &manifest.segments, &files);
+            let before = manifests.previous().map_or(&[][..], |m| &m.segments);
+            remove_orphans(&*disk, manifest.segments.iter().chain(before), &files);
         } else if !files.is_empty() {
             tracing::error!(
                 files = files.len(),
@@ -111,6 +113,10 @@ impl Engine {
             options,
         });
         core.check_space();
+        if fell_back {
+            // The manifest in force is the only one again: without a second, losing it too would lose what was cut.
+            core.heal();
+        }
 
         let engine = Self { core, lock: Mutex::new(Some(lock)), threads: Mutex::default() };
         for signal in Signal::ALL {
@@ -160,11 +166,11 @@ fn examine(named: &[SegmentMeta], files: &HashMap<String, u64>) -> (Vec<Arc<Segm
     (named.iter().cloned().map(Arc::new).collect(), damaged)
 }
 
-/// Removes files that the manifest does not name: unfinished ones, what a crash left of a flush or a merge before its
-/// manifest was written, and what was dropped and not yet unlinked. Nothing is lost by it: what such a file holds is in the
-/// log, or in the segments that are named (see `manifest`'s first invariant).
-fn remove_orphans(disk: &dyn Disk, named: &[SegmentMeta], files: &HashMap<String, u64>) {
-    let known: std::collections::HashSet<u64> = named.iter().map(|s| s.id).collect();
+/// Removes files that neither the newest manifest nor the one before it names: unfinished ones, what a crash left of a flush
+/// or a merge before its manifest was written, and what was dropped and not yet unlinked. Nothing is lost by it: what such
+/// a file holds is in the log, or in the segments that are named (see `manifest`'s first invariant).
+fn remove_orphans<'a>(disk: &dyn Disk, named: impl Iterator<Item = &'a SegmentMeta>, files: &HashMap<String, u64>) {
+    let known: HashSet<u64> = named.map(|s| s.id).collect();
     for path in files.keys() {
         let kept = id_of(path).is_none_or(|id| known.contains(&id)) && !path.ends_with(".tmp");
         if kept {
