@@ -71,6 +71,13 @@ impl Ingest {
         &self.counters
     }
 
+    /// Room for a request of `bytes` that is made here.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, Refusal> {
+        let mut held = self.budget.hold();
+        held.at_least(bytes)?;
+        Ok(held)
+    }
+
     /// Appends what requests in flight hold, in Prometheus' text format.
     pub fn write_text(&self, out: &mut String) {
         let (used, limit) = (self.budget.used(), self.budget.limit());

@@ -1,5 +1,7 @@
 //! Which path is which receiver.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -28,20 +30,20 @@ impl Doors {
 
 /// All receivers.
 pub struct Receivers {
-    ingest: Ingest,
+    ingest: Arc<Ingest>,
     origins: Origins,
 }
 
 impl Receivers {
     /// Receivers in front of `ingest`; `origins` are the web pages that may send OTLP.
     #[must_use]
-    pub fn new(ingest: Ingest, origins: Origins) -> Self {
+    pub fn new(ingest: Arc<Ingest>, origins: Origins) -> Self {
         Self { ingest, origins }
     }
 
     /// What they share.
     #[must_use]
-    pub fn ingest(&self) -> &Ingest {
+    pub fn ingest(&self) -> &Arc<Ingest> {
         &self.ingest
     }
 
