@@ -32,8 +32,9 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let result = runtime.block_on(async {
         let counters = Arc::new(Counters::default());
-        let ingest = Ingest::new(Arc::new(store.clone()), config.limits.clone(), Budget::new(config.in_flight), counters);
-        let receivers = Receivers::new(ingest, config.origins.clone());
+        let budget = Budget::new(config.in_flight);
+        let ingest = Arc::new(Ingest::new(Arc::new(store.clone()), config.limits.clone(), budget, counters));
+        let receivers = Receivers::new(Arc::clone(&ingest), config.origins.clone());
         let app = Arc::new(App::new(receivers, apis(), Vec::new(), process));
 
         let listeners = bind(&config.endpoints).await?;
@@ -43,6 +44,7 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
         for (face, _, listener) in listeners {
             tasks.spawn(server::serve(listener, face, Arc::clone(&app), stop.clone(), tasks.clone()));
         }
+        let _targets = collector::scrape::start(&config.scrapes, &ingest, &tasks, &stop);
         tracing::info!("ready after {:?}; data in {}", begun.elapsed(), config.storage.dir.display());
         if print_ready {
             println!("{}", ready_line(&addresses));

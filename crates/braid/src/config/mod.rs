@@ -34,7 +34,7 @@ pub(crate) enum Face {
 
 impl Face {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Braid, Self::OtlpGrpc, Self::OtlpHttp, Self::Prometheus, Self::Loki, Self::Tempo];
+    pub(crate) const ALL: [Self; 6] = [Self::Braid, Self::OtlpGrpc, Self::OtlpHttp, Self::Prometheus, Self::Loki, Self::Tempo];
 
     /// The name in `--print-ready` and in the log.
     pub(crate) fn as_str(self) -> &'static str {

@@ -59,7 +59,10 @@ mod tests {
     fn the_target_wins_unless_labels_are_honoured() {
         let scraped = [("__name__", "m"), ("job", "own"), ("x", "1")];
         let target = target(&[("instance", "h:1"), ("job", "j")]);
-        assert_eq!(merge(&scraped, &target, false).to_string(), r#"{__name__="m", exported_job="own", instance="h:1", job="j", x="1"}"#);
+        assert_eq!(
+            merge(&scraped, &target, false).to_string(),
+            r#"{__name__="m", exported_job="own", instance="h:1", job="j", x="1"}"#
+        );
         assert_eq!(merge(&scraped, &target, true).to_string(), r#"{__name__="m", instance="h:1", job="own", x="1"}"#);
     }
 

@@ -47,10 +47,8 @@ impl Targets {
 #[must_use]
 pub fn start(configs: &[ScrapeConfig], ingest: &Arc<Ingest>, tasks: &TaskTracker, stop: &CancellationToken) -> Targets {
     let client = client::Client::new();
-    let targets: Vec<Arc<target::Target>> = configs
-        .iter()
-        .flat_map(|config| config.targets.iter().map(|t| Arc::new(target::Target::new(config, t))))
-        .collect();
+    let targets: Vec<Arc<target::Target>> =
+        configs.iter().flat_map(|config| config.targets.iter().map(|t| Arc::new(target::Target::new(config, t)))).collect();
     for target in &targets {
         tasks.spawn(worker::run(Arc::clone(target), client.clone(), Arc::clone(ingest), stop.clone()));
     }

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use model::{Labels, STALE_NAN_BITS};
-use wire::remote_write::Encoder;
 use wire::MetricKind;
 use wire::exposition::ExpositionSink;
+use wire::remote_write::Encoder;
 
 use super::labels::merge;
 

@@ -42,7 +42,7 @@ pub(super) async fn run(target: Arc<Target>, client: Client, ingest: Arc<Ingest>
 fn next_tick(now: Duration, interval: Duration, offset: Duration) -> Duration {
     let (now, interval, offset) = (now.as_millis(), interval.as_millis().max(1), offset.as_millis());
     let since = (now + interval - offset % interval) % interval;
-    Duration::from_millis(u64::try_from(now - since + interval).unwrap_or(u64::MAX))
+    Duration::from_millis(u64::try_from(now + interval - since).unwrap_or(u64::MAX))
 }
 
 /// `tick` where `now` is close behind it, else `now`.
@@ -67,8 +67,9 @@ impl Worker {
     async fn scrape(&mut self, at: SystemTime) {
         let begun = Instant::now();
         let time = at.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-        let config = &self.target.config;
-        let answer = self.client.get(&self.target.url, config.timeout, config.body_size_limit).await;
+        let target = Arc::clone(&self.target);
+        let config = &target.config;
+        let answer = self.client.get(&target.url, config.timeout, config.body_size_limit).await;
         let result = answer.and_then(|text| self.read(&text, time));
         let took = begun.elapsed();
         let error = match result {
@@ -84,7 +85,7 @@ impl Worker {
             }
         };
         if let Some(why) = &error {
-            tracing::debug!(job = config.job_name, url = self.target.url, "scrape failed: {why}");
+            tracing::debug!(job = config.job_name, url = target.url, "scrape failed: {why}");
         }
         self.report(time, took, error.is_none());
         self.append(begun).await;
@@ -95,7 +96,7 @@ impl Worker {
         let config = &self.target.config;
         let honor = (config.honor_labels, config.honor_timestamps);
         let mut reading = self.page.read(&mut self.encoder, &self.target.labels, honor, time);
-        wire::exposition::parse(text, &mut reading).map_err(|e| e.to_string())?;
+        wire::exposition::parse(text, &self.ingest.limits().wire, &mut reading).map_err(|e| e.to_string())?;
         let samples = self.page.samples();
         if config.sample_limit > 0 && samples > config.sample_limit {
             return Err(format!("sample limit exceeded: {samples} samples, limit {}", config.sample_limit));

@@ -1,0 +1,80 @@
+//! What `braid check` says of configurations.
+
+use std::process::Command;
+
+/// What `braid check` prints, and its exit code.
+fn check(yaml: &str) -> (String, i32) {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("braid.yaml"), yaml).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_braid"))
+        .args(["check", "--config", "braid.yaml"])
+        .current_dir(dir.path())
+        .output()
+        .expect("the binary is built");
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).expect("text").trim_end().to_owned(), output.status.code().expect("an exit code"))
+}
+
+#[test]
+fn good_configurations_pass() {
+    for yaml in [
+        "",
+        "# nothing but a comment\n",
+        "memory: 1GiB\nlisten: 0.0.0.0:3333\nports: {loki: 0}\n",
+        "receivers: {otlp: {protocols: {grpc: {endpoint: 'localhost:4317'}, http: {cors: {allowed_origins: ['*']}}}}}\n",
+        "receivers:\n  otlp:\n    protocols:\n      grpc:\n      http:\n",
+        "storage: {dir: /tmp/x, sync: os, retention: {traces: 3d, metrics: 30d, max_size: 10GB}}\n",
+        "global: {scrape_interval: 5s}\nscrape_configs:\n- job_name: a\n  params: {m: [x, y]}\n  static_configs:\n  - targets: ['h:1']\n    labels: {env: dev}\n",
+    ] {
+        assert_eq!(check(yaml), ("braid.yaml: ok".to_owned(), 0), "{yaml}");
+    }
+}
+
+#[test]
+fn wrong_configurations_are_refused_with_place_and_reason() {
+    for (yaml, expected) in [
+        ("scrape_confgs: []\n", "braid.yaml:1:1: unknown key `scrape_confgs`; did you mean `scrape_configs`?"),
+        (
+            "scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n",
+            "braid.yaml:3:3: unknown key `scrape_intervall`; did you mean `scrape_interval`?",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  relabel_configs: []\n",
+            "braid.yaml:3:3: key `relabel_configs` is known, but this version of Braid does not have what it configures",
+        ),
+        (
+            "receivers:\n  otlp:\n    protocols:\n      quic: {}\n",
+            "braid.yaml:4:7: unknown key `quic`; here may stand: grpc, http",
+        ),
+        ("storage:\n  sync: never\n", "braid.yaml: storage.sync: \"never\" is neither \"always\" nor \"os\""),
+        ("memory: lots\n", "braid.yaml: memory: \"lots\" is no size; examples: 512MiB, 2GB, 1048576"),
+        ("memory: 1MiB\n", "braid.yaml: memory: less than 64MiB"),
+        ("ports: {loki: 3000}\n", "braid.yaml: ports: braid and loki both ask for 127.0.0.1:3000"),
+        ("listen: nowhere\n", "braid.yaml: listen: \"nowhere\" is no address of the form host:port (invalid socket address)"),
+        (
+            "scrape_configs:\n- job_name: a\n  scheme: https\n",
+            "braid.yaml: scrape_configs[0].scheme: https is not in this version of Braid",
+        ),
+        ("scrape_configs:\n- scheme: http\n", "braid.yaml: scrape_configs[0].job_name: is missing"),
+        ("scrape_configs:\n- job_name: a\n- job_name: a\n", "braid.yaml: scrape_configs[1].job_name: \"a\" occurs twice"),
+        (
+            "scrape_configs:\n- job_name: a\n  scrape_interval: 5s\n  scrape_timeout: 6s\n",
+            "braid.yaml: scrape_configs[0].scrape_timeout: 6s is longer than the interval of 5s",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  static_configs:\n  - targets: ['http://h:1/metrics']\n",
+            "braid.yaml: scrape_configs[0].static_configs[0].targets: \"http://h:1/metrics\" is no target of the form host:port",
+        ),
+    ] {
+        assert_eq!(check(yaml), (format!("braid: {expected}"), 2), "{yaml}");
+    }
+}
+
+#[test]
+fn text_that_is_not_yaml_is_refused_with_its_place() {
+    for yaml in ["a: [\n", "memory: {x: 1}\n", "\t- x\n", "memory: 1\nmemory: 2\n"] {
+        let (text, code) = check(yaml);
+        assert_eq!(code, 2, "{yaml}: {text}");
+        assert!(text.starts_with("braid: braid.yaml:") && text.lines().count() == 1, "{yaml}: {text}");
+    }
+}

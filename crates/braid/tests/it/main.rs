@@ -1,0 +1,11 @@
+//! The binary from outside: started on free ports over a temporary directory, spoken to over the network, stopped by its id.
+
+mod braid;
+mod client;
+mod configuration;
+mod grpc;
+mod hostile;
+mod lifecycle;
+mod protobuf;
+mod receivers;
+mod scraping;
