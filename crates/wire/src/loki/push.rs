@@ -44,7 +44,12 @@ fn walk_body<S: LogSink + ?Sized>(body: &[u8], limits: &Limits, sink: &mut S) ->
                 match refused.map_or_else(|| time.ok_or(BAD_TIME), Err) {
                     Ok(time) => {
                         summary.accepted += 1;
-                        sink.log(&line_of(time, Value::Str(&String::from_utf8_lossy(line)), &metadata));
+                        match std::str::from_utf8(line) {
+                            Ok(line) => sink.log(&line_of(time, Value::Str(line), &metadata)),
+                            Err(_) => {
+                                sink.log(&line_of(time, Value::Str(&String::from_utf8_lossy(line)), &metadata));
+                            }
+                        }
                     }
                     Err(reason) => summary.refused.add(reason),
                 }

@@ -46,9 +46,31 @@ fn too_many(limits: &Limits) -> WireError {
     WireError::TooLarge { what: "the number of attributes of a record", limit: limits.max_attributes_per_record }
 }
 
+/// A key and a text, both shorter than 128 bytes, in this order and with nothing else: what most attributes are.
+/// Tags and lengths are ASCII then, so that both texts are UTF-8 if the message as a whole is: one check for both.
+#[inline]
+fn short_text(bytes: &[u8]) -> Option<Attr<'_>> {
+    const KEY: u8 = 1 << 3 | 2;
+    const VALUE: u8 = 2 << 3 | 2;
+    const STRING_VALUE: u8 = 1 << 3 | 2;
+    let [KEY, key_len @ 1..=0x7f, rest @ ..] = bytes else { return None };
+    let key_len = usize::from(*key_len);
+    let [VALUE, value_len @ ..=0x7f, STRING_VALUE, text_len @ ..=0x7f, text @ ..] = rest.get(key_len..)? else {
+        return None;
+    };
+    if usize::from(*text_len) != text.len() || usize::from(*value_len) != text.len() + 2 {
+        return None;
+    }
+    let all = std::str::from_utf8(bytes).ok()?;
+    Some(Attr { key: all.get(2..2 + key_len)?, value: Value::Str(all.get(key_len + 6..)?) })
+}
+
 /// `None` for an attribute without a key, which OTLP does not allow.
 #[inline]
 fn attribute<'a>(mut r: Reader<'a>, limits: &Limits) -> Result<Option<Attr<'a>>, WireError> {
+    if let Some(attr) = short_text(r.rest()) {
+        return Ok(Some(attr));
+    }
     let mut key = "";
     let mut value = None;
     while let Some(f) = r.field("KeyValue")? {

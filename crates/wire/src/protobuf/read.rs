@@ -34,6 +34,12 @@ impl<'a> Reader<'a> {
         Self { rest: bytes, end: bytes.len() }
     }
 
+    /// A reader of what follows `rest`'s first `len` bytes; `None` when there are fewer.
+    #[inline]
+    pub(crate) fn skip(self, len: usize) -> Option<Self> {
+        Some(Self { rest: self.rest.get(len..)?, end: self.end })
+    }
+
     /// Offset of the next byte in the body.
     #[inline]
     pub(crate) fn at(&self) -> usize {
@@ -77,10 +83,15 @@ impl<'a> Reader<'a> {
     /// A base-128 integer of at most 64 bits.
     #[inline]
     pub(crate) fn varint(&mut self, message: &'static str) -> Result<u64, WireError> {
-        match self.rest.split_first() {
-            Some((&b, rest)) if b < 0x80 => {
+        match *self.rest {
+            [a, ref rest @ ..] if a < 0x80 => {
                 self.rest = rest;
-                Ok(u64::from(b))
+                Ok(u64::from(a))
+            }
+            // Lengths of messages: two bytes nearly always.
+            [a, b, ref rest @ ..] if b < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(a & 0x7f) | u64::from(b) << 7)
             }
             _ => self.long_varint(message),
         }

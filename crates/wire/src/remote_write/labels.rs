@@ -36,34 +36,50 @@ fn label<'a>(mut r: Reader<'a>) -> Result<(&'a [u8], &'a [u8]), WireError> {
 /// at twice, nothing is kept.
 #[inline]
 pub(super) fn canonical<'a>(series: Reader<'a>, limits: &Limits) -> Option<(&'a [u8], Reader<'a>)> {
-    const NAME: u8 = 1 << 3 | 2;
-    const VALUE: u8 = 2 << 3 | 2;
-    const LABEL: u8 = 1 << 3 | 2;
-    let mut r = series;
+    let all = series.rest();
+    let mut rest = all;
     let mut previous: &[u8] = b"";
     let mut named = false;
     let mut count = 0;
-    while r.rest().first() == Some(&LABEL) {
-        r.varint("").ok()?;
-        let mut label = r.delimited("").ok()?;
-        if label.varint("").ok()? != u64::from(NAME) {
+    while let [LABEL, tail @ ..] = rest {
+        let (label, after) = delimited(tail)?;
+        let [NAME, label @ ..] = label else { return None };
+        let (name, label) = delimited(label)?;
+        let [VALUE, label @ ..] = label else { return None };
+        let (value, nothing) = delimited(label)?;
+        // The first letters differ nearly always: no call to compare the rest.
+        let ascending = match (previous.first(), name.first()) {
+            (Some(a), Some(b)) if a != b => a < b,
+            _ => previous < name,
+        };
+        if !ascending || value.is_empty() || !nothing.is_empty() {
             return None;
         }
-        let name = label.delimited("").ok()?.rest();
-        if label.varint("").ok()? != u64::from(VALUE) {
-            return None;
-        }
-        let value = label.delimited("").ok()?;
-        if !label.is_empty() || value.is_empty() || previous >= name {
-            return None;
-        }
-        named |= name == b"__name__";
+        named |= name.len() == 8 && name == b"__name__";
         previous = name;
         count += 1;
+        rest = after;
     }
-    let all = series.rest();
-    let labels = &all[..all.len() - r.rest().len()];
-    (named && count <= limits.max_labels && labels.is_ascii()).then_some((labels, r))
+    let labels = &all[..all.len() - rest.len()];
+    if !named || count > limits.max_labels || !labels.is_ascii() {
+        return None;
+    }
+    Some((labels, series.skip(labels.len())?))
+}
+
+/// Tags: field 1 of `TimeSeries`, fields 1 and 2 of `Label`.
+const LABEL: u8 = 1 << 3 | 2;
+const NAME: u8 = 1 << 3 | 2;
+const VALUE: u8 = 2 << 3 | 2;
+
+/// A length below 2^14 and so many bytes; `None` for anything else.
+#[inline]
+fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match *bytes {
+        [a, ref rest @ ..] if a < 0x80 => rest.split_at_checked(a.into()),
+        [a, b, ref rest @ ..] if b < 0x80 => rest.split_at_checked(usize::from(a & 0x7f) | usize::from(b) << 7),
+        _ => None,
+    }
 }
 
 /// Labels of any order and shape, brought into order.
