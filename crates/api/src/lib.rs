@@ -1,1 +1,26 @@
-//! api
+//! The HTTP surface: the query APIs of Prometheus, Loki and Tempo over the store.
+//!
+//! [`Api`] holds what the handlers share; [`prometheus_router`], [`loki_router`] and [`tempo_router`] are the paths of
+//! one API each and can be merged into one router (their paths are disjoint). The `*_port` functions add what belongs to
+//! an API's own port: `/ready`, and a 404 in that API's shape. All work over the store happens on blocking threads, a
+//! bounded number at a time and for a bounded time, and stops when the client leaves.
+
+mod answer;
+mod ask;
+mod face;
+mod json;
+mod loki;
+mod metrics;
+mod prometheus;
+mod run;
+mod serve;
+mod state;
+mod targets;
+mod tempo;
+mod time;
+
+pub use face::Face;
+pub use metrics::QueryMetrics;
+pub use serve::{every_port, loki_port, loki_router, prometheus_port, prometheus_router, tempo_port, tempo_router};
+pub use state::{Api, Settings};
+pub use targets::{NoTargets, ScrapeTarget, Targets};

@@ -1,0 +1,104 @@
+//! What handlers return, before it becomes a response in an API's shape.
+
+use model::TenantError;
+
+/// A body that is ready to be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Vec<u8>,
+    /// Rows in it (series, lines, traces, …), for the metrics.
+    pub(crate) rows: usize,
+    /// Why it may lack something.
+    pub(crate) partial: Option<String>,
+}
+
+impl Answer {
+    pub(crate) fn json(body: impl Into<Vec<u8>>, rows: usize) -> Self {
+        Self { content_type: "application/json", body: body.into(), rows, partial: None }
+    }
+
+    pub(crate) fn text(body: impl Into<Vec<u8>>) -> Self {
+        Self { content_type: "text/plain; charset=utf-8", body: body.into(), rows: 0, partial: None }
+    }
+
+    pub(crate) fn protobuf(body: Vec<u8>, rows: usize) -> Self {
+        Self { content_type: "application/protobuf", body, rows, partial: None }
+    }
+
+    pub(crate) fn partial(self, partial: Option<String>) -> Self {
+        Self { partial, ..self }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Failure {
+    /// The request is wrong.
+    BadData(String),
+    /// The request is sound, the data or the bounds do not allow an answer.
+    Execution(String),
+    /// There is no such thing.
+    NotFound(String),
+    /// It took too long.
+    Timeout,
+    /// Whoever asked has left.
+    Cancelled,
+    /// Not now.
+    Unavailable(String),
+    /// Our fault.
+    Internal(String),
+}
+
+impl From<store::StoreError> for Failure {
+    fn from(error: store::StoreError) -> Self {
+        match error {
+            store::StoreError::Limit(why) => Self::Execution(why),
+            store::StoreError::Busy(_) | store::StoreError::Closed | store::StoreError::Full(_) => {
+                Self::Unavailable(error.to_string())
+            }
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<promql::EvalError> for Failure {
+    fn from(error: promql::EvalError) -> Self {
+        match error {
+            promql::EvalError::Store(e) => e.into(),
+            promql::EvalError::Cancelled => Self::Cancelled,
+            other => Self::Execution(other.to_string()),
+        }
+    }
+}
+
+impl From<logql::EvalError> for Failure {
+    fn from(error: logql::EvalError) -> Self {
+        match error {
+            logql::EvalError::Store(e) => e.into(),
+            logql::EvalError::Cancelled => Self::Cancelled,
+            other => Self::BadData(other.to_string()),
+        }
+    }
+}
+
+impl From<traceql::EvalError> for Failure {
+    fn from(error: traceql::EvalError) -> Self {
+        match error {
+            traceql::EvalError::Store(e) => e.into(),
+            traceql::EvalError::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<wire::WireError> for Failure {
+    fn from(error: wire::WireError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<TenantError> for Failure {
+    fn from(error: TenantError) -> Self {
+        Self::BadData(error.to_string())
+    }
+}

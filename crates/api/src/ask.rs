@@ -1,0 +1,73 @@
+//! What a request asks: GET and form-encoded POST are one.
+
+use std::time::SystemTime;
+
+use axum::Form;
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use http::{HeaderMap, Method, header};
+use model::Tenant;
+
+use crate::answer::Failure;
+
+/// A request's parameters and headers.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    params: Vec<(String, String)>,
+    path: Vec<(String, String)>,
+    headers: HeaderMap,
+    /// When it came, nanoseconds since the Unix epoch: what "now" means in it.
+    pub(crate) now_ns: i64,
+}
+
+impl Ask {
+    /// Reads the URL, and the body of a form.
+    pub(crate) async fn read(request: Request) -> Result<Self, Failure> {
+        let bad = |e: &dyn std::fmt::Display| Failure::BadData(format!("error parsing form values: {e}"));
+        let (mut parts, body) = request.into_parts();
+        let path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| bad(&e))?;
+        let path = path.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let Query(mut params) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|e| bad(&e))?;
+        let headers = parts.headers.clone();
+        let is_form =
+            headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+        if parts.method == Method::POST && is_form {
+            let form = Form::<Vec<(String, String)>>::from_request(Request::from_parts(parts, body), &()).await;
+            let Form(form) = form.map_err(|e| bad(&e))?;
+            // As in Go, the body's values come first.
+            params.splice(0..0, form);
+        }
+        let now_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
+        Ok(Self { params, path, headers, now_ns })
+    }
+
+    /// The first value of a parameter that is not empty.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
+    }
+
+    /// All values of a parameter, also where it is written `name[]`.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.params.iter().filter(move |(n, _)| n == name || n.strip_suffix("[]") == Some(name)).map(|(_, v)| v.as_str())
+    }
+
+    /// A part of the path.
+    pub(crate) fn path(&self, name: &str) -> &str {
+        self.path.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+    }
+
+    /// A header, where it is text.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+
+    /// Whose data is asked for.
+    pub(crate) fn tenant(&self) -> Result<Tenant, Failure> {
+        Ok(Tenant::new(self.header("x-scope-orgid"))?)
+    }
+
+    /// A count; `default` where it is not given.
+    pub(crate) fn count(&self, name: &str, default: usize) -> Result<usize, Failure> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        text.parse().map_err(|_| Failure::BadData(format!("invalid parameter {name:?}: {text:?} is not a count")))
+    }
+}

@@ -1,0 +1,72 @@
+//! The shapes in which the APIs fail.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, StatusCode, header};
+
+use crate::answer::Failure;
+use crate::json;
+
+/// Which API is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Face {
+    /// Prometheus: an envelope of JSON.
+    Prometheus,
+    /// Loki: plain text.
+    Loki,
+    /// Tempo: plain text.
+    Tempo,
+}
+
+/// Says why an answer may lack something.
+pub(crate) const PARTIAL: HeaderName = HeaderName::from_static("x-braid-partial");
+
+impl Face {
+    /// `prometheus`, `loki`, `tempo`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prometheus => "prometheus",
+            Self::Loki => "loki",
+            Self::Tempo => "tempo",
+        }
+    }
+
+    /// The API that a path below one shared root belongs to.
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
+        let starts = |prefixes: &[&str]| prefixes.iter().any(|p| path.starts_with(p));
+        if starts(&["/loki/"]) {
+            Some(Self::Loki)
+        } else if starts(&["/api/v1/"]) {
+            Some(Self::Prometheus)
+        } else if starts(&["/api/"]) {
+            Some(Self::Tempo)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn fail(self, failure: Failure) -> Response {
+        // 499 is nginx' "client closed request", which Prometheus and Loki use.
+        let closed = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+        let (kind, status, message) = match failure {
+            Failure::BadData(m) => ("bad_data", StatusCode::BAD_REQUEST, m),
+            Failure::Execution(m) if self == Self::Prometheus => ("execution", StatusCode::UNPROCESSABLE_ENTITY, m),
+            Failure::Execution(m) => ("execution", StatusCode::BAD_REQUEST, m),
+            Failure::NotFound(m) => ("not_found", StatusCode::NOT_FOUND, m),
+            Failure::Timeout if self == Self::Prometheus => {
+                ("timeout", StatusCode::SERVICE_UNAVAILABLE, "query timed out in expression evaluation".to_owned())
+            }
+            Failure::Timeout => ("timeout", StatusCode::GATEWAY_TIMEOUT, "the query timed out".to_owned()),
+            Failure::Cancelled => ("canceled", closed, "query was canceled".to_owned()),
+            Failure::Unavailable(m) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, m),
+            Failure::Internal(m) => ("internal", StatusCode::INTERNAL_SERVER_ERROR, m),
+        };
+        if self != Self::Prometheus {
+            return (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message).into_response();
+        }
+        let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":");
+        json::string(&mut body, &message);
+        body.push('}');
+        (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}

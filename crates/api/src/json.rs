@@ -1,0 +1,75 @@
+//! JSON written as it goes: answers are long, and their shapes few.
+
+use model::Labels;
+
+/// A string in quotes.
+pub(crate) fn string(out: &mut String, text: &str) {
+    out.push_str(&serde_json::Value::from(text).to_string());
+}
+
+/// `{"a":"b"}`.
+pub(crate) fn labels(out: &mut String, labels: &Labels) {
+    out.push('{');
+    list(out, labels.iter(), |out, (name, value)| {
+        string(out, name);
+        out.push(':');
+        string(out, value);
+    });
+    out.push('}');
+}
+
+/// Items with commas between them.
+pub(crate) fn list<T>(out: &mut String, items: impl IntoIterator<Item = T>, mut each: impl FnMut(&mut String, T)) {
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        each(out, item);
+    }
+}
+
+/// `["a","b"]`.
+pub(crate) fn strings<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
+    let mut out = String::from("[");
+    list(&mut out, items, |out, item| string(out, item.as_ref()));
+    out.push(']');
+    out
+}
+
+/// `[1435781451.781,"1"]`: seconds and a value.
+pub(crate) fn point(out: &mut String, time_ms: i64, value: f64) {
+    out.push('[');
+    seconds(out, time_ms);
+    out.push_str(",\"");
+    out.push_str(&promql::number(value));
+    out.push_str("\"]");
+}
+
+/// Milliseconds as seconds, with three decimals where there is a fraction.
+pub(crate) fn seconds(out: &mut String, time_ms: i64) {
+    let (sign, size) = if time_ms < 0 { ("-", time_ms.unsigned_abs()) } else { ("", time_ms as u64) };
+    out.push_str(&match size % 1000 {
+        0 => format!("{sign}{}", size / 1000),
+        fraction => format!("{sign}{}.{fraction:03}", size / 1000),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_with_milliseconds() {
+        let text = |ms| {
+            let mut out = String::new();
+            seconds(&mut out, ms);
+            out
+        };
+        assert_eq!([text(1_435_781_451_781), text(2000), text(5), text(-1500)], ["1435781451.781", "2", "0.005", "-1.500"]);
+    }
+
+    #[test]
+    fn strings_are_escaped() {
+        assert_eq!(strings(["a\"b", "\u{1}\n"]), r#"["a\"b","\u0001\n"]"#);
+    }
+}

@@ -1,0 +1,225 @@
+//! `/loki/api/v1/query` and `/loki/api/v1/query_range`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use logql::{Direction, Expr, Grid, Line, LogQuery, Metric, Question, metric};
+use model::{Labels, Tenant, TimeRange};
+use store::Reader;
+
+use super::{duration, range as time_range, time};
+use crate::answer::{Answer, Failure};
+use crate::ask::Ask;
+use crate::run::blocking;
+use crate::{Api, json};
+
+/// Most steps of a range query.
+const MAX_STEPS: i64 = 11_000;
+const SECOND_NS: i64 = 1_000_000_000;
+
+fn parse(ask: &Ask) -> Result<Expr, Failure> {
+    logql::parse(ask.get("query").unwrap_or("")).map_err(|e| Failure::BadData(e.to_string()))
+}
+
+fn question<'a>(api: &Api, reader: &'a dyn Reader, tenant: &'a Tenant, cancelled: &'a AtomicBool) -> Question<'a> {
+    Question { reader, tenant, max_lines: api.settings.max_lines, cancelled }
+}
+
+pub(super) async fn instant(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let expr = parse(&ask)?;
+    if matches!(expr, Expr::Log(_)) {
+        return Err(Failure::BadData(
+            "log queries are not supported as an instant query type, please change your query to a range query type".to_owned(),
+        ));
+    }
+    let at = time(&ask, "time")?.unwrap_or(ask.now_ns);
+    let tenant = ask.tenant()?;
+    let state = api.clone();
+    blocking(&api, None, move |cancelled| {
+        let began = Instant::now();
+        let reader = state.source.snapshot();
+        let grid = Grid { start: at, end: at, step: 1 };
+        let result = metric(&question(&state, &*reader, &tenant, cancelled), &expr, grid)?;
+        let at_ms = at.div_euclid(1_000_000);
+        let (kind, body, rows) = match result {
+            Metric::Scalar(values) => {
+                let mut out = String::new();
+                json::point(&mut out, at_ms, values.first().copied().unwrap_or(f64::NAN));
+                ("scalar", out, 1)
+            }
+            Metric::Series(series) => {
+                let rows = series.len();
+                let body = series_json(&series, |out, values| {
+                    out.push_str("\"value\":");
+                    // Series without a value are left out already.
+                    json::point(out, at_ms, values.first().copied().flatten().unwrap_or(f64::NAN));
+                });
+                ("vector", body, rows)
+            }
+        };
+        Ok(envelope(kind, &body, rows, Read::default(), began, false, reader.partial()))
+    })
+    .await
+}
+
+pub(super) async fn range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let expr = parse(&ask)?;
+    let range = time_range(&ask, 1)?;
+    match expr {
+        Expr::Log(log) => lines(api, ask, log, range).await,
+        expr => series(api, ask, expr, range).await,
+    }
+}
+
+async fn lines(api: Arc<Api>, ask: Ask, log: LogQuery, range: TimeRange) -> Result<Answer, Failure> {
+    let limit = ask.count("limit", 100)?;
+    let most = api.settings.max_entries;
+    if limit > most {
+        return Err(Failure::BadData(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {most})"
+        )));
+    }
+    let direction = match ask.get("direction").unwrap_or("backward") {
+        d if d.eq_ignore_ascii_case("backward") => Direction::Backward,
+        d if d.eq_ignore_ascii_case("forward") => Direction::Forward,
+        other => return Err(Failure::BadData(format!("invalid direction '{other}'"))),
+    };
+    let categorize = ask.header("x-loki-response-encoding-flags").split(',').any(|f| f.trim() == "categorize-labels");
+    let tenant = ask.tenant()?;
+    let state = api.clone();
+    blocking(&api, None, move |cancelled| {
+        let began = Instant::now();
+        let reader = state.source.snapshot();
+        // Loki takes 0 for "no limit of mine".
+        let limit = if limit == 0 { most } else { limit };
+        let found = logql::lines(&question(&state, &*reader, &tenant, cancelled), &log, range, direction, limit)?;
+        let read = Read { lines: found.len(), bytes: found.iter().map(|l| l.text.len()).sum() };
+        let body = streams_json(&found, categorize);
+        Ok(envelope("streams", &body, read.lines, read, began, categorize, reader.partial()))
+    })
+    .await
+}
+
+/// Lines grouped by their labels; each group keeps the order of the lines.
+fn streams_json(lines: &[Line], categorize: bool) -> String {
+    let mut streams: BTreeMap<Labels, Vec<&Line>> = BTreeMap::new();
+    for line in lines {
+        let labels = if categorize { Labels::clone(&line.stream) } else { line.labels() };
+        streams.entry(labels).or_default().push(line);
+    }
+    let mut out = String::from("[");
+    json::list(&mut out, streams, |out, (labels, lines)| {
+        out.push_str("{\"stream\":");
+        json::labels(out, &labels);
+        out.push_str(",\"values\":[");
+        json::list(out, lines, |out, line| {
+            out.push_str(&format!("[\"{}\",", line.time));
+            json::string(out, &line.text);
+            if categorize {
+                out.push_str(",{");
+                if !line.metadata.is_empty() {
+                    out.push_str("\"structuredMetadata\":");
+                    json::labels(out, &line.metadata);
+                }
+                out.push('}');
+            }
+            out.push(']');
+        });
+        out.push_str("]}");
+    });
+    out.push(']');
+    out
+}
+
+async fn series(api: Arc<Api>, ask: Ask, expr: Expr, range: TimeRange) -> Result<Answer, Failure> {
+    let span = range.end.saturating_sub(range.start);
+    let step = match duration(&ask, "step")? {
+        Some(step) => step,
+        None => (span / SECOND_NS / 250).max(1) * SECOND_NS,
+    };
+    if step <= 0 {
+        return Err(Failure::BadData(
+            "zero or negative query resolution step widths are not accepted. Try a positive integer".to_owned(),
+        ));
+    }
+    if span / step > MAX_STEPS {
+        return Err(Failure::BadData(
+            "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter"
+                .to_owned(),
+        ));
+    }
+    // Loki aligns both ends to the step.
+    let align = |t: i64| t.div_euclid(step) * step;
+    let grid = Grid { start: align(range.start), end: align(range.end), step };
+    let tenant = ask.tenant()?;
+    let state = api.clone();
+    blocking(&api, None, move |cancelled| {
+        let began = Instant::now();
+        let reader = state.source.snapshot();
+        let result = match metric(&question(&state, &*reader, &tenant, cancelled), &expr, grid)? {
+            Metric::Series(series) => series,
+            Metric::Scalar(values) => vec![(Labels::default(), values.into_iter().map(Some).collect())],
+        };
+        let body = series_json(&result, |out, values| {
+            out.push_str("\"values\":[");
+            let points = grid.times().zip(values).filter_map(|(t, v)| v.map(|v| (t.div_euclid(1_000_000), v)));
+            json::list(out, points, |out, (t, v)| json::point(out, t, v));
+            out.push(']');
+        });
+        Ok(envelope("matrix", &body, result.len(), Read::default(), began, false, reader.partial()))
+    })
+    .await
+}
+
+type Series = [(Labels, Vec<Option<f64>>)];
+
+fn series_json(series: &Series, values: impl Fn(&mut String, &[Option<f64>])) -> String {
+    let mut out = String::from("[");
+    json::list(&mut out, series, |out, (labels, v)| {
+        out.push_str("{\"metric\":");
+        json::labels(out, labels);
+        out.push(',');
+        values(out, v);
+        out.push('}');
+    });
+    out.push(']');
+    out
+}
+
+/// What a query read, for the statistics that clients show.
+#[derive(Debug, Clone, Copy, Default)]
+struct Read {
+    lines: usize,
+    bytes: usize,
+}
+
+fn envelope(
+    kind: &str,
+    result: &str,
+    rows: usize,
+    read: Read,
+    began: Instant,
+    categorized: bool,
+    partial: Option<String>,
+) -> Answer {
+    let seconds = began.elapsed().as_secs_f64();
+    let flags = if categorized { "\"encodingFlags\":[\"categorize-labels\"]," } else { "" };
+    let stats = serde_json::json!({"summary": {
+        "bytesProcessedPerSecond": (read.bytes as f64 / seconds.max(1e-9)) as u64,
+        "linesProcessedPerSecond": (read.lines as f64 / seconds.max(1e-9)) as u64,
+        "totalBytesProcessed": read.bytes,
+        "totalLinesProcessed": read.lines,
+        "execTime": seconds,
+        "totalEntriesReturned": rows,
+    }});
+    let warnings = match &partial {
+        Some(why) => format!(",\"warnings\":{}", json::strings([why])),
+        None => String::new(),
+    };
+    let body = format!(
+        "{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",{flags}\"result\":{result},\"stats\":{stats}}}{warnings}}}"
+    );
+    Answer::json(body, rows).partial(partial)
+}

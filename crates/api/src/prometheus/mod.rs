@@ -1,0 +1,66 @@
+//! Prometheus' HTTP API, version 1.
+
+mod query;
+mod series;
+mod status;
+
+use crate::answer::{Answer, Failure};
+use crate::ask::Ask;
+use crate::json;
+use crate::serve::Routes;
+use crate::time::prometheus_ms;
+
+pub(crate) fn routes(routes: Routes) -> Routes {
+    routes
+        .route("/api/v1/query", query::instant)
+        .route("/api/v1/query_range", query::range)
+        .route("/api/v1/series", series::series)
+        .route("/api/v1/labels", series::labels)
+        .route("/api/v1/label/{name}/values", series::values)
+        .route("/api/v1/metadata", series::metadata)
+        .route("/api/v1/targets", status::targets)
+        .route("/api/v1/scrape_pools", status::scrape_pools)
+        .route("/api/v1/rules", async |_, _| Ok(envelope("{\"groups\":[]}", 0, &[], &[])))
+        .route("/api/v1/alerts", async |_, _| Ok(envelope("{\"alerts\":[]}", 0, &[], &[])))
+        .route("/api/v1/alertmanagers", async |_, _| {
+            Ok(envelope("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}", 0, &[], &[]))
+        })
+        .route("/api/v1/status/buildinfo", status::buildinfo)
+        .route("/-/healthy", async |_, _| Ok(Answer::text("Prometheus Server is Healthy.\n")))
+        .route("/-/ready", status::ready)
+}
+
+/// `{"status":"success","data":…}` and what is to be said about it.
+fn envelope(data: &str, rows: usize, warnings: &[String], infos: &[String]) -> Answer {
+    let mut out = String::with_capacity(data.len() + 64);
+    out.push_str("{\"status\":\"success\",\"data\":");
+    out.push_str(data);
+    for (name, notes) in [("warnings", warnings), ("infos", infos)] {
+        if !notes.is_empty() {
+            out.push_str(&format!(",\"{name}\":"));
+            out.push_str(&json::strings(notes));
+        }
+    }
+    out.push('}');
+    Answer::json(out, rows)
+}
+
+/// A time parameter, milliseconds since the Unix epoch.
+fn time(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {
+    let Some(text) = ask.get(name) else { return Ok(None) };
+    let bad = || Failure::BadData(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"));
+    prometheus_ms(text).map(Some).ok_or_else(bad)
+}
+
+fn required_time(ask: &Ask, name: &str) -> Result<i64, Failure> {
+    time(ask, name)?
+        .ok_or_else(|| Failure::BadData(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp")))
+}
+
+/// Cuts a list at the parameter `limit` (0: no limit) and says so.
+fn cut<T>(items: &mut Vec<T>, limit: usize, warnings: &mut Vec<String>) {
+    if limit > 0 && items.len() > limit {
+        items.truncate(limit);
+        warnings.push("results truncated due to limit".to_owned());
+    }
+}

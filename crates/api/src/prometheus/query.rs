@@ -1,0 +1,151 @@
+//! `/api/v1/query` and `/api/v1/query_range`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use model::{Labels, Tenant};
+use promql::{Expr, Grid, Outcome, Question};
+use store::Reader;
+
+use super::{cut, envelope, required_time, time};
+use crate::answer::{Answer, Failure};
+use crate::ask::Ask;
+use crate::run::blocking;
+use crate::time::prometheus_duration_ms;
+use crate::{Api, json};
+
+/// Most steps of a range query.
+const MAX_STEPS: i64 = 11_000;
+
+/// What both kinds of queries read from the request.
+struct Query {
+    text: String,
+    expr: Expr,
+    tenant: Tenant,
+    lookback_ms: i64,
+    timeout: Option<Duration>,
+    limit: usize,
+}
+
+fn bad(name: &str, why: impl std::fmt::Display) -> Failure {
+    Failure::BadData(format!("invalid parameter {name:?}: {why}"))
+}
+
+fn duration(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {
+    let Some(text) = ask.get(name) else { return Ok(None) };
+    prometheus_duration_ms(text).map(Some).ok_or_else(|| bad(name, format!("cannot parse {text:?} to a valid duration")))
+}
+
+impl Query {
+    fn read(api: &Api, ask: &Ask) -> Result<Self, Failure> {
+        let text = ask.get("query").unwrap_or("").to_owned();
+        let expr = promql::parse(&text).map_err(|e| bad("query", e))?;
+        let timeout = duration(ask, "timeout")?.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+        Ok(Self {
+            expr,
+            tenant: ask.tenant()?,
+            lookback_ms: duration(ask, "lookback_delta")?.filter(|ms| *ms > 0).unwrap_or(api.settings.lookback_ms),
+            timeout,
+            limit: ask.count("limit", 0)?,
+            text,
+        })
+    }
+
+    fn question<'a>(&'a self, reader: &'a dyn Reader, api: &Api, cancelled: &'a AtomicBool) -> Question<'a> {
+        Question { reader, tenant: &self.tenant, lookback_ms: self.lookback_ms, max_samples: api.settings.max_samples, cancelled }
+    }
+}
+
+pub(super) async fn instant(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let at = time(&ask, "time")?.unwrap_or(ask.now_ns.div_euclid(1_000_000));
+    let query = Query::read(&api, &ask)?;
+    let state = api.clone();
+    blocking(&api, query.timeout, move |cancelled| {
+        let reader = state.source.snapshot();
+        let outcome = promql::instant(&query.question(&*reader, &state, cancelled), &query.text, &query.expr, at)?;
+        Ok(answer(outcome, at, query.limit, reader.partial()))
+    })
+    .await
+}
+
+pub(super) async fn range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let (start, end) = (required_time(&ask, "start")?, required_time(&ask, "end")?);
+    if end < start {
+        return Err(bad("end", "end timestamp must not be before start time"));
+    }
+    let Some(step) = duration(&ask, "step")? else { return Err(bad("step", "cannot parse \"\" to a valid duration")) };
+    if step <= 0 {
+        return Err(bad("step", "zero or negative query resolution step widths are not accepted. Try a positive integer"));
+    }
+    if end.saturating_sub(start) / step > MAX_STEPS {
+        return Err(Failure::BadData(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"
+                .to_owned(),
+        ));
+    }
+    let query = Query::read(&api, &ask)?;
+    if !matches!(query.expr.value_type(), promql::Type::Scalar | promql::Type::Vector) {
+        let got = query.expr.value_type().as_str();
+        return Err(bad("query", format!("invalid expression type {got:?} for range query, must be Scalar or instant Vector")));
+    }
+    let state = api.clone();
+    blocking(&api, query.timeout, move |cancelled| {
+        let reader = state.source.snapshot();
+        let question = query.question(&*reader, &state, cancelled);
+        let outcome = promql::range(&question, &query.text, &query.expr, Grid { start, end, step })?;
+        Ok(answer(outcome, end, query.limit, reader.partial()))
+    })
+    .await
+}
+
+fn answer(outcome: Outcome, at_ms: i64, limit: usize, partial: Option<String>) -> Answer {
+    let Outcome { answer, mut warnings, infos } = outcome;
+    warnings.extend(partial.clone());
+    let mut out = String::from("{\"resultType\":");
+    let rows = match answer {
+        promql::Answer::Scalar(value) => {
+            out.push_str("\"scalar\",\"result\":");
+            json::point(&mut out, at_ms, value);
+            1
+        }
+        promql::Answer::Text(text) => {
+            out.push_str("\"string\",\"result\":[");
+            json::seconds(&mut out, at_ms);
+            out.push(',');
+            json::string(&mut out, &text);
+            out.push(']');
+            1
+        }
+        promql::Answer::Vector(mut vector) => {
+            cut(&mut vector, limit, &mut warnings);
+            series(&mut out, "vector", &vector, |out, value| {
+                out.push_str("\"value\":");
+                json::point(out, at_ms, *value);
+            })
+        }
+        promql::Answer::Matrix(mut matrix) => {
+            cut(&mut matrix, limit, &mut warnings);
+            series(&mut out, "matrix", &matrix, |out, points| {
+                out.push_str("\"values\":[");
+                json::list(out, points, |out, (time, value)| json::point(out, *time, *value));
+                out.push(']');
+            })
+        }
+    };
+    out.push('}');
+    envelope(&out, rows, &warnings, &infos).partial(partial)
+}
+
+fn series<T>(out: &mut String, kind: &str, items: &[(Labels, T)], values: impl Fn(&mut String, &T)) -> usize {
+    out.push_str(&format!("\"{kind}\",\"result\":["));
+    json::list(out, items, |out, (labels, value)| {
+        out.push_str("{\"metric\":");
+        json::labels(out, labels);
+        out.push(',');
+        values(out, value);
+        out.push('}');
+    });
+    out.push(']');
+    items.len()
+}

@@ -1,0 +1,151 @@
+//! Routes: a path, a handler, and what all of them share (parameters, shapes of failure, compression, metrics).
+
+use std::future::Future;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::answer::{Answer, Failure};
+use crate::ask::Ask;
+use crate::face::PARTIAL;
+use crate::{Api, Face, loki, prometheus, tempo};
+
+/// Answers shorter than this are not worth compressing, bytes.
+const COMPRESS_FROM: usize = 1024;
+
+/// A route under construction.
+pub(crate) struct Routes {
+    pub(crate) api: Arc<Api>,
+    face: Face,
+    router: Router,
+}
+
+impl Routes {
+    fn new(api: &Arc<Api>, face: Face) -> Self {
+        Self { api: api.clone(), face, router: Router::new() }
+    }
+
+    /// `path` answers GET, HEAD and form-encoded POST with what `handler` returns.
+    pub(crate) fn route<F, Fut>(mut self, path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Arc<Api>, Ask) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, Failure>> + Send + 'static,
+    {
+        let (api, face) = (self.api.clone(), self.face);
+        let serve = move |request: Request| {
+            let (api, handler) = (api.clone(), handler.clone());
+            async move {
+                let began = Instant::now();
+                let gzip = accepts_gzip(request.headers());
+                let result = match Ask::read(request).await {
+                    Ok(ask) => handler(api.clone(), ask).await,
+                    Err(failure) => Err(failure),
+                };
+                let (rows, bytes) = result.as_ref().map_or((0, 0), |a| (a.rows, a.body.len()));
+                let response = match result {
+                    Ok(answer) => respond(answer, gzip).await,
+                    Err(failure) => face.fail(failure),
+                };
+                api.metrics.record(face, path, response.status().as_u16(), began.elapsed(), rows, bytes);
+                response
+            }
+        };
+        let method: MethodRouter = on(MethodFilter::GET.or(MethodFilter::POST), serve);
+        self.router = self.router.route(path, method);
+        self
+    }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    accepted.flat_map(|v| v.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip")) && !parts.any(|p| matches!(p, "q=0" | "q=0.0"))
+    })
+}
+
+async fn respond(answer: Answer, gzip: bool) -> Response {
+    let Answer { content_type, body, partial, .. } = answer;
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if let Some(why) = partial.as_deref().and_then(|why| HeaderValue::from_str(why).ok()) {
+        headers.insert(PARTIAL, why);
+    }
+    if !gzip || body.len() < COMPRESS_FROM {
+        return (headers, body).into_response();
+    }
+    let compress = move || {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&body).and_then(|()| encoder.finish())
+    };
+    match tokio::task::spawn_blocking(compress).await {
+        Ok(Ok(compressed)) => {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            (headers, compressed).into_response()
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// `/api/v1/…`, `/-/healthy`, `/-/ready`.
+pub fn prometheus_router(api: &Arc<Api>) -> Router {
+    prometheus::routes(Routes::new(api, Face::Prometheus)).router
+}
+
+/// `/loki/api/v1/…`.
+pub fn loki_router(api: &Arc<Api>) -> Router {
+    loki::routes(Routes::new(api, Face::Loki)).router
+}
+
+/// `/api/traces/…`, `/api/search…`, `/api/v2/…`, `/api/echo`, `/api/status/buildinfo`.
+pub fn tempo_router(api: &Arc<Api>) -> Router {
+    tempo::routes(Routes::new(api, Face::Tempo)).router
+}
+
+/// What answers on Prometheus' own port.
+pub fn prometheus_port(api: &Arc<Api>) -> Router {
+    own_port(prometheus_router(api), Face::Prometheus)
+}
+
+/// What answers on Loki's own port.
+pub fn loki_port(api: &Arc<Api>) -> Router {
+    own_port(loki_router(api).merge(ready(api)), Face::Loki)
+}
+
+/// What answers on Tempo's own port.
+pub fn tempo_port(api: &Arc<Api>) -> Router {
+    own_port(tempo_router(api).merge(ready(api)), Face::Tempo)
+}
+
+/// All three below one root; `/ready` and the like stay free. Unknown paths below an API are a 404 in its shape, all
+/// others a plain one.
+pub fn every_port(api: &Arc<Api>) -> Router {
+    let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api));
+    router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path())) })
+}
+
+fn own_port(router: Router, face: Face) -> Router {
+    router.fallback(move || async move { not_found(Some(face)) })
+}
+
+fn not_found(face: Option<Face>) -> Response {
+    let failure = Failure::NotFound("404 page not found".to_owned());
+    face.unwrap_or(Face::Tempo).fail(failure)
+}
+
+/// `/ready` as Loki and Tempo have it.
+fn ready(api: &Arc<Api>) -> Router {
+    let api = api.clone();
+    let answer = move || {
+        let ready = api.is_ready();
+        async move { if ready { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready yet\n") } }
+    };
+    Router::new().route("/ready", get(answer))
+}

@@ -1,0 +1,106 @@
+//! `/api/search`.
+
+use std::sync::Arc;
+
+use model::OwnedValue;
+use serde_json::{Map, Value as Json, json};
+use traceql::{FoundSpan, FoundTrace, Plan, Question, logfmt, parse_duration, tags_predicate};
+
+use super::range;
+use crate::Api;
+use crate::answer::{Answer, Failure};
+use crate::ask::Ask;
+use crate::run::blocking;
+
+/// What stands for the root's service and name until it has arrived.
+const ROOT_MISSING: &str = "<root span not yet received>";
+
+fn plan(ask: &Ask) -> Result<Plan, Failure> {
+    let bad = |e: traceql::ParseError| Failure::BadData(format!("invalid TraceQL query: {e}"));
+    let mut plan = match ask.get("q") {
+        Some(q) => Plan::new(q, &traceql::parse(q).map_err(bad)?).map_err(bad)?,
+        None => Plan::of(tags_predicate(&logfmt(ask.get("tags").unwrap_or("")))),
+    };
+    let duration = |name: &str| {
+        let Some(text) = ask.get(name) else { return Ok(None) };
+        parse_duration(text).map(Some).ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no duration")))
+    };
+    plan.min_duration = duration("minDuration")?;
+    plan.max_duration = duration("maxDuration")?;
+    Ok(plan)
+}
+
+pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let (plan, range, tenant) = (plan(&ask)?, range(&ask)?, ask.tenant()?);
+    let (limit, spans_per_set) = (ask.count("limit", 20)?, ask.count("spss", 3)?);
+    if limit == 0 {
+        return Err(Failure::BadData("invalid limit: must be a positive number".to_owned()));
+    }
+    let state = api.clone();
+    blocking(&api, None, move |cancelled| {
+        let reader = state.source.snapshot();
+        // 0 means all spans.
+        let spans_per_set = if spans_per_set == 0 { usize::MAX } else { spans_per_set };
+        let question = Question { reader: &*reader, tenant: &tenant, range, limit, spans_per_set, cancelled };
+        let found = traceql::search(&question, &plan)?;
+        let traces: Vec<Json> = found.traces.iter().map(trace).collect();
+        let rows = traces.len();
+        let body = json!({"traces": traces, "metrics": {"inspectedTraces": rows, "inspectedSpans": found.inspected.to_string()}});
+        Ok(Answer::json(body.to_string(), rows).partial(reader.partial()))
+    })
+    .await
+}
+
+fn trace(trace: &FoundTrace) -> Json {
+    let (service, name) = match &trace.root {
+        Some((service, name)) => (service.as_str(), name.as_str()),
+        None => (ROOT_MISSING, ROOT_MISSING),
+    };
+    let set = json!({"spans": trace.spans.iter().map(span).collect::<Vec<_>>(), "matched": trace.matched});
+    let services = trace.services.iter().map(|(service, (spans, errors))| {
+        let stats = match errors {
+            0 => json!({"spanCount": spans}),
+            errors => json!({"spanCount": spans, "errorCount": errors}),
+        };
+        (service.clone(), stats)
+    });
+    let id = trace.trace_id.to_string();
+    json!({
+        // Leading zeros are trimmed here, and only here.
+        "traceID": id.trim_start_matches('0'),
+        "rootServiceName": service,
+        "rootTraceName": name,
+        "startTimeUnixNano": trace.start.to_string(),
+        "durationMs": trace.duration / 1_000_000,
+        "spanSet": set,
+        "spanSets": [set],
+        "serviceStats": services.collect::<Map<_, _>>(),
+    })
+}
+
+fn span(span: &FoundSpan) -> Json {
+    let mut out = Map::new();
+    out.insert("spanID".to_owned(), span.span_id.to_string().into());
+    if let Some(name) = &span.name {
+        out.insert("name".to_owned(), name.as_str().into());
+    }
+    out.insert("startTimeUnixNano".to_owned(), span.start.to_string().into());
+    out.insert("durationNanos".to_owned(), span.duration.to_string().into());
+    if !span.attributes.is_empty() {
+        let attributes = span.attributes.iter().map(|(key, value)| json!({"key": key, "value": any_value(value)}));
+        out.insert("attributes".to_owned(), attributes.collect());
+    }
+    Json::Object(out)
+}
+
+fn any_value(value: &OwnedValue) -> Json {
+    match value {
+        OwnedValue::Str(s) => json!({"stringValue": s}),
+        OwnedValue::Bool(b) => json!({"boolValue": b}),
+        OwnedValue::Int(i) => json!({"intValue": i.to_string()}),
+        OwnedValue::Double(d) if d.is_finite() => json!({"doubleValue": d}),
+        OwnedValue::Double(d) => json!({"doubleValue": promql::number(*d)}),
+        OwnedValue::Bytes(_) => json!({"stringValue": store::value_text(&value.as_value())}),
+        OwnedValue::Nested(text) => serde_json::from_str(text).unwrap_or_else(|_| json!({"stringValue": text})),
+    }
+}
