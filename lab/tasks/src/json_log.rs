@@ -1,0 +1,166 @@
+//! Log lines on stdout: one JSON object per line with the fields of the seed (`asctime`, `name`, `levelname`, `message`,
+//! `trace_id`, `span_id`), then the event's own fields.
+
+use std::fmt::Debug;
+use std::io::Write;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer;
+
+/// Writes every event to stdout. A closed stdout is no reason to stop serving, so write errors are ignored.
+#[derive(Debug)]
+pub(crate) struct JsonLog;
+
+impl<S: Subscriber> Layer<S> for JsonLog {
+    fn on_event(&self, event: &Event<'_>, _context: layer::Context<'_, S>) {
+        let mut line = render(event, Timestamp::now());
+        line.push('\n');
+        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+    }
+}
+
+fn render(event: &Event<'_>, now: Timestamp) -> String {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    let (trace_id, span_id) = Context::map_current(|context| {
+        let span = context.span();
+        let span = span.span_context();
+        if span.is_valid() { (span.trace_id().to_string(), span.span_id().to_string()) } else { Default::default() }
+    });
+    // Python's %(asctime)s, in UTC.
+    let asctime = now.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S,%3f").to_string();
+    let mut line = Line::default();
+    line.field("asctime", &asctime.into());
+    line.field("name", &event.metadata().target().replace("::", ".").into());
+    line.field("levelname", &level_name(*event.metadata().level()).into());
+    line.field("message", &fields.message.into());
+    line.field("trace_id", &trace_id.into());
+    line.field("span_id", &span_id.into());
+    for (name, value) in fields.rest {
+        line.field(name, &value);
+    }
+    line.text + "}"
+}
+
+/// A JSON object in the order in which its fields come; the first of a name wins.
+#[derive(Default)]
+struct Line {
+    text: String,
+    names: Vec<&'static str>,
+}
+
+impl Line {
+    fn field(&mut self, name: &'static str, value: &Value) {
+        if !self.names.contains(&name) {
+            self.names.push(name);
+            self.text.push(if self.text.is_empty() { '{' } else { ',' });
+            self.text.push_str(&format!("{}:{value}", Value::from(name)));
+        }
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        _ => "DEBUG",
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    rest: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => self.rest.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.push(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+    use tracing_subscriber::prelude::*;
+
+    use super::*;
+
+    struct Capture(Arc<Mutex<Vec<Value>>>);
+
+    impl<S: Subscriber> Layer<S> for Capture {
+        fn on_event(&self, event: &Event<'_>, _context: layer::Context<'_, S>) {
+            let now = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
+            self.0.lock().unwrap().push(serde_json::from_str(&render(event, now)).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_seeds_fields_and_the_current_span() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = tracing_subscriber::registry().with(Capture(lines.clone()));
+        let parent = SpanContext::new(
+            TraceId::from_hex("4bf92f3577b34da6a3ce929d0e0e4736").unwrap(),
+            SpanId::from_hex("00f067aa0ba902b7").unwrap(),
+            TraceFlags::SAMPLED,
+            true,
+            TraceState::default(),
+        );
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(target: "a::b", status_code = 404_u16, path = %"/x", "Gone \"for good\"");
+            let _guard = Context::new().with_remote_span_context(parent).attach();
+            tracing::info!(ok = true, "Here");
+        });
+        let lines = lines.lock().unwrap();
+        assert_eq!(lines[0]["asctime"], "2023-11-14 22:13:20,123");
+        assert_eq!(lines[0]["name"], "a.b");
+        assert_eq!(lines[0]["levelname"], "WARNING");
+        assert_eq!(lines[0]["message"], "Gone \"for good\"");
+        assert_eq!(lines[0]["trace_id"], "");
+        assert_eq!(lines[0]["status_code"], 404);
+        assert_eq!(lines[0]["path"], "/x");
+        assert_eq!(lines[1]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(lines[1]["span_id"], "00f067aa0ba902b7");
+        assert_eq!(lines[1]["ok"], true);
+    }
+}
