@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::command::LogFormat;
 
-/// Starts logging: what `RUST_LOG` says, `info` by default.
+/// Starts logging: what `RUST_LOG` says, `info` by default. Panics are logged too, as one event.
 ///
 /// # Errors
 /// A `RUST_LOG` that does not parse.
@@ -20,5 +20,15 @@ pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => subscriber.json().init(),
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let what = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        let trace = std::backtrace::Backtrace::capture();
+        match trace.status() {
+            std::backtrace::BacktraceStatus::Captured => tracing::error!("panic at {place} in thread {thread}: {what}\n{trace}"),
+            _ => tracing::error!("panic at {place} in thread {thread}: {what}"),
+        }
+    }));
     Ok(())
 }

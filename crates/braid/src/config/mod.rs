@@ -83,8 +83,9 @@ pub(crate) struct Endpoint {
 pub(crate) enum SyncMode {
     /// When it is on disk.
     Always,
-    /// When the operating system has it: survives `kill -9`, not a power loss.
-    Os,
+    /// When the operating system has it, which is told to write it at this interval: survives `kill -9`, and a power loss
+    /// but for the last interval.
+    Interval(Duration),
 }
 
 /// Where data lives, and for how long.
@@ -187,17 +188,20 @@ impl Config {
             inflated: size("limits.inflated", &file.limits.inflated, defaults.inflated)?,
             wire: defaults.wire,
         };
-        // A quarter, but never so little that one request of the largest kind could not pass.
+        // An eighth, but never so little that one request of the largest kind could not pass.
         let in_flight =
-            size("limits.in_flight", &file.limits.in_flight, (memory / 4).max(limits.body + limits.inflated + (1 << 20)))?;
+            size("limits.in_flight", &file.limits.in_flight, (memory / 8).max(limits.body + limits.inflated + (1 << 20)))?;
         let storage = Storage {
             dir: overrides.data_dir.clone().or(file.storage.dir.clone()).unwrap_or_else(|| PathBuf::from("braid-data")),
             sync: match file.storage.sync.as_deref() {
                 None | Some("always") => SyncMode::Always,
-                Some("os") => SyncMode::Os,
-                Some(other) => {
-                    return Err(ConfigError::value(name, "storage.sync", format!("{other:?} is neither \"always\" nor \"os\"")));
-                }
+                Some(text) => match units::duration(text) {
+                    Ok(interval) if !interval.is_zero() => SyncMode::Interval(interval),
+                    _ => {
+                        let why = format!("{text:?} is neither \"always\" nor an interval such as 100ms");
+                        return Err(ConfigError::value(name, "storage.sync", why));
+                    }
+                },
             },
             traces: time("storage.retention.traces", &file.storage.retention.traces, 7 * DAY)?,
             logs: time("storage.retention.logs", &file.storage.retention.logs, 7 * DAY)?,

@@ -70,15 +70,11 @@ impl Braid {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill(1)");
+    /// Sends a signal; how it ended, and what it logged.
+    pub(crate) fn stop(mut self, signal: &str) -> (ExitStatus, String) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill(1)");
         assert!(status.success());
-    }
-
-    /// SIGTERM, and how it ended.
-    pub(crate) fn stop(mut self) -> ExitStatus {
-        self.signal("-TERM");
-        self.child.wait().expect("waited for once")
+        (self.child.wait().expect("waited for once"), self.log())
     }
 
     /// SIGKILL.

@@ -23,7 +23,7 @@ fn good_configurations_pass() {
         "memory: 1GiB\nlisten: 0.0.0.0:3333\nports: {loki: 0}\n",
         "receivers: {otlp: {protocols: {grpc: {endpoint: 'localhost:4317'}, http: {cors: {allowed_origins: ['*']}}}}}\n",
         "receivers:\n  otlp:\n    protocols:\n      grpc:\n      http:\n",
-        "storage: {dir: /tmp/x, sync: os, retention: {traces: 3d, metrics: 30d, max_size: 10GB}}\n",
+        "storage: {dir: /tmp/x, sync: 100ms, retention: {traces: 3d, metrics: 30d, max_size: 10GB}}\n",
         "global: {scrape_interval: 5s}\nscrape_configs:\n- job_name: a\n  params: {m: [x, y]}\n  static_configs:\n  - targets: ['h:1']\n    labels: {env: dev}\n",
     ] {
         assert_eq!(check(yaml), ("braid.yaml: ok".to_owned(), 0), "{yaml}");
@@ -46,7 +46,7 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
             "receivers:\n  otlp:\n    protocols:\n      quic: {}\n",
             "braid.yaml:4:7: unknown key `quic`; here may stand: grpc, http",
         ),
-        ("storage:\n  sync: never\n", "braid.yaml: storage.sync: \"never\" is neither \"always\" nor \"os\""),
+        ("storage:\n  sync: never\n", "braid.yaml: storage.sync: \"never\" is neither \"always\" nor an interval such as 100ms"),
         ("memory: lots\n", "braid.yaml: memory: \"lots\" is no size; examples: 512MiB, 2GB, 1048576"),
         ("memory: 1MiB\n", "braid.yaml: memory: less than 64MiB"),
         ("ports: {loki: 3000}\n", "braid.yaml: ports: braid and loki both ask for 127.0.0.1:3000"),

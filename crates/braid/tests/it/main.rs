@@ -1,5 +1,6 @@
 //! The binary from outside: started on free ports over a temporary directory, spoken to over the network, stopped by its id.
 
+mod asking;
 mod braid;
 mod client;
 mod configuration;

@@ -75,8 +75,11 @@ pub(crate) fn gauge(time: u64, name: &str, value: f64) -> Vec<u8> {
     message(2, &[bytes(1, name.as_bytes()), message(5, &[point])])
 }
 
-/// `prometheus.WriteRequest` in snappy: series of a name, other labels sorted, and samples.
-pub(crate) fn write_request(series: &[(&str, &[(&str, &str)], &[(i64, f64)])]) -> Vec<u8> {
+/// A name, other labels sorted by name, and samples.
+pub(crate) type Series<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+
+/// `prometheus.WriteRequest` in snappy.
+pub(crate) fn write_request(series: &[Series<'_>]) -> Vec<u8> {
     let mut encoder = wire::remote_write::Encoder::new();
     for (name, labels, samples) in series {
         let all = [("__name__", *name)].into_iter().chain(labels.iter().copied());

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
+use crate::asking::instant;
 use crate::braid::Braid;
 
 /// A target that serves what it is told to; an empty page is a 500.
@@ -29,18 +30,77 @@ fn target() -> (String, Arc<Mutex<String>>) {
     (address, page)
 }
 
-#[test]
-fn a_target_is_scraped_and_counted() {
-    let (address, page) = target();
-    *page.lock().expect("not poisoned") = "# TYPE a counter\na{x=\"1\"} 1\nb 2\n".into();
-    let dir = tempfile::tempdir().expect("a directory");
-    let config = dir.path().join("braid.yaml");
+/// Braid, scraping `address` as job `j`.
+fn scraping(dir: &std::path::Path, address: &str, more: &str) -> Braid {
+    let config = dir.join("braid.yaml");
     let yaml = format!(
-        "scrape_configs:\n- job_name: j\n  scrape_interval: 200ms\n  static_configs:\n  - targets: ['{address}']\n    labels: {{env: dev}}\n"
+        "scrape_configs:\n- job_name: j\n  scrape_interval: 200ms\n{more}  static_configs:\n  - targets: ['{address}']\n    labels: {{env: dev}}\n"
     );
     std::fs::write(&config, yaml).expect("written");
-    let braid = Braid::start_with(dir.path(), &["--config", config.to_str().expect("UTF-8")]);
-    // Two samples of its own and five about the scrape.
-    let accepted = "braid_receiver_accepted_items_total{receiver=\"scrape\",signal=\"metrics\"}";
-    braid.eventually("two scrapes", |b| (b.metric(accepted) >= 14.0).then_some(()));
+    Braid::start_with(dir, &["--config", config.to_str().expect("UTF-8")])
+}
+
+/// What an instant query finds now: values by the labels that matter here.
+fn ask(braid: &Braid, query: &str) -> Vec<String> {
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64();
+    let mut found: Vec<String> = instant(braid, query, now)
+        .into_iter()
+        .map(|(mut labels, value)| {
+            labels.remove("instance");
+            let labels: Vec<String> = labels.into_iter().map(|(n, v)| format!("{n}={v}")).collect();
+            format!("{} {value}", labels.join(","))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn show(page: &Mutex<String>, text: &str) {
+    *page.lock().expect("not poisoned") = text.to_owned();
+}
+
+#[test]
+fn series_appear_change_and_end_with_what_the_target_says() {
+    let (address, page) = target();
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = scraping(dir.path(), &address, "");
+    let await_up = |value: &str| {
+        let expected = [format!("__name__=up,env=dev,job=j {value}")];
+        braid.eventually("up", |b| (ask(b, "up") == expected).then_some(()));
+    };
+    await_up("0");
+    show(&page, "# HELP a Counts.\n# TYPE a counter\na{x=\"1\",job=\"own\"} 1\nb 2\n");
+    await_up("1");
+    assert_eq!(ask(&braid, "a"), ["__name__=a,env=dev,exported_job=own,job=j,x=1 1"]);
+    assert_eq!(ask(&braid, "b"), ["__name__=b,env=dev,job=j 2"]);
+    assert_eq!(ask(&braid, "scrape_samples_scraped"), ["__name__=scrape_samples_scraped,env=dev,job=j 2"]);
+    assert_eq!(ask(&braid, "scrape_duration_seconds").len(), 1);
+    assert_eq!(ask(&braid, "scrape_samples_post_metric_relabeling").len(), 1);
+    assert_eq!(ask(&braid, "scrape_series_added").len(), 1);
+
+    show(&page, "a{x=\"1\",job=\"own\"} 3\n");
+    braid.eventually("b's end", |b| ask(b, "b").is_empty().then_some(()));
+    assert_eq!(ask(&braid, "a"), ["__name__=a,env=dev,exported_job=own,job=j,x=1 3"]);
+
+    // Half a page counts as none.
+    show(&page, "a{x=\"1\",job=\"own\"} 4\nthis is no exposition\n");
+    await_up("0");
+    braid.eventually("a's end", |b| ask(b, "a").is_empty().then_some(()));
+}
+
+#[test]
+fn targets_and_their_errors_are_shown() {
+    let (address, page) = target();
+    show(&page, "a 1\nb 2\n");
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = scraping(dir.path(), &address, "  metrics_path: /probe\n  params: {m: [x y]}\n  sample_limit: 1\n");
+    let target = braid.eventually("a failed scrape", |b| {
+        let found = b.get("prometheus", "/api/v1/targets").expect(200).json();
+        let target = found["data"]["activeTargets"][0].clone();
+        (target["health"] == "down").then_some(target)
+    });
+    assert_eq!(target["scrapePool"], "j");
+    assert_eq!(target["scrapeUrl"], format!("http://{address}/probe?m=x+y"));
+    assert!(target["lastError"].as_str().is_some_and(|e| e.contains("sample limit exceeded")), "{target}");
+    assert_eq!(target["labels"]["instance"], address);
 }

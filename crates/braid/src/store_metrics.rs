@@ -1,0 +1,70 @@
+//! The store's counters in Prometheus' text format.
+
+use std::fmt::Write;
+
+use store::Stats;
+use wire::Signal;
+
+/// Appends `stats`.
+pub(crate) fn write_text(stats: &Stats, out: &mut String) {
+    let mut one = |name: &str, kind: &str, help: &str, value: f64| {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    };
+    for (name, help, value) in [
+        ("braid_store_appends_total", "Requests that were asked to be kept.", stats.appends),
+        ("braid_store_append_bytes_total", "Bytes of their payloads.", stats.append_bytes),
+        ("braid_store_duplicates_total", "Requests that were known already and only acknowledged.", stats.duplicates),
+        ("braid_store_replayed_records_total", "Records read back from the log and applied.", stats.replayed),
+        ("braid_store_unreadable_records_total", "Records that their table could not read.", stats.unreadable),
+        ("braid_store_flushes_total", "Heads written as segments.", stats.flushes),
+        ("braid_store_flush_errors_total", "Failed attempts at it.", stats.flush_errors),
+        ("braid_store_compactions_total", "Merges of segments.", stats.compactions),
+        ("braid_store_compaction_errors_total", "Failed attempts at it.", stats.compaction_errors),
+        ("braid_store_expired_segments_total", "Segments deleted by retention.", stats.expired),
+        ("braid_store_quarantined_total", "Segments and manifests out of service because of damage.", stats.quarantined),
+        ("braid_log_commits_total", "Groups of records made durable.", stats.commits),
+        ("braid_log_failed_commits_total", "Groups refused because of the disk.", stats.failed_commits),
+        ("braid_log_written_bytes_total", "Bytes written to the log.", stats.log_written),
+        ("braid_log_read_errors_total", "Failed reads of the log.", stats.read_errors),
+        ("braid_log_damaged_total", "Damaged stretches of the log.", stats.log_damaged),
+        ("braid_log_damaged_bytes_total", "Bytes in them.", stats.log_damaged_bytes),
+        ("braid_log_unknown_records_total", "Records of encodings that this version does not know.", stats.log_unknown),
+        ("braid_log_dropped_for_readers_total", "Records that a slow reader of the log lost.", stats.dropped_for_readers),
+    ] {
+        one(name, "counter", help, value as f64);
+    }
+    for (name, help, value) in [
+        ("braid_log_bytes", "Bytes in the log.", stats.log_bytes as f64),
+        ("braid_log_files", "Files of the log.", stats.log_files as f64),
+        ("braid_log_sequence", "Last durable record.", stats.log_sequence as f64),
+        ("braid_store_replaying", "Whether the log is being replayed, and answers are partial.", f64::from(u8::from(stats.replaying))),
+        ("braid_store_full", "Whether requests are refused for want of space.", f64::from(u8::from(stats.full))),
+    ] {
+        one(name, "gauge", help, value);
+    }
+    let mut by_signal = |name: &str, kind: &str, help: &str, values: [f64; 3]| {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for signal in Signal::ALL {
+            let _ = writeln!(out, "{name}{{signal=\"{}\"}} {}", signal.as_str(), values[signal as usize]);
+        }
+    };
+    by_signal("braid_store_rows_total", "counter", "Spans, lines and samples applied.", stats.rows.map(|n| n as f64));
+    by_signal("braid_store_head_bytes", "gauge", "Memory of the heads.", stats.head_bytes.map(|n| n as f64));
+    by_signal("braid_store_segments", "gauge", "Segments in service.", stats.segments.map(|n| n as f64));
+    by_signal("braid_store_segment_bytes", "gauge", "Bytes in them.", stats.segment_bytes.map(|n| n as f64));
+
+    let name = "braid_store_refused_requests_total";
+    let _ = writeln!(out, "# HELP {name} Requests that the store refused.\n# TYPE {name} counter");
+    for (reason, n) in [("busy", stats.refused_busy), ("full", stats.refused_full), ("failed", stats.refused_failed)] {
+        let _ = writeln!(out, "{name}{{reason=\"{reason}\"}} {n}");
+    }
+    let name = "braid_log_sync_seconds";
+    let _ = writeln!(out, "# HELP {name} How long making a group durable took.\n# TYPE {name} histogram");
+    let mut below = 0;
+    for (bound, n) in &stats.sync.buckets {
+        below += n;
+        let le = bound.map_or_else(|| "+Inf".to_owned(), |us| (us as f64 / 1e6).to_string());
+        let _ = writeln!(out, "{name}_bucket{{le=\"{le}\"}} {below}");
+    }
+    let _ = writeln!(out, "{name}_sum {}\n{name}_count {below}", stats.sync.sum_us as f64 / 1e6);
+}
