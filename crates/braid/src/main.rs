@@ -8,6 +8,8 @@ mod logging;
 mod process;
 mod serve;
 mod server;
+mod store_metrics;
+mod targets;
 
 use std::process::ExitCode;
 

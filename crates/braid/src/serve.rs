@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use axum::Router;
+use api::Api;
 use collector::{Budget, Counters, Ingest, Receivers};
 use store::memory::Memory;
 use tokio::net::TcpListener;
@@ -13,10 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{Apis, App, text};
+use crate::app::{Apis, App, MetricsWriter};
 use crate::config::{Config, Endpoint, Face};
 use crate::process::Process;
 use crate::server;
+use crate::targets::Scraped;
 
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
 const DRAIN: Duration = Duration::from_millis(1_000);
@@ -35,16 +36,20 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
         let budget = Budget::new(config.in_flight);
         let ingest = Arc::new(Ingest::new(Arc::new(store.clone()), config.limits.clone(), budget, counters));
         let receivers = Receivers::new(Arc::clone(&ingest), config.origins.clone());
-        let app = Arc::new(App::new(receivers, apis(), Vec::new(), process));
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let targets = collector::scrape::start(&config.scrapes, &ingest, &tasks, &stop);
+        let api = Arc::new(Api::new(Arc::new(store.clone()), Arc::new(Scraped(targets)), api::Settings::default()));
+        let queries = Arc::clone(&api);
+        let metrics: Vec<MetricsWriter> = vec![Box::new(move |out| queries.metrics().write_text(out))];
+        let app = Arc::new(App::new(receivers, apis(&api), metrics, process));
 
         let listeners = bind(&config.endpoints).await?;
         let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();
         app.listening(addresses.clone());
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         for (face, _, listener) in listeners {
             tasks.spawn(server::serve(listener, face, Arc::clone(&app), stop.clone(), tasks.clone()));
         }
-        let _targets = collector::scrape::start(&config.scrapes, &ingest, &tasks, &stop);
+        api.set_ready(true);
         tracing::info!("ready after {:?}; data in {}", begun.elapsed(), config.storage.dir.display());
         if print_ready {
             println!("{}", ready_line(&addresses));
@@ -53,6 +58,7 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
         let which = wait_for_signal().await?;
         tracing::info!("{which}: shutting down");
         app.stopping();
+        api.set_ready(false);
         stop.cancel();
         tasks.close();
         if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
@@ -66,9 +72,13 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
     result
 }
 
-fn apis() -> Apis {
-    let none = || Router::new().fallback(|| async { text(axum::http::StatusCode::NOT_FOUND, "404 page not found\n") });
-    Apis { braid: none(), prometheus: none(), loki: none(), tempo: none() }
+fn apis(api: &Arc<Api>) -> Apis {
+    Apis {
+        braid: api::every_port(api),
+        prometheus: api::prometheus_port(api),
+        loki: api::loki_port(api),
+        tempo: api::tempo_port(api),
+    }
 }
 
 /// Opens the ports; one that is taken is reported and left out, unless it is required.

@@ -37,7 +37,11 @@ pub(crate) fn write_text(stats: &Stats, out: &mut String) {
         ("braid_log_bytes", "Bytes in the log.", stats.log_bytes as f64),
         ("braid_log_files", "Files of the log.", stats.log_files as f64),
         ("braid_log_sequence", "Last durable record.", stats.log_sequence as f64),
-        ("braid_store_replaying", "Whether the log is being replayed, and answers are partial.", f64::from(u8::from(stats.replaying))),
+        (
+            "braid_store_replaying",
+            "Whether the log is being replayed, and answers are partial.",
+            f64::from(u8::from(stats.replaying)),
+        ),
         ("braid_store_full", "Whether requests are refused for want of space.", f64::from(u8::from(stats.full))),
     ] {
         one(name, "gauge", help, value);
