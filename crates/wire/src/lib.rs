@@ -12,6 +12,8 @@ mod encoding;
 mod error;
 pub mod exposition;
 mod go_string;
+#[doc(hidden)]
+pub mod invariants;
 mod json;
 mod limits;
 mod loki;

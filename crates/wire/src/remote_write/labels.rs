@@ -50,6 +50,7 @@ pub(super) fn canonical<'a>(series: Reader<'a>, limits: &Limits) -> Option<(&'a 
         // The first letters differ nearly always: no call to compare the rest.
         let ascending = match (previous.first(), name.first()) {
             (Some(a), Some(b)) if a != b => a < b,
+            (None, Some(_)) => true,
             _ => previous < name,
         };
         if !ascending || value.is_empty() || !nothing.is_empty() {

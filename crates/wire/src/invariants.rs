@@ -1,0 +1,254 @@
+//! What must hold for any bytes whatever: one function a decoder, run by the fuzz targets in `fuzz/` and by the property
+//! tests over mutated requests. Each panics when a promise is broken; the bytes being refused is no breach.
+
+use std::borrow::Cow;
+
+use model::{Attr, Group, Log, Span, Value};
+
+use crate::exposition::{self, ExpositionSink};
+use crate::otlp::{LogEncoder, Style, TraceEncoder, as_text, logs_json, traces_json};
+use crate::remote_write::Encoder;
+use crate::{
+    Encoding, Limits, LogSink, MetricKind, RawLabels, SampleSink, SpanSink, WireError, check, walk_logs, walk_samples, walk_spans,
+};
+
+/// Checks what the documentation of rows promises, and counts them.
+#[derive(Default)]
+struct Rows {
+    count: u64,
+    grouped: bool,
+}
+
+impl Rows {
+    fn attributes(attributes: &[Attr<'_>]) {
+        for attr in attributes {
+            assert!(!attr.key.is_empty(), "an attribute without a key");
+            if let Value::Nested(text) = &attr.value {
+                assert!(serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok(), "not JSON: {text}");
+            }
+            as_text(&attr.value);
+        }
+    }
+
+    fn group(&mut self, group: &Group<'_>) {
+        self.grouped = true;
+        Self::attributes(group.resource);
+        Self::attributes(group.scope);
+        sorted_and_full(group.labels);
+    }
+}
+
+fn sorted_and_full(labels: &[(&str, &str)]) {
+    assert!(labels.windows(2).all(|w| w[0].0 < w[1].0), "labels are not sorted and unique: {labels:?}");
+    assert!(labels.iter().all(|(n, v)| !n.is_empty() && !v.is_empty()), "an empty label: {labels:?}");
+}
+
+impl SpanSink for Rows {
+    fn group(&mut self, group: &Group<'_>) {
+        self.group(group);
+    }
+
+    fn span(&mut self, span: &Span<'_>) {
+        assert!(self.grouped, "a span before its group");
+        assert!(!span.trace_id.is_none() && !span.span_id.is_none());
+        Self::attributes(span.attributes);
+        Self::attributes(span.nested);
+        for range in span.events.iter().map(|e| &e.attributes).chain(span.links.iter().map(|l| &l.attributes)) {
+            assert!(span.nested.get(range.clone()).is_some(), "{range:?} of {}", span.nested.len());
+        }
+        self.count += 1;
+    }
+}
+
+impl LogSink for Rows {
+    fn group(&mut self, group: &Group<'_>) {
+        self.group(group);
+        assert!(group.labels.iter().any(|(n, _)| *n == "service_name"), "a stream without a service name");
+    }
+
+    fn log(&mut self, log: &Log<'_>) {
+        assert!(self.grouped, "a line before its group");
+        Self::attributes(log.attributes);
+        as_text(&log.body);
+        self.count += 1;
+    }
+}
+
+impl SampleSink for Rows {
+    fn series(&mut self, labels: RawLabels<'_>) {
+        self.grouped = true;
+        let mut pairs = Vec::new();
+        assert_eq!(labels.read(&mut pairs), Ok(()));
+        sorted_and_full(&pairs);
+        assert!(pairs.iter().any(|(n, _)| *n == "__name__"), "a series without a name");
+    }
+
+    fn sample(&mut self, _: i64, _: f64) {
+        assert!(self.grouped, "a sample before its series");
+        self.count += 1;
+    }
+
+    fn metadata(&mut self, family: &str, _: MetricKind, _: &str, _: &str) {
+        assert!(!family.is_empty());
+    }
+}
+
+/// OTLP traces: what walks is encoded and walks again, in both forms.
+pub fn otlp_traces(bytes: &[u8]) {
+    spans(Encoding::OtlpTraces, bytes);
+}
+
+fn spans(encoding: Encoding, bytes: &[u8]) {
+    let limits = Limits::default();
+    let mut rows = Rows::default();
+    let walked = walk_spans(encoding, bytes, &limits, &mut rows);
+    assert_eq!(walked, check(encoding, bytes, &limits), "the check disagrees");
+    let Ok(summary) = walked else { return };
+    assert_eq!(summary.accepted, rows.count);
+    let mut encoder = TraceEncoder::default();
+    assert_eq!(walk_spans(encoding, bytes, &limits, &mut encoder), Ok(summary.clone()));
+    let encoded = must(encoder.finish());
+    let again = must(check(Encoding::OtlpTraces, &encoded, &limits));
+    assert_eq!((again.accepted, again.refused.total()), (summary.accepted, 0));
+    let json = must(traces_json(&encoded, Style::Otlp, "resourceSpans"));
+    let mut encoder = TraceEncoder::default();
+    must(walk_spans(Encoding::OtlpTracesJson, json.as_bytes(), &limits, &mut encoder));
+    assert_eq!(must(traces_json(&must(encoder.finish()), Style::Otlp, "resourceSpans")), json);
+}
+
+/// OTLP logs: the same.
+pub fn otlp_logs(bytes: &[u8]) {
+    logs(Encoding::OtlpLogs, bytes);
+}
+
+fn logs(encoding: Encoding, bytes: &[u8]) {
+    let limits = Limits::default();
+    let mut rows = Rows::default();
+    let walked = walk_logs(encoding, bytes, &limits, 1, &mut rows);
+    assert_eq!(walked, check(encoding, bytes, &limits), "the check disagrees");
+    let Ok(summary) = walked else { return };
+    assert_eq!(summary.accepted, rows.count);
+    let mut encoder = LogEncoder::default();
+    assert_eq!(walk_logs(encoding, bytes, &limits, 1, &mut encoder), Ok(summary.clone()));
+    let encoded = must(encoder.finish());
+    if matches!(encoding, Encoding::LokiPush | Encoding::LokiPushJson) {
+        return;
+    }
+    let again = must(check(Encoding::OtlpLogs, &encoded, &limits));
+    assert_eq!((again.accepted, again.refused.total()), (summary.accepted, 0));
+    let json = must(logs_json(&encoded, Style::Otlp));
+    let mut encoder = LogEncoder::default();
+    must(walk_logs(Encoding::OtlpLogsJson, json.as_bytes(), &limits, 1, &mut encoder));
+    assert_eq!(must(logs_json(&must(encoder.finish()), Style::Otlp)), json);
+}
+
+/// OTLP metrics: every series is well formed.
+pub fn otlp_metrics(bytes: &[u8]) {
+    samples(Encoding::OtlpMetrics, bytes);
+}
+
+fn samples(encoding: Encoding, bytes: &[u8]) {
+    let limits = Limits::default();
+    let mut rows = Rows::default();
+    let walked = walk_samples(encoding, bytes, &limits, &mut rows);
+    assert_eq!(walked, check(encoding, bytes, &limits), "the check disagrees");
+    if let Ok(summary) = walked {
+        assert_eq!(summary.accepted, rows.count);
+    }
+}
+
+/// OTLP/JSON, read as each of the three signals.
+pub fn otlp_json(bytes: &[u8]) {
+    spans(Encoding::OtlpTracesJson, bytes);
+    logs(Encoding::OtlpLogsJson, bytes);
+    samples(Encoding::OtlpMetricsJson, bytes);
+}
+
+/// Loki push: the bytes as they are, and as what was compressed (a fuzzer does not find its way through snappy).
+pub fn loki_push(bytes: &[u8]) {
+    logs(Encoding::LokiPush, bytes);
+    logs(Encoding::LokiPush, &compressed(bytes));
+}
+
+/// Loki's JSON push.
+pub fn loki_json(bytes: &[u8]) {
+    logs(Encoding::LokiPushJson, bytes);
+}
+
+/// Remote write, plain and compressed: what walks is encoded and walks to the same rows.
+pub fn remote_write(bytes: &[u8]) {
+    samples(Encoding::RemoteWrite, bytes);
+    let body = compressed(bytes);
+    samples(Encoding::RemoteWrite, &body);
+    let limits = Limits::default();
+    let mut first = Series::default();
+    let Ok(summary) = walk_samples(Encoding::RemoteWrite, &body, &limits, &mut first) else { return };
+    let mut encoder = Encoder::new();
+    for (labels, samples) in &first.0 {
+        encoder.series(labels.iter().map(|(n, v)| (n.as_str(), v.as_str())), samples);
+    }
+    let mut second = Series::default();
+    let again = must(walk_samples(Encoding::RemoteWrite, &must(encoder.finish()), &limits, &mut second));
+    assert_eq!((again.accepted, again.refused.total()), (summary.accepted, 0));
+    // Values by their bits: a NaN is not equal to itself.
+    let bits = |s: &Series| {
+        format!(
+            "{:?}",
+            s.0.iter().map(|(l, v)| (l, v.iter().map(|(t, v)| (*t, v.to_bits())).collect())).collect::<Vec<(_, Vec<_>)>>()
+        )
+    };
+    assert_eq!(bits(&first), bits(&second));
+}
+
+/// A series: its labels, times and values.
+type OwnedSeries = (Vec<(String, String)>, Vec<(i64, f64)>);
+
+/// Series as a list.
+#[derive(Default)]
+struct Series(Vec<OwnedSeries>);
+
+impl SampleSink for Series {
+    fn series(&mut self, labels: RawLabels<'_>) {
+        let mut pairs = Vec::new();
+        assert_eq!(labels.read(&mut pairs), Ok(()));
+        self.0.push((pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(), Vec::new()));
+    }
+
+    fn sample(&mut self, time_ms: i64, value: f64) {
+        if let Some((_, samples)) = self.0.last_mut() {
+            samples.push((time_ms, value));
+        }
+    }
+
+    fn metadata(&mut self, _: &str, _: MetricKind, _: &str, _: &str) {}
+}
+
+/// Exposition text: every sample is well formed, and a time stamp of the text never makes a staleness marker.
+pub fn exposition(bytes: &[u8]) {
+    struct Sound(u64);
+    impl ExpositionSink for Sound {
+        fn sample(&mut self, labels: &[(Cow<'_, str>, Cow<'_, str>)], value: f64, _: Option<i64>) {
+            let pairs: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (&**n, &**v)).collect();
+            assert!(pairs.windows(2).all(|w| w[0].0 < w[1].0), "labels are not sorted and unique: {pairs:?}");
+            assert!(!model::is_stale(value));
+            self.0 += 1;
+        }
+        fn kind(&mut self, _: &str, _: MetricKind) {}
+        fn help(&mut self, _: &str, _: &str) {}
+    }
+    let mut sink = Sound(0);
+    if let Ok(samples) = exposition::parse(bytes, &Limits::default(), &mut sink) {
+        assert_eq!(samples, sink.0);
+    }
+}
+
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap_or_default()
+}
+
+fn must<T>(result: Result<T, WireError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(e) => panic!("what was read cannot be written and read again: {e}"),
+    }
+}
