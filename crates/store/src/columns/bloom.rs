@@ -1,0 +1,199 @@
+//! Filters of ids: which blocks of a log segment's rows may mention an id, in a trace id field or inside the text.
+//!
+//! An entry is the hash of 32 hexadecimal digits as they stand in the text, of every window of 32 in longer runs. So a
+//! needle with a run of at least 32 digits can only be in a text whose filter has the needle's first window: sound
+//! whatever surrounds it. A block is a page of rows; a filter is the concatenation of its blocks' filters, each
+//! prefixed with its length, split-block Bloom filters of 256-bit blocks (as Parquet's) with about 12 bits an entry.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::encode::PAGE_ROWS;
+
+/// Digits of an entry.
+pub(crate) const DIGITS: usize = 32;
+/// A run of digits longer than this is not taken apart: its block is marked as holding anything.
+const MAX_RUN: usize = 512;
+/// A block with more entries than this is marked as holding anything.
+const MAX_ENTRIES: usize = 65_536;
+const SALT: [u32; 8] =
+    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
+
+/// Collects the ids of a row group and becomes its filter.
+#[derive(Debug, Default)]
+pub(crate) struct IdCollector {
+    blocks: Vec<Vec<u64>>,
+    anything: Vec<bool>,
+    row: usize,
+}
+
+/// A row group's filter, as it is written.
+#[derive(Debug)]
+pub(crate) struct IdFilter(Vec<u8>);
+
+impl IdFilter {
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl IdCollector {
+    /// Takes the next row: its text, and its trace id (empty for none).
+    pub(crate) fn row(&mut self, text: &str, trace_id: &[u8]) {
+        if self.row.is_multiple_of(PAGE_ROWS) {
+            self.blocks.push(Vec::new());
+            self.anything.push(false);
+        }
+        self.row += 1;
+        let (Some(block), Some(anything)) = (self.blocks.last_mut(), self.anything.last_mut()) else { return };
+        let mut full = false;
+        let mut add = |hash: u64| {
+            if block.last() != Some(&hash) {
+                full |= block.len() >= MAX_ENTRIES;
+                if !full {
+                    block.push(hash);
+                }
+            }
+        };
+        if trace_id.len() * 2 == DIGITS {
+            add(hash_id(trace_id));
+        }
+        runs(text.as_bytes(), |run| {
+            if run.len() > MAX_RUN {
+                *anything = true;
+            } else {
+                run.windows(DIGITS).for_each(|w| add(xxh3_64(w)));
+            }
+        });
+        *anything |= full;
+    }
+
+    /// The filter; `None` where there is nothing to find.
+    pub(crate) fn finish(self) -> Option<IdFilter> {
+        if self.blocks.iter().all(Vec::is_empty) && !self.anything.contains(&true) {
+            return None;
+        }
+        let mut out = Vec::new();
+        for (mut hashes, anything) in self.blocks.into_iter().zip(self.anything) {
+            hashes.sort_unstable();
+            hashes.dedup();
+            let blocks = if anything { 0 } else { (hashes.len() * 12).div_ceil(256).max(1) };
+            // Zero blocks mean: may hold anything.
+            out.extend_from_slice(&(blocks as u32).to_le_bytes());
+            let mut words = vec![0u32; blocks * 8];
+            if !anything {
+                for hash in hashes {
+                    let (block, bits) = place(hash, blocks);
+                    words[block * 8..][..8].iter_mut().zip(bits).for_each(|(w, b)| *w |= b);
+                }
+            }
+            words.iter().for_each(|w| out.extend_from_slice(&w.to_le_bytes()));
+        }
+        Some(IdFilter(out))
+    }
+}
+
+/// Where a hash lies: its block, and a bit in each of the block's eight words.
+fn place(hash: u64, blocks: usize) -> (usize, [u32; 8]) {
+    let block = (((hash >> 32) * blocks as u64) >> 32) as usize;
+    (block, SALT.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27)))
+}
+
+/// The hash of an id's digits in lower case.
+pub(crate) fn hash_id(id: &[u8]) -> u64 {
+    let mut digits = [0u8; DIGITS];
+    for (pair, b) in digits.chunks_exact_mut(2).zip(id) {
+        pair[0] = b"0123456789abcdef"[usize::from(b >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(b & 15)];
+    }
+    xxh3_64(&digits)
+}
+
+/// The hash to look for when a text must contain `needle`; `None` where the filter cannot tell.
+pub(crate) fn hash_needle(needle: &str) -> Option<u64> {
+    let mut found = None;
+    runs(needle.as_bytes(), |run| {
+        found.get_or_insert_with(|| xxh3_64(&run[..DIGITS]));
+    });
+    found
+}
+
+/// For each block of rows of a row group whether it may hold `hash`; `None` where the bytes are no filter.
+pub(crate) fn blocks_with(filter: &[u8], hash: u64) -> Option<Vec<bool>> {
+    let mut out = Vec::new();
+    let mut tail = filter;
+    while !tail.is_empty() {
+        let (len, rest) = tail.split_first_chunk::<4>()?;
+        let blocks = u32::from_le_bytes(*len) as usize;
+        let (words, rest) = rest.split_at_checked(blocks.checked_mul(32)?)?;
+        tail = rest;
+        out.push(blocks == 0 || {
+            let (block, bits) = place(hash, blocks);
+            words[block * 32..][..32]
+                .chunks_exact(4)
+                .zip(bits)
+                .all(|(w, bit)| u32::from_le_bytes([w[0], w[1], w[2], w[3]]) & bit != 0)
+        });
+    }
+    Some(out)
+}
+
+/// Calls `each` for every maximal run of at least 32 hexadecimal digits.
+fn runs(text: &[u8], mut each: impl FnMut(&[u8])) {
+    // A run of 32 covers a multiple of 32, so only those positions need a look first.
+    let mut probe = DIGITS - 1;
+    while probe < text.len() {
+        if !text[probe].is_ascii_hexdigit() {
+            probe += DIGITS;
+            continue;
+        }
+        let start = text[..probe].iter().rposition(|b| !b.is_ascii_hexdigit()).map_or(0, |p| p + 1);
+        let end = text[probe..].iter().position(|b| !b.is_ascii_hexdigit()).map_or(text.len(), |p| probe + p);
+        if end - start >= DIGITS {
+            each(&text[start..end]);
+        }
+        // The next run starts after `end`; it covers one of every 32 positions from there.
+        probe = end + DIGITS;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_needle_inside_any_text_is_never_pruned() {
+        let id = "0123456789abcdef0123456789ABCDEF";
+        for text in [format!("{id}"), format!("x{id}y"), format!("{{\"a\":\"{id}\"}}"), format!("ff{id}00 {id}")] {
+            let mut ids = IdCollector::default();
+            ids.row("nothing here", &[]);
+            ids.row(&text, &[]);
+            let filter = ids.finish().expect("ids were found");
+            let hash = hash_needle(id).expect("a needle of 32 digits");
+            assert_eq!(blocks_with(filter.bytes(), hash), Some(vec![true]), "{text}");
+        }
+        assert_eq!(hash_needle("0123456789abcdef"), None);
+    }
+
+    #[test]
+    fn most_other_ids_are_pruned() {
+        let mut ids = IdCollector::default();
+        for i in 0..10_000u128 {
+            ids.row("", &(i * 0x1234_5678_9abc_def1_2345_6789).to_be_bytes());
+        }
+        let filter = ids.finish().expect("ids");
+        let wrong = (0..1000u128)
+            .filter(|i| {
+                let hash = hash_id(&(u128::MAX / 3 + i).to_be_bytes());
+                blocks_with(filter.bytes(), hash).expect("a filter").contains(&true)
+            })
+            .count();
+        assert!(wrong < 30, "{wrong} of 1000 absent ids pass");
+        assert!(blocks_with(filter.bytes(), hash_id(&0x1234_5678_9abc_def1_2345_6789u128.to_be_bytes())).expect("a filter")[0]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_filter_are_noticed() {
+        assert_eq!(blocks_with(&[9, 0, 0, 0, 1], 7), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! From frozen rows to a segment: in order, without repeats, at the level that is merged soon.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampNanosecondType};
+use arrow_array::{Array, ArrayRef};
+use model::{Tenant, hour_of};
+use wire::Signal;
+
+use super::attributes::RestRows;
+use super::bloom::{IdCollector, IdFilter};
+use super::gather::{Pick, Piece, gather};
+use super::id::{ColumnId, RestOf};
+use super::order::in_order;
+use super::rows::{Column, Rows};
+use super::segment::{FORMAT, GROUP_ROWS, SegmentColumn, SegmentWriter, choose};
+use super::text::Texts;
+use crate::contract::{Field, Table};
+use crate::{SegmentMeta, Segments, StoreError};
+
+/// zstd level of what a flush writes.
+pub(crate) const FLUSH_LEVEL: i32 = 1;
+/// A row group ends early once its rows hold this much text.
+pub(crate) const GROUP_TEXT: usize = 48 << 20;
+
+/// The signal whose rows a table holds.
+pub(crate) fn signal(table: Table) -> Signal {
+    match table {
+        Table::Spans => Signal::Traces,
+        Table::Logs => Signal::Logs,
+    }
+}
+
+/// Writes the rows of one tenant and partition as a segment.
+///
+/// # Errors
+/// IO.
+pub(crate) fn flush(
+    table: Table,
+    tenant: &Tenant,
+    parts: &[Arc<Rows>],
+    segments: &dyn Segments,
+) -> Result<SegmentMeta, StoreError> {
+    let picks = in_order(table, parts)?;
+    let (columns, to_rest) = plan(parts);
+    let first = parts.iter().map(|p| p.first).min().unwrap_or(0);
+    let hour = hour_of(first);
+    let (id, path) = segments.allocate(tenant, signal(table), hour);
+    let mut writer = SegmentWriter::new(table, columns, FLUSH_LEVEL, segments.create(&path)?)?;
+    let mut at = 0;
+    while at < picks.len() {
+        let group = &picks[at..(at + group_len(parts, &picks[at..]))];
+        write_group(&mut writer, table, parts, group, &to_rest)?;
+        at += group.len();
+    }
+    let written = writer.finish()?;
+    Ok(SegmentMeta {
+        id,
+        tenant: tenant.as_str().to_owned(),
+        signal: signal(table).as_str().to_owned(),
+        hour,
+        file: path,
+        format: FORMAT,
+        first: written.first,
+        last: written.last,
+        rows: written.rows,
+        bytes: written.bytes,
+        level: 0,
+        first_sequence: 0,
+        last_sequence: 0,
+    })
+}
+
+/// How many of the picked rows make a row group: long texts make it shorter.
+fn group_len(parts: &[Arc<Rows>], picks: &[Pick]) -> usize {
+    let most = picks.len().min(GROUP_ROWS);
+    let (bytes, rows) = parts.iter().fold((0, 0), |(b, r), p| (b + p.memory(), r + p.len()));
+    let average = bytes / rows.max(1) + 1;
+    most.min((GROUP_TEXT / average).max(1024))
+}
+
+/// The segment's columns, and the attributes that go to the rest column.
+fn plan(parts: &[Arc<Rows>]) -> (Vec<SegmentColumn>, Vec<ColumnId>) {
+    let total: u64 = parts.iter().map(|p| p.len() as u64).sum();
+    let mut counts: BTreeMap<&ColumnId, (u64, bool)> = BTreeMap::new();
+    for part in parts {
+        for (id, column) in part.columns() {
+            let (rows, array) = match column {
+                Column::Row(a) => ((a.len() - a.null_count()) as u64, a),
+                Column::Group(a) if a.null_count() == 0 => (part.len() as u64, a),
+                Column::Group(a) => (part.groups().values().iter().filter(|&&g| a.is_valid(g as usize)).count() as u64, a),
+            };
+            let (n, plain) = counts.entry(id).or_default();
+            *n += rows;
+            *plain |= array.as_string_opt::<i32>().is_some();
+        }
+    }
+    let attributes = counts.iter().filter(|(id, _)| matches!(id, ColumnId::Attribute(..))).map(|(id, (n, _))| (*id, *n));
+    let chosen = choose(attributes, total);
+    let mut columns = Vec::new();
+    let mut rest = Vec::new();
+    for (id, (rows, plain)) in counts {
+        match id {
+            ColumnId::Attribute(..) if !chosen.contains(id) => {
+                rest.push(id.clone());
+            }
+            _ if rows == 0 && *id != super::project::TIME => {}
+            _ => columns.push(SegmentColumn { id: id.clone(), plain }),
+        }
+    }
+    let record = ColumnId::Rest(RestOf::Record);
+    if !rest.is_empty() && !columns.iter().any(|c| c.id == record) {
+        columns.push(SegmentColumn { id: record, plain: true });
+        columns.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+    (columns, rest)
+}
+
+/// The column of each part.
+fn pieces<'a>(parts: &'a [Arc<Rows>], id: &ColumnId) -> Vec<Option<Piece<'a>>> {
+    parts
+        .iter()
+        .map(|part| {
+            part.find(id).map(|at| match &part.columns()[at].1 {
+                Column::Row(array) => Piece { array, groups: None },
+                Column::Group(array) => Piece { array, groups: Some(part.groups().values()) },
+            })
+        })
+        .collect()
+}
+
+fn write_group(
+    writer: &mut SegmentWriter,
+    table: Table,
+    parts: &[Arc<Rows>],
+    picks: &[Pick],
+    to_rest: &[ColumnId],
+) -> Result<(), StoreError> {
+    let column = |id: &ColumnId, plain: bool| gather(&id.data_type(plain), plain, &pieces(parts, id), picks);
+    let times = column(&super::project::TIME, false)?;
+    let ids = match table {
+        Table::Spans => None,
+        Table::Logs => {
+            let body = column(&ColumnId::Field(Field::Body), true)?;
+            let traces = column(&ColumnId::Field(Field::TraceId), false)?;
+            id_filter(&body, &traces)
+        }
+    };
+    writer.write(bounds(&times), ids, |c| {
+        let array = match c.id == super::project::TIME {
+            true => as_stamps(&times),
+            false => column(&c.id, c.plain)?,
+        };
+        if c.id != ColumnId::Rest(RestOf::Record) || to_rest.is_empty() {
+            return Ok(array);
+        }
+        let mut rest = RestRows::new(picks.len());
+        for id in to_rest {
+            let ColumnId::Attribute(scope, key, kind) = id else { continue };
+            let values = column(id, false)?;
+            let at: Vec<u32> = (0..picks.len() as u32).filter(|&row| values.is_valid(row as usize)).collect();
+            rest.add(*scope, key, *kind, &at, &values);
+        }
+        Ok(rest.finish(&array))
+    })
+}
+
+/// Times as segments hold them.
+pub(crate) fn as_stamps(times: &ArrayRef) -> ArrayRef {
+    Arc::new(times.as_primitive::<Int64Type>().reinterpret_cast::<TimestampNanosecondType>().with_timezone("UTC"))
+}
+
+/// First and last of a column of times.
+pub(crate) fn bounds(times: &ArrayRef) -> (i64, i64) {
+    let values = times.as_primitive::<Int64Type>().values();
+    (values.iter().copied().min().unwrap_or(i64::MAX), values.iter().copied().max().unwrap_or(i64::MIN))
+}
+
+/// The filter of the ids in texts and trace ids.
+pub(crate) fn id_filter(bodies: &ArrayRef, traces: &ArrayRef) -> Option<IdFilter> {
+    let mut ids = IdCollector::default();
+    let texts = Texts::of(bodies)?;
+    let traces = traces.as_fixed_size_binary_opt();
+    for row in 0..bodies.len() {
+        let trace = traces.filter(|t| t.is_valid(row)).map_or(&[][..], |t| t.value(row));
+        ids.row(texts.get(row).unwrap_or(""), trace);
+    }
+    ids.finish()
+}

@@ -1,0 +1,253 @@
+//! Rows picked from several sources, as one column: how flush, merge and ordered scans put rows in order.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt32Type,
+};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray, UInt32Array, new_null_array,
+};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer};
+use arrow_schema::DataType;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::text::{Texts, dictionary};
+use crate::StoreError;
+
+/// A row of a source: (source, row).
+pub(crate) type Pick = (u32, u32);
+
+/// A source's column; by group where `groups` says each row's group.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub(crate) array: &'a ArrayRef,
+    pub(crate) groups: Option<&'a [u32]>,
+}
+
+impl Piece<'_> {
+    #[inline]
+    fn at(&self, row: u32) -> usize {
+        self.groups.map_or(row as usize, |g| g[row as usize] as usize)
+    }
+}
+
+/// The picked rows of a column. A source without the column gives nulls. `plain` wants text as `Utf8`, else text is a
+/// dictionary of exactly the values that occur, in the order in which they first do.
+///
+/// # Errors
+/// A type that columns do not have.
+pub(crate) fn gather(
+    data_type: &DataType,
+    plain: bool,
+    pieces: &[Option<Piece<'_>>],
+    picks: &[Pick],
+) -> Result<ArrayRef, StoreError> {
+    Ok(match data_type {
+        DataType::Utf8 | DataType::Dictionary(_, _) if plain => plain_texts(pieces, picks),
+        DataType::Utf8 | DataType::Dictionary(_, _) => repeated_texts(pieces, picks)?,
+        DataType::Int64 => numbers::<Int64Type>(pieces, picks),
+        DataType::Int32 => numbers::<Int32Type>(pieces, picks),
+        DataType::UInt32 => numbers::<UInt32Type>(pieces, picks),
+        DataType::UInt8 => numbers::<UInt8Type>(pieces, picks),
+        DataType::Float64 => numbers::<Float64Type>(pieces, picks),
+        DataType::Timestamp(_, _) => {
+            Arc::new(numbers_array::<TimestampNanosecondType>(pieces, picks).with_timezone("UTC"))
+        }
+        DataType::Boolean => {
+            let nulls = nulls(pieces, picks);
+            let bits = (0..picks.len()).map(|i| {
+                let (piece, row) = at(pieces, picks[i]);
+                piece.and_then(|p| p.array.as_boolean_opt().map(|a| a.value(row))).unwrap_or(false)
+            });
+            Arc::new(BooleanArray::new(bits.collect(), nulls))
+        }
+        DataType::FixedSizeBinary(width) => fixed(*width, pieces, picks),
+        DataType::Binary => {
+            let mut out = Vec::new();
+            let mut offsets = vec![0i32];
+            for &pick in picks {
+                let (piece, row) = at(pieces, pick);
+                if let Some(a) = piece.and_then(|p| p.array.as_binary_opt::<i32>()) {
+                    out.extend_from_slice(a.value(row));
+                }
+                offsets.push(out.len() as i32);
+            }
+            let array = BinaryArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(out), nulls(pieces, picks));
+            Arc::new(array.map_err(StoreError::columns("gather rows"))?)
+        }
+        other => return general(other, pieces, picks),
+    })
+}
+
+/// Types that only projections have (lists): by Arrow's own kernel.
+fn general(data_type: &DataType, pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Result<ArrayRef, StoreError> {
+    let empty = new_null_array(data_type, 1);
+    let arrays: Vec<&dyn Array> = pieces.iter().map(|p| p.as_ref().map_or(&*empty, |p| &**p.array)).collect();
+    let at: Vec<(usize, usize)> = picks
+        .iter()
+        .map(|&(s, r)| (s as usize, pieces[s as usize].as_ref().map_or(0, |p| p.at(r))))
+        .collect();
+    arrow_select::interleave::interleave(&arrays, &at).map_err(StoreError::columns("gather rows"))
+}
+
+#[inline]
+fn at<'p, 'a>(pieces: &'p [Option<Piece<'a>>], (source, row): Pick) -> (Option<&'p Piece<'a>>, usize) {
+    match &pieces[source as usize] {
+        Some(piece) => (Some(piece), piece.at(row)),
+        None => (None, 0),
+    }
+}
+
+fn nulls(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Option<NullBuffer> {
+    if pieces.iter().all(|p| p.as_ref().is_some_and(|p| p.array.null_count() == 0)) {
+        return None;
+    }
+    let by_source: Vec<Option<Option<&NullBuffer>>> = pieces.iter().map(|p| p.as_ref().map(|p| p.array.nulls())).collect();
+    let mut bits = BooleanBufferBuilder::new(picks.len());
+    for &(source, row) in picks {
+        bits.append(match by_source[source as usize] {
+            None => false,
+            Some(None) => true,
+            Some(Some(nulls)) => nulls.is_valid(pieces[source as usize].as_ref().map_or(0, |p| p.at(row))),
+        });
+    }
+    let nulls = NullBuffer::new(bits.finish());
+    (nulls.null_count() > 0).then_some(nulls)
+}
+
+fn numbers<T: ArrowPrimitiveType>(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
+    Arc::new(numbers_array::<T>(pieces, picks))
+}
+
+fn numbers_array<T: ArrowPrimitiveType>(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> PrimitiveArray<T> {
+    let values: Vec<Option<(&[T::Native], Option<&[u32]>)>> = pieces
+        .iter()
+        .map(|p| p.as_ref().and_then(|p| Some((&**p.array.as_primitive_opt::<T>()?.values(), p.groups))))
+        .collect();
+    let picked: Vec<T::Native> = picks
+        .iter()
+        .map(|&(source, row)| match values[source as usize] {
+            Some((values, None)) => values[row as usize],
+            Some((values, Some(groups))) => values[groups[row as usize] as usize],
+            None => T::Native::default(),
+        })
+        .collect();
+    PrimitiveArray::new(picked.into(), nulls(pieces, picks))
+}
+
+fn fixed(width: i32, pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
+    let w = width as usize;
+    let values: Vec<Option<&[u8]>> =
+        pieces.iter().map(|p| p.as_ref().and_then(|p| Some(p.array.as_fixed_size_binary_opt()?.value_data()))).collect();
+    let mut out = Vec::with_capacity(picks.len() * w);
+    for &(source, row) in picks {
+        match values[source as usize] {
+            Some(bytes) => out.extend_from_slice(&bytes[row as usize * w..][..w]),
+            None => out.resize(out.len() + w, 0),
+        }
+    }
+    Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(out), nulls(pieces, picks)))
+}
+
+fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
+    let texts: Vec<Option<Texts<'_>>> = pieces.iter().map(|p| p.as_ref().and_then(|p| Texts::of(p.array))).collect();
+    let mut bytes = Vec::new();
+    let mut offsets = Vec::with_capacity(picks.len() + 1);
+    offsets.push(0i32);
+    let mut valid = BooleanBufferBuilder::new(picks.len());
+    for &(source, row) in picks {
+        let text = match (&texts[source as usize], &pieces[source as usize]) {
+            (Some(texts), Some(piece)) => texts.get(piece.at(row)),
+            _ => None,
+        };
+        bytes.extend_from_slice(text.unwrap_or("").as_bytes());
+        offsets.push(bytes.len() as i32);
+        valid.append(text.is_some());
+    }
+    let nulls = NullBuffer::new(valid.finish());
+    let nulls = (nulls.null_count() > 0).then_some(nulls);
+    match StringArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), nulls) {
+        Ok(array) => Arc::new(array),
+        // The bytes come from texts, so this cannot be.
+        Err(_) => Arc::new(StringArray::new_null(picks.len())),
+    }
+}
+
+/// Interns texts as they occur.
+struct Interner<'a> {
+    table: HashTable<u32>,
+    values: Vec<&'a str>,
+    hasher: FixedState,
+}
+
+impl<'a> Interner<'a> {
+    fn key(&mut self, text: &'a str) -> u32 {
+        let hash = self.hasher.hash_one(text);
+        let (values, hasher) = (&self.values, &self.hasher);
+        if let Some(&key) = self.table.find(hash, |&k| values[k as usize] == text) {
+            return key;
+        }
+        let key = values.len() as u32;
+        self.table.insert_unique(hash, key, |&k| hasher.hash_one(values[k as usize]));
+        self.values.push(text);
+        key
+    }
+}
+
+/// How a source's dictionary keys become ours.
+enum Keys<'a> {
+    Absent,
+    Dictionary { keys: &'a [u32], nulls: Option<&'a NullBuffer>, values: &'a StringArray, map: Vec<u32> },
+    Plain(&'a StringArray),
+}
+
+fn repeated_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Result<ArrayRef, StoreError> {
+    let mut sources: Vec<Keys<'_>> = pieces
+        .iter()
+        .map(|p| match p.as_ref().and_then(|p| Texts::of(p.array)) {
+            None => Keys::Absent,
+            Some(Texts::Plain(array)) => Keys::Plain(array),
+            Some(Texts::Dictionary(keys, values)) => {
+                Keys::Dictionary { keys: keys.values(), nulls: keys.nulls(), values, map: vec![u32::MAX; values.len()] }
+            }
+        })
+        .collect();
+    let mut interner = Interner { table: HashTable::new(), values: Vec::new(), hasher: FixedState::default() };
+    let mut out = Vec::with_capacity(picks.len());
+    let mut valid = BooleanBufferBuilder::new(picks.len());
+    for &(source, row) in picks {
+        let row = pieces[source as usize].as_ref().map_or(0, |p| p.at(row));
+        let key = match &mut sources[source as usize] {
+            Keys::Absent => None,
+            Keys::Plain(array) => array.is_valid(row).then(|| interner.key(array.value(row))),
+            Keys::Dictionary { nulls: Some(nulls), .. } if nulls.is_null(row) => None,
+            Keys::Dictionary { keys, values, map, .. } => {
+                let key = keys[row] as usize;
+                match map[key] {
+                    u32::MAX if values.is_null(key) => None,
+                    u32::MAX => {
+                        map[key] = interner.key(values.value(key));
+                        Some(map[key])
+                    }
+                    known => Some(known),
+                }
+            }
+        };
+        out.push(key.unwrap_or(0));
+        valid.append(key.is_some());
+    }
+    let nulls = NullBuffer::new(valid.finish());
+    let nulls = (nulls.null_count() > 0).then_some(nulls);
+    let values = StringArray::from_iter_values(&interner.values);
+    if values.is_empty() {
+        return Ok(new_null_array(
+            &DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)),
+            picks.len(),
+        ));
+    }
+    Ok(dictionary(UInt32Array::new(out.into(), nulls), Arc::new(values)))
+}

@@ -1,0 +1,261 @@
+//! The head: rows that are not in a segment yet, by tenant and hour.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{Group, Log, Span, Tenant, hour_of};
+use parking_lot::Mutex;
+use wire::{LogSink, SpanSink};
+
+use super::builder::Builder;
+use super::groups::write_group;
+use super::rows::Rows;
+use crate::contract::Table;
+
+/// A builder is sealed at so many rows...
+const SEAL_ROWS: usize = 16_384;
+/// ...or so many bytes of text, which keeps Arrow's 32-bit offsets far away.
+const SEAL_TEXT: usize = 16 << 20;
+/// More hours of one tenant than this share a partition: hostile times must not open a builder and a segment each.
+const MAX_HOURS: usize = 48;
+/// The partition of the hours beyond [`MAX_HOURS`].
+const MIXED: i64 = i64::MAX;
+
+/// The rows of one tenant and hour, as they are written: [`MIXED`] partitions hold any hour.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionRows {
+    pub(crate) tenant: Tenant,
+    pub(crate) rows: Vec<Arc<Rows>>,
+}
+
+/// Everything that was applied and is in no segment yet.
+#[derive(Debug)]
+pub(crate) struct Head {
+    table: Table,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tenants: BTreeMap<Tenant, BTreeMap<i64, Partition>>,
+    frozen: Vec<Arc<Vec<PartitionRows>>>,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Partition {
+    sealed: Vec<Arc<Rows>>,
+    open: Arc<Open>,
+}
+
+/// A builder that views share: they remember how many of its rows they see.
+#[derive(Debug)]
+pub(crate) struct Open(Mutex<OpenState>);
+
+#[derive(Debug)]
+enum OpenState {
+    Growing(Box<Builder>),
+    Sealed(Arc<Rows>),
+}
+
+impl Open {
+    fn new(table: Table) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(OpenState::Growing(Box::new(Builder::new(table))))))
+    }
+
+    /// The first `len` rows.
+    pub(crate) fn rows(&self, len: usize) -> Arc<Rows> {
+        let rows = match &mut *self.0.lock() {
+            OpenState::Growing(builder) => builder.snapshot(),
+            OpenState::Sealed(rows) => rows.clone(),
+        };
+        rows.head(len)
+    }
+
+    fn len(&self) -> usize {
+        match &*self.0.lock() {
+            OpenState::Growing(builder) => builder.len(),
+            OpenState::Sealed(rows) => rows.len(),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match &*self.0.lock() {
+            OpenState::Growing(builder) => builder.memory(),
+            OpenState::Sealed(rows) => rows.memory(),
+        }
+    }
+}
+
+impl Partition {
+    fn seal(&mut self, table: Table) {
+        let mut open = self.open.0.lock();
+        if let OpenState::Growing(builder) = &mut *open
+            && builder.len() > 0
+        {
+            let rows = std::mem::replace(&mut **builder, Builder::new(table)).seal();
+            *open = OpenState::Sealed(rows.clone());
+            self.sealed.push(rows);
+            drop(open);
+            self.open = Open::new(table);
+        }
+    }
+}
+
+/// Some rows that a view sees.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    Sealed(Arc<Rows>),
+    Open(Arc<Open>, usize),
+}
+
+impl Head {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table, state: Mutex::new(State::default()) }
+    }
+
+    /// Hands a sink for `tenant`'s rows to `walk`; views see all of what it is given, or nothing.
+    pub(crate) fn fill<T>(&self, tenant: &Tenant, walk: impl FnOnce(&mut Filler<'_>) -> T) -> T {
+        let mut state = self.state.lock();
+        let State { tenants, serial, .. } = &mut *state;
+        if !tenants.contains_key(tenant) {
+            tenants.insert(tenant.clone(), BTreeMap::new());
+        }
+        let hours = tenants.entry(tenant.clone()).or_default();
+        let mut filler =
+            Filler { table: self.table, hours, serial, group: Vec::new(), hash: 0, near: None };
+        // Rows before the first group belong to the empty one.
+        filler.announce(&Group::default());
+        walk(&mut filler)
+    }
+
+    /// What there is now. Open builders are shared, not copied.
+    pub(crate) fn parts(&self) -> Vec<(Tenant, Part)> {
+        let state = self.state.lock();
+        let mut parts = Vec::new();
+        for set in &state.frozen {
+            for partition in set.iter() {
+                parts.extend(partition.rows.iter().map(|r| (partition.tenant.clone(), Part::Sealed(r.clone()))));
+            }
+        }
+        for (tenant, hours) in &state.tenants {
+            for partition in hours.values() {
+                parts.extend(partition.sealed.iter().map(|r| (tenant.clone(), Part::Sealed(r.clone()))));
+                let len = partition.open.len();
+                if len > 0 {
+                    parts.push((tenant.clone(), Part::Open(partition.open.clone(), len)));
+                }
+            }
+        }
+        parts
+    }
+
+    /// Bytes held, frozen parts included.
+    pub(crate) fn memory(&self) -> usize {
+        let state = self.state.lock();
+        let frozen: usize = state.frozen.iter().flat_map(|set| set.iter()).flat_map(|p| &p.rows).map(|r| r.memory()).sum();
+        let open: usize = state
+            .tenants
+            .values()
+            .flat_map(BTreeMap::values)
+            .map(|p| p.open.memory() + p.sealed.iter().map(|r| r.memory()).sum::<usize>())
+            .sum();
+        frozen + open
+    }
+
+    /// Detaches all rows; views still see them until [`Head::forget`].
+    pub(crate) fn freeze(&self) -> Option<Arc<Vec<PartitionRows>>> {
+        let mut state = self.state.lock();
+        let mut set = Vec::new();
+        for (tenant, hours) in std::mem::take(&mut state.tenants) {
+            for (_, mut partition) in hours {
+                partition.seal(self.table);
+                if !partition.sealed.is_empty() {
+                    set.push(PartitionRows { tenant: tenant.clone(), rows: partition.sealed });
+                }
+            }
+        }
+        if set.is_empty() {
+            return None;
+        }
+        let set = Arc::new(set);
+        state.frozen.push(set.clone());
+        Some(set)
+    }
+
+    /// Drops a frozen set.
+    pub(crate) fn forget(&self, set: &Arc<Vec<PartitionRows>>) {
+        self.state.lock().frozen.retain(|s| !Arc::ptr_eq(s, set));
+    }
+}
+
+/// The sink that a walker fills.
+pub(crate) struct Filler<'h> {
+    table: Table,
+    hours: &'h mut BTreeMap<i64, Partition>,
+    serial: &'h mut u64,
+    group: Vec<u8>,
+    hash: u64,
+    /// The partition of the last row: its hour, and its builder taken out of its lock's reach by an `Arc`.
+    near: Option<(i64, Arc<Open>)>,
+}
+
+impl Filler<'_> {
+    fn announce(&mut self, group: &Group<'_>) {
+        write_group(group, &mut self.group);
+        self.hash = xxhash_rust::xxh3::xxh3_64(&self.group);
+        *self.serial += 1;
+    }
+
+    #[inline]
+    fn append(&mut self, time: i64, push: impl FnOnce(&mut Builder)) {
+        let hour = hour_of(time);
+        if self.near.as_ref().is_none_or(|(near, _)| *near != hour) {
+            self.near = Some((hour, self.open(hour)));
+        }
+        let Some((_, open)) = &self.near else { return };
+        let full = match &mut *open.0.lock() {
+            OpenState::Growing(builder) => {
+                builder.group(*self.serial, self.hash, &self.group);
+                push(builder);
+                builder.len() >= SEAL_ROWS || builder.text_bytes() >= SEAL_TEXT
+            }
+            // The head's open builders are growing: only `seal` changes that, and it puts a new one in the place.
+            OpenState::Sealed(_) => false,
+        };
+        if full {
+            let key = if self.hours.contains_key(&hour) { hour } else { MIXED };
+            if let Some(partition) = self.hours.get_mut(&key) {
+                partition.seal(self.table);
+            }
+            self.near = None;
+        }
+    }
+
+    #[cold]
+    fn open(&mut self, hour: i64) -> Arc<Open> {
+        let key = if self.hours.contains_key(&hour) || self.hours.len() < MAX_HOURS { hour } else { MIXED };
+        let table = self.table;
+        self.hours.entry(key).or_insert_with(|| Partition { sealed: Vec::new(), open: Open::new(table) }).open.clone()
+    }
+}
+
+impl SpanSink for Filler<'_> {
+    fn group(&mut self, group: &Group<'_>) {
+        self.announce(group);
+    }
+
+    fn span(&mut self, span: &Span<'_>) {
+        self.append(span.start, |builder| builder.span(span));
+    }
+}
+
+impl LogSink for Filler<'_> {
+    fn group(&mut self, group: &Group<'_>) {
+        self.announce(group);
+    }
+
+    fn log(&mut self, log: &Log<'_>) {
+        self.append(log.time, |builder| builder.log(log));
+    }
+}

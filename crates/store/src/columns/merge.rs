@@ -1,0 +1,426 @@
+//! Compaction: sorted segments become one, streaming. Each input holds a batch in memory; output row groups are
+//! gathered from the batches that their rows lie in.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef};
+use hashbrown::HashMap;
+use model::Tenant;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::file::statistics::Statistics;
+
+use super::attributes::RestRows;
+use super::flush::{GROUP_TEXT, bounds, id_filter, signal};
+use super::gather::{Pick, Piece, gather};
+use super::id::{ColumnId, RestOf};
+use super::order::stream_key;
+use super::project::TIME;
+use super::read::{OpenSegment, as_kept, guarded};
+use super::rest;
+use super::segment::{FORMAT, GROUP_ROWS, SegmentColumn, SegmentWriter, choose};
+use super::text::Texts;
+use crate::contract::{Field, Table};
+use crate::{SegmentMeta, Segments, StoreError};
+
+/// zstd level of what a merge writes.
+const MERGE_LEVEL: i32 = 3;
+/// Rows that are read of an input at a time.
+const BATCH_ROWS: usize = 8192;
+/// Span ids of one trace (or texts of one moment) that are remembered to find repeats.
+const SEEN_MAX: usize = 1 << 20;
+/// Streams whose keys are kept between batches.
+const STREAMS_MAX: usize = 10_000;
+
+/// What rows are ordered by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Span(u128, i64),
+    Line(Arc<(String, String)>, i64),
+}
+
+/// A batch of an input.
+struct Chunk {
+    columns: BTreeMap<ColumnId, ArrayRef>,
+    keys: Keys,
+    rows: usize,
+    bytes: usize,
+}
+
+enum Keys {
+    Spans { traces: ArrayRef, times: ArrayRef },
+    Lines { streams: Vec<Arc<(String, String)>>, keys: ArrayRef, times: ArrayRef },
+}
+
+impl Keys {
+    fn at(&self, row: usize) -> Key {
+        match self {
+            Self::Spans { traces, times } => {
+                let trace = traces.as_fixed_size_binary().value(row).try_into().map_or(0, u128::from_be_bytes);
+                Key::Span(trace, times.as_primitive::<Int64Type>().value(row))
+            }
+            Self::Lines { streams, keys, times } => {
+                let key = keys.as_dictionary::<arrow_array::types::UInt32Type>().keys().value(row) as usize;
+                Key::Line(streams[key].clone(), times.as_primitive::<Int64Type>().value(row))
+            }
+        }
+    }
+}
+
+/// One input.
+struct Cursor {
+    segment: OpenSegment,
+    places: Vec<usize>,
+    group: usize,
+    reader: Option<ParquetRecordBatchReader>,
+    /// Attributes of the output that this input keeps in its rest column.
+    promoted: Vec<ColumnId>,
+}
+
+type Streams = HashMap<String, Arc<(String, String)>>;
+
+impl Cursor {
+    /// The next batch of rows; `None` at the end.
+    fn next(&mut self, table: Table, streams: &mut Streams) -> Result<Option<Chunk>, StoreError> {
+        let file = self.segment.meta.file.clone();
+        loop {
+            if self.reader.is_none() {
+                if self.group >= self.segment.footer.groups() {
+                    return Ok(None);
+                }
+                self.reader = Some(guarded(&file, || self.segment.batches(self.group, &self.places, None, BATCH_ROWS))?);
+                self.group += 1;
+            }
+            let Some(reader) = &mut self.reader else { continue };
+            let Some(batch) = guarded(&file, || Ok(reader.next()))? else {
+                self.reader = None;
+                continue;
+            };
+            let batch = batch.map_err(|e| self.segment.arrow(&e))?;
+            let mut columns: BTreeMap<ColumnId, ArrayRef> = self
+                .segment
+                .footer
+                .columns
+                .iter()
+                .zip(batch.columns())
+                .map(|(c, array)| (c.id.clone(), as_kept(array.clone())))
+                .collect();
+            if !self.promoted.is_empty() {
+                promote(&mut columns, &self.promoted, batch.num_rows());
+            }
+            let bytes = batch.columns().iter().map(|a| own_bytes(a)).sum();
+            let keys = self.keys(table, &columns, streams)?;
+            return Ok(Some(Chunk { columns, keys, rows: batch.num_rows(), bytes }));
+        }
+    }
+
+    fn keys(&self, table: Table, columns: &BTreeMap<ColumnId, ArrayRef>, streams: &mut Streams) -> Result<Keys, StoreError> {
+        let column = |id: &ColumnId| columns.get(id).cloned().ok_or_else(|| self.segment.corrupt("it lacks the columns of its order"));
+        let times = column(&TIME)?;
+        if table == Table::Spans {
+            return Ok(Keys::Spans { traces: column(&ColumnId::Field(Field::TraceId))?, times });
+        }
+        let keys = column(&ColumnId::Stream)?;
+        let values = match keys.as_dictionary_opt::<arrow_array::types::UInt32Type>().map(|d| d.values()) {
+            Some(values) if keys.null_count() == 0 => values.as_string::<i32>(),
+            _ => return Err(self.segment.corrupt("its streams are no dictionary")),
+        };
+        if streams.len() > STREAMS_MAX {
+            streams.clear();
+        }
+        let streams = values
+            .iter()
+            .map(|text| {
+                let text = text.unwrap_or("");
+                if let Some(known) = streams.get(text) {
+                    return known.clone();
+                }
+                let key = Arc::new(stream_key(text));
+                streams.insert(text.to_owned(), key.clone());
+                key
+            })
+            .collect();
+        Ok(Keys::Lines { streams, keys, times })
+    }
+}
+
+/// Bytes of an array's own rows, without a dictionary that batches share.
+fn own_bytes(array: &ArrayRef) -> usize {
+    match array.as_dictionary_opt::<arrow_array::types::UInt32Type>() {
+        Some(dictionary) => dictionary.keys().len() * 4,
+        None => array.get_buffer_memory_size(),
+    }
+}
+
+/// Makes columns of attributes that stand in rest columns, and takes them out there.
+fn promote(columns: &mut BTreeMap<ColumnId, ArrayRef>, promoted: &[ColumnId], rows: usize) {
+    for of in [RestOf::Record, RestOf::Group] {
+        let Some(array) = columns.remove(&ColumnId::Rest(of)) else { continue };
+        let mut left = RestRows::new(rows);
+        for (id, values) in rest::expand(&array, None, |_, _| true) {
+            if promoted.contains(&id) {
+                columns.entry(id).or_insert(values);
+            } else if let ColumnId::Attribute(scope, key, kind) = &id {
+                let at: Vec<u32> = (0..rows as u32).filter(|&r| values.is_valid(r as usize)).collect();
+                left.add(*scope, key, *kind, &at, &values);
+            }
+        }
+        if !left.is_empty() {
+            columns.insert(ColumnId::Rest(of), left.into_array());
+        }
+    }
+}
+
+/// Merges segments of one table and tenant into one.
+///
+/// # Errors
+/// IO, and [`StoreError::Corrupt`] naming the input that is damaged.
+pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) -> Result<Vec<SegmentMeta>, StoreError> {
+    let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+    let tenant = Tenant::new(&first.tenant)
+        .map_err(|e| StoreError::Corrupt { file: first.file.clone(), reason: e.to_string() })?;
+    let mut ordered: Vec<&SegmentMeta> = inputs.iter().collect();
+    // The oldest first: of the same rows it is theirs that stay.
+    ordered.sort_by_key(|m| m.id);
+    let mut cursors = Vec::with_capacity(inputs.len());
+    for meta in ordered {
+        let segment = OpenSegment::open(files, meta)?;
+        let places = (0..segment.footer.columns.len()).collect();
+        cursors.push(Cursor { segment, places, group: 0, reader: None, promoted: Vec::new() });
+    }
+    let (columns, to_rest) = plan(&cursors);
+    for cursor in &mut cursors {
+        let footer = &cursor.segment.footer;
+        cursor.promoted = columns.iter().map(|c| &c.id).filter(|id| footer.rest.contains_key(id)).cloned().collect();
+    }
+    let hour = inputs.iter().map(|m| m.hour).min().unwrap_or(0);
+    let (id, path) = files.allocate(&tenant, signal(table), hour);
+    let writer = SegmentWriter::new(table, columns, MERGE_LEVEL, files.create(&path)?)?;
+    let mut merger = Merger { table, writer, to_rest, chunks: Vec::new(), picks: Vec::new(), bytes: 0 };
+    merger.run(&mut cursors)?;
+    let written = merger.writer.finish()?;
+    Ok(vec![SegmentMeta {
+        id,
+        tenant: first.tenant.clone(),
+        signal: first.signal.clone(),
+        hour,
+        file: path,
+        format: FORMAT,
+        first: written.first,
+        last: written.last,
+        rows: written.rows,
+        bytes: written.bytes,
+        level: inputs.iter().map(|m| m.level).max().unwrap_or(0).saturating_add(1),
+        first_sequence: inputs.iter().map(|m| m.first_sequence).min().unwrap_or(0),
+        last_sequence: inputs.iter().map(|m| m.last_sequence).max().unwrap_or(0),
+    }])
+}
+
+/// The output's columns, and the attributes that lose theirs.
+fn plan(cursors: &[Cursor]) -> (Vec<SegmentColumn>, Vec<ColumnId>) {
+    let mut counts: BTreeMap<&ColumnId, (u64, bool)> = BTreeMap::new();
+    let mut rest: BTreeMap<&ColumnId, u64> = BTreeMap::new();
+    let mut total = 0u64;
+    for cursor in cursors {
+        let footer = &cursor.segment.footer;
+        for (place, column) in footer.columns.iter().enumerate() {
+            let mut rows = 0u64;
+            for group in footer.raw().row_groups() {
+                let nulls = group.column(place).statistics().and_then(Statistics::null_count_opt).unwrap_or(0);
+                rows += (group.num_rows().max(0) as u64).saturating_sub(nulls);
+            }
+            let (n, plain) = counts.entry(&column.id).or_default();
+            *n += rows;
+            *plain |= column.plain;
+        }
+        footer.rest.iter().for_each(|(id, n)| *rest.entry(id).or_default() += n);
+        total += cursor.segment.meta.rows;
+    }
+    let attributes = counts.iter().filter(|(id, _)| matches!(id, ColumnId::Attribute(..)));
+    let all = attributes.map(|(id, (n, _))| (*id, n + rest.get(id).copied().unwrap_or(0)));
+    let hidden = rest.iter().filter(|(id, _)| !counts.contains_key(**id)).map(|(id, n)| (*id, *n));
+    let chosen = choose(all.chain(hidden), total);
+    let mut columns: Vec<SegmentColumn> = Vec::new();
+    let mut to_rest = Vec::new();
+    for (id, (_, plain)) in &counts {
+        match id {
+            ColumnId::Attribute(..) if !chosen.contains(*id) => to_rest.push((*id).clone()),
+            _ => columns.push(SegmentColumn { id: (*id).clone(), plain: *plain }),
+        }
+    }
+    columns.extend(chosen.iter().filter(|id| !counts.contains_key(*id)).map(|id| SegmentColumn { id: id.clone(), plain: false }));
+    let record = ColumnId::Rest(RestOf::Record);
+    if !to_rest.is_empty() && !columns.iter().any(|c| c.id == record) {
+        columns.push(SegmentColumn { id: record, plain: true });
+    }
+    columns.sort_by(|a, b| a.id.cmp(&b.id));
+    (columns, to_rest)
+}
+
+struct Merger {
+    table: Table,
+    writer: SegmentWriter,
+    to_rest: Vec<ColumnId>,
+    /// The batches that the picks lie in.
+    chunks: Vec<Arc<Chunk>>,
+    picks: Vec<Pick>,
+    bytes: usize,
+}
+
+/// Which rows of the current run (trace, or stream and time) were written.
+#[derive(Default)]
+struct Run {
+    key: Option<Key>,
+    ids: HashSet<u128>,
+    /// The run's only row so far, not yet in `ids`.
+    single: Option<Pick>,
+}
+
+impl Merger {
+    fn run(&mut self, cursors: &mut [Cursor]) -> Result<(), StoreError> {
+        let table = self.table;
+        let mut streams = Streams::new();
+        // Where each input stands: its chunk's place in `chunks`, the row, the number of rows.
+        let mut at: Vec<(u32, usize, usize)> = Vec::with_capacity(cursors.len());
+        let mut heap: BinaryHeap<Reverse<(Key, usize)>> = BinaryHeap::new();
+        for (i, cursor) in cursors.iter_mut().enumerate() {
+            at.push((0, 0, 0));
+            if let Some(chunk) = cursor.next(table, &mut streams)? {
+                at[i] = (self.hold(chunk), 0, 0);
+                let chunk = &self.chunks[at[i].0 as usize];
+                at[i].2 = chunk.rows;
+                heap.push(Reverse((chunk.keys.at(0), i)));
+            }
+        }
+        let mut run = Run::default();
+        while let Some(Reverse((mut key, i))) = heap.pop() {
+            loop {
+                let pick = (at[i].0, at[i].1 as u32);
+                if self.is_new(&mut run, &key, pick) {
+                    self.picks.push(pick);
+                }
+                at[i].1 += 1;
+                if self.picks.len() >= GROUP_ROWS || self.bytes >= GROUP_TEXT * 2 {
+                    self.write(&mut at, &mut run)?;
+                }
+                if at[i].1 == at[i].2 {
+                    let Some(chunk) = cursors[i].next(table, &mut streams)? else {
+                        at[i].2 = 0;
+                        break;
+                    };
+                    let rows = chunk.rows;
+                    at[i] = (self.hold(chunk), 0, rows);
+                }
+                let next = self.chunks[at[i].0 as usize].keys.at(at[i].1);
+                // Stay with this input while its rows come first.
+                if heap.peek().is_some_and(|Reverse((other, j))| (other, j) < (&next, &i)) {
+                    heap.push(Reverse((next, i)));
+                    break;
+                }
+                key = next;
+            }
+        }
+        self.write(&mut at, &mut run)
+    }
+
+    fn hold(&mut self, chunk: Chunk) -> u32 {
+        self.bytes += chunk.bytes;
+        self.chunks.push(Arc::new(chunk));
+        self.chunks.len() as u32 - 1
+    }
+
+    /// Whether no row of the run is the same as this one.
+    fn is_new(&self, run: &mut Run, key: &Key, pick: Pick) -> bool {
+        let same_run = match (&run.key, key) {
+            (Some(Key::Span(a, _)), Key::Span(b, _)) => a == b,
+            (Some(a), b) => a == b,
+            (None, _) => false,
+        };
+        if !same_run || run.ids.len() > SEEN_MAX {
+            run.key = Some(key.clone());
+            run.ids.clear();
+            run.single = Some(pick);
+            return true;
+        }
+        if let Some(first) = run.single.take()
+            && let Some(id) = self.row_id(first)
+        {
+            run.ids.insert(id);
+        }
+        self.row_id(pick).is_none_or(|id| run.ids.insert(id))
+    }
+
+    /// What makes a row itself inside its run.
+    fn row_id(&self, (chunk, row): Pick) -> Option<u128> {
+        let (columns, row) = (&self.chunks[chunk as usize].columns, row as usize);
+        match self.table {
+            Table::Spans => {
+                let ids = columns.get(&ColumnId::Field(Field::SpanId))?.as_fixed_size_binary_opt()?;
+                Some(u128::from(u64::from_be_bytes(ids.value(row).try_into().ok()?)))
+            }
+            Table::Logs => {
+                let body = Texts::of(columns.get(&ColumnId::Field(Field::Body))?)?.get(row)?;
+                Some(xxhash_rust::xxh3::xxh3_128(body.as_bytes()))
+            }
+        }
+    }
+
+    /// Writes the picked rows as a row group, and lets go of the chunks that no input stands in.
+    fn write(&mut self, at: &mut [(u32, usize, usize)], run: &mut Run) -> Result<(), StoreError> {
+        // The run's first row may lie in a chunk that goes.
+        if let Some(first) = run.single.take()
+            && let Some(id) = self.row_id(first)
+        {
+            run.ids.insert(id);
+        }
+        if !self.picks.is_empty() {
+            self.write_group()?;
+        }
+        let old = std::mem::take(&mut self.chunks);
+        self.bytes = 0;
+        for place in at.iter_mut().filter(|p| p.1 < p.2) {
+            let chunk = old[place.0 as usize].clone();
+            self.bytes += chunk.bytes;
+            self.chunks.push(chunk);
+            place.0 = self.chunks.len() as u32 - 1;
+        }
+        self.picks.clear();
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<(), StoreError> {
+        let (chunks, picks, to_rest) = (&self.chunks, &self.picks, &self.to_rest);
+        let column = |id: &ColumnId, plain: bool| {
+            let pieces: Vec<Option<Piece<'_>>> =
+                chunks.iter().map(|c| c.columns.get(id).map(|array| Piece { array, groups: None })).collect();
+            gather(&id.data_type(plain), plain, &pieces, picks)
+        };
+        let times = column(&TIME, false)?;
+        let ids = match self.table {
+            Table::Spans => None,
+            Table::Logs => {
+                id_filter(&column(&ColumnId::Field(Field::Body), true)?, &column(&ColumnId::Field(Field::TraceId), false)?)
+            }
+        };
+        self.writer.write(bounds(&times), ids, |c| {
+            let array = match c.id == TIME {
+                true => super::flush::as_stamps(&times),
+                false => column(&c.id, c.plain)?,
+            };
+            if c.id != ColumnId::Rest(RestOf::Record) || to_rest.is_empty() {
+                return Ok(array);
+            }
+            let mut rest = RestRows::new(picks.len());
+            for id in to_rest {
+                let ColumnId::Attribute(scope, key, kind) = id else { continue };
+                let values = column(id, false)?;
+                let at: Vec<u32> = (0..picks.len() as u32).filter(|&row| values.is_valid(row as usize)).collect();
+                rest.add(*scope, key, *kind, &at, &values);
+            }
+            Ok(rest.finish(&array))
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! How spans and log records are kept: columns from the door to the disk.
+//!
+//! A walker fills a builder per tenant and hour; builders are sealed into immutable rows; a flush puts
+//! frozen rows in order and writes a level-0 segment; merges make larger segments of small ones. A [`View`] reads all
+//! of them alike: which rows pass is decided on the columns that the predicate names, then the projection is read for
+//! those rows only.
+//!
+//! Invariants: rows are immutable once sealed; a segment's columns are what its metadata says, never what its names
+//! say; a key is either a column or in the rest column within one part; nothing outside this folder knows any of it.
+
+mod attributes;
+mod bloom;
+mod builder;
+mod distinct;
+mod encode;
+mod eval;
+mod flush;
+mod gather;
+mod groups;
+mod head;
+mod id;
+mod merge;
+mod nested;
+mod order;
+mod ordered;
+mod pack;
+mod project;
+mod prune;
+mod read;
+mod rest;
+mod rows;
+mod scan;
+mod segment;
+mod table;
+mod text;
+mod view;
+
+pub use table::{LogTable, SpanTable};
+pub use view::View;

@@ -1,0 +1,333 @@
+//! Scans in the order of time: hour by hour, the hour's matching rows are found first (times only), then sorted, then
+//! fetched. With a limit, parts that cannot reach the first rows are not read, and hours after the last row neither.
+//! An hour with too many matching rows is split, so memory is bounded whatever matches.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef};
+use model::{HOUR_NS, TimeRange, hour_of};
+
+use super::gather::{Pick, Piece, gather};
+use super::id::ColumnId;
+use super::project::{TIME, batch, identity};
+use super::scan::Unit;
+use super::text::Texts;
+use super::view::Inputs;
+use crate::StoreError;
+use crate::contract::{Batch, Meaning, Order, Scan, Table};
+
+/// More matching rows than this at once, and the stretch of time is split.
+const MATCHES_MAX: usize = 262_144;
+/// A stretch is not split below this width (nanoseconds).
+const WIDTH_MIN: i64 = 1_000;
+/// Rows of a batch.
+const BATCH_ROWS: usize = 32_768;
+
+/// A row that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Match {
+    time: i64,
+    unit: u32,
+    row: u32,
+}
+
+/// The scan.
+pub(crate) struct Ordered<'a> {
+    inputs: Inputs<'a>,
+    scan: Scan,
+    units: Vec<Unit>,
+    /// Stretches of time still to do, the next one first; `None` until the segments are opened.
+    stretches: Option<VecDeque<TimeRange>>,
+    ready: VecDeque<Vec<Match>>,
+    dead: HashSet<u64>,
+    left: usize,
+}
+
+impl<'a> Ordered<'a> {
+    pub(crate) fn new(inputs: Inputs<'a>, scan: &Scan) -> Self {
+        let left = scan.limit.unwrap_or(usize::MAX);
+        Self {
+            inputs,
+            scan: scan.clone(),
+            units: Vec::new(),
+            stretches: None,
+            ready: VecDeque::new(),
+            dead: HashSet::new(),
+            left,
+        }
+    }
+
+    fn newest(&self) -> bool {
+        self.scan.order == Order::NewestFirst
+    }
+
+    /// Opens the segments and lays out the hours.
+    fn start(&mut self) -> Result<(), StoreError> {
+        let table = self.inputs.table;
+        self.units = std::mem::take(&mut self.inputs.rows).into_iter().map(Unit::Head).collect();
+        for meta in self.inputs.segments.clone() {
+            match self.inputs.footers.open(self.inputs.files, meta) {
+                Ok(segment) => self.units.extend((0..segment.footer.groups()).map(|g| Unit::Group(segment.clone(), g))),
+                Err(e) => self.inputs.survive(meta, e)?,
+            }
+        }
+        let Scan { range, predicate, .. } = &self.scan;
+        self.units.retain(|u| u.may_match(table, *range, predicate));
+        // Hours that any unit touches. A unit that spans more than a day is laid out by its ends: its inner hours belong
+        // to the stretch between them.
+        let mut edges: Vec<i64> = Vec::new();
+        for unit in &self.units {
+            let (first, last) = unit.times();
+            let (first, last) = (hour_of(first.max(range.start)), hour_of(last.min(range.end.saturating_sub(1))));
+            match last - first {
+                0..=48 => edges.extend(first..=last + 1),
+                _ => edges.extend([first, first + 1, last, last + 1]),
+            }
+        }
+        edges.sort_unstable();
+        edges.dedup();
+        let at = |hour: i64| hour.saturating_mul(HOUR_NS);
+        let mut stretches: VecDeque<TimeRange> = edges
+            .windows(2)
+            .map(|w| TimeRange::new(at(w[0]).max(range.start), at(w[1]).min(range.end)))
+            .filter(|r| !r.is_empty())
+            .collect();
+        if self.newest() {
+            stretches = stretches.into_iter().rev().collect();
+        }
+        self.stretches = Some(stretches);
+        Ok(())
+    }
+
+    /// Finds the rows of a stretch; `None` when there are too many and it was split instead.
+    fn matches(&mut self, stretch: TimeRange, most: usize) -> Result<Option<(Vec<Match>, bool)>, StoreError> {
+        let table = self.inputs.table;
+        let newest = self.newest();
+        let mut order: Vec<usize> = (0..self.units.len())
+            .filter(|&u| {
+                let (first, last) = self.units[u].times();
+                stretch.overlaps(first, last)
+            })
+            .collect();
+        // The parts with the first rows first: they set the bar for the others.
+        order.sort_by_key(|&u| if newest { self.units[u].times().1.saturating_neg() } else { self.units[u].times().0 });
+        let mut found: Vec<Match> = Vec::new();
+        let mut cut = false;
+        let key = move |m: &Match| (if newest { m.time.saturating_neg() } else { m.time }, m.unit, m.row);
+        for u in order {
+            let unit = self.units[u].clone();
+            if self.is_dead(&unit) {
+                continue;
+            }
+            let mut range = stretch;
+            if found.len() >= most {
+                found.select_nth_unstable_by_key(most - 1, key);
+                cut |= found.len() > most;
+                found.truncate(most);
+                // Rows beyond the last of the best so far need not be looked at.
+                let bar = found[most - 1].time;
+                if newest {
+                    range.start = range.start.max(bar);
+                } else {
+                    range.end = range.end.min(bar.saturating_add(1));
+                }
+            }
+            let (first, last) = unit.times();
+            if range.is_empty() || !range.overlaps(first, last) {
+                cut = true;
+                continue;
+            }
+            let read = unit.filter(table, range, &self.scan.predicate).and_then(|passed| {
+                if passed.rows.is_empty() {
+                    return Ok(());
+                }
+                let times = unit.columns(table, passed.rows.clone(), &[TIME])?;
+                let Some(Some(times)) = times.first() else { return Ok(()) };
+                let times = times.as_primitive::<Int64Type>().values();
+                found.extend(passed.rows.iter().zip(times).map(|(&row, &time)| Match { time, unit: u as u32, row }));
+                Ok(())
+            });
+            if let Err(e) = read {
+                self.bury(&unit, e)?;
+            }
+            if found.len() > MATCHES_MAX.max(most.saturating_mul(2).min(MATCHES_MAX * 4)) && most > MATCHES_MAX {
+                if stretch.end.saturating_sub(stretch.start) > WIDTH_MIN {
+                    return Ok(None);
+                }
+            }
+        }
+        found.sort_unstable_by_key(key);
+        if found.len() > most {
+            found.truncate(most);
+            cut = true;
+        }
+        Ok(Some((found, cut)))
+    }
+
+    fn is_dead(&self, unit: &Unit) -> bool {
+        matches!(unit, Unit::Group(segment, _) if self.dead.contains(&segment.meta.id))
+    }
+
+    fn bury(&mut self, unit: &Unit, error: StoreError) -> Result<(), StoreError> {
+        let Unit::Group(segment, _) = unit else { return Err(error) };
+        self.inputs.survive(&segment.meta, error)?;
+        self.dead.insert(segment.meta.id);
+        Ok(())
+    }
+
+    /// Cuts a stretch in pieces and puts them at the front of the queue.
+    fn split(&mut self, stretch: TimeRange) {
+        const PIECES: i128 = 8;
+        let width = i128::from(stretch.end) - i128::from(stretch.start);
+        let edge = |i: i128| (i128::from(stretch.start) + width * i / PIECES) as i64;
+        let newest = self.newest();
+        let Some(stretches) = &mut self.stretches else { return };
+        for i in 0..PIECES {
+            // Pushed to the front one by one: the one that comes first goes last.
+            let i = if newest { i } else { PIECES - 1 - i };
+            let piece = TimeRange::new(edge(i), edge(i + 1));
+            if !piece.is_empty() {
+                stretches.push_front(piece);
+            }
+        }
+    }
+
+    /// Removes rows that repeat another of the same time from another part.
+    fn without_repeats(&mut self, found: Vec<Match>) -> Result<Vec<Match>, StoreError> {
+        let mut suspects: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for run in found.chunk_by(|a, b| a.time == b.time) {
+            if run.len() > 1 && run.iter().any(|m| m.unit != run[0].unit) {
+                run.iter().for_each(|m| suspects.entry(m.unit).or_default().push(m.row));
+            }
+        }
+        if suspects.is_empty() {
+            return Ok(found);
+        }
+        let table = self.inputs.table;
+        let mut ids: BTreeMap<(u32, u32), u128> = BTreeMap::new();
+        for (unit, mut rows) in suspects {
+            rows.sort_unstable();
+            match row_ids(&self.units[unit as usize], table, &rows) {
+                Ok(own) => ids.extend(rows.iter().zip(own).map(|(&row, id)| ((unit, row), id))),
+                Err(e) => self.bury(&self.units[unit as usize].clone(), e)?,
+            }
+        }
+        let mut seen: HashSet<(i64, u128)> = HashSet::new();
+        Ok(found.into_iter().filter(|m| ids.get(&(m.unit, m.row)).is_none_or(|id| seen.insert((m.time, *id)))).collect())
+    }
+
+    /// Fetches rows, in their order.
+    fn fetch(&mut self, rows: &[Match]) -> Result<Option<Batch>, StoreError> {
+        let table = self.inputs.table;
+        let mut by_unit: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        rows.iter().for_each(|m| by_unit.entry(m.unit).or_default().push(m.row));
+        let mut batches: Vec<(u32, Vec<u32>, Batch)> = Vec::with_capacity(by_unit.len());
+        for (unit, mut wanted) in by_unit {
+            wanted.sort_unstable();
+            match self.units[unit as usize].batch(table, wanted.clone(), &self.scan.projection) {
+                Ok(batch) => batches.push((unit, wanted, batch)),
+                Err(e) => self.bury(&self.units[unit as usize].clone(), e)?,
+            }
+        }
+        let picks: Vec<Pick> = rows
+            .iter()
+            .filter_map(|m| {
+                let source = batches.iter().position(|(unit, _, _)| *unit == m.unit)?;
+                let row = batches[source].1.binary_search(&m.row).ok()?;
+                Some((source as u32, row as u32))
+            })
+            .collect();
+        if picks.is_empty() {
+            return Ok(None);
+        }
+        let mut meanings: Vec<&Meaning> = batches.iter().flat_map(|(_, _, b)| b.meaning().iter()).collect();
+        meanings.sort();
+        meanings.dedup();
+        let mut columns: Vec<(Meaning, ArrayRef)> = Vec::with_capacity(meanings.len());
+        for meaning in meanings {
+            let arrays: Vec<Option<&ArrayRef>> = batches
+                .iter()
+                .map(|(_, _, b)| b.meaning().iter().position(|m| m == meaning).map(|at| b.columns().column(at)))
+                .collect();
+            let pieces: Vec<Option<Piece<'_>>> = arrays.iter().map(|a| a.map(|array| Piece { array, groups: None })).collect();
+            let Some(first) = arrays.iter().flatten().next() else { continue };
+            let plain = arrays.iter().flatten().any(|a| a.as_string_opt::<i32>().is_some());
+            columns.push((meaning.clone(), gather(first.data_type(), plain, &pieces, &picks)?));
+        }
+        Ok(Some(batch(picks.len(), columns)?))
+    }
+
+    fn advance(&mut self) -> Result<bool, StoreError> {
+        if self.stretches.is_none() {
+            self.start()?;
+        }
+        let Some(stretch) = self.stretches.as_mut().and_then(VecDeque::pop_front) else { return Ok(false) };
+        let mut most = self.left;
+        loop {
+            let Some((found, cut)) = self.matches(stretch, most)? else {
+                self.split(stretch);
+                return Ok(true);
+            };
+            let before = found.len();
+            let rows = self.without_repeats(found)?;
+            // Repeats took the place of rows that were cut off: look again, further.
+            if cut && rows.len() < self.left && rows.len() < before && most < usize::MAX / 2 {
+                most = most + (before - rows.len()) + 16;
+                continue;
+            }
+            let mut rows = rows;
+            rows.truncate(self.left);
+            self.left -= rows.len();
+            self.ready.extend(rows.chunks(BATCH_ROWS).map(<[Match]>::to_vec));
+            return Ok(true);
+        }
+    }
+}
+
+/// A number for each row that rows share exactly when they are the same.
+fn row_ids(unit: &Unit, table: Table, rows: &[u32]) -> Result<Vec<u128>, StoreError> {
+    let columns: Vec<ColumnId> = identity(table).into_iter().filter(|id| *id != TIME).collect();
+    let arrays = unit.columns(table, rows.to_vec(), &columns)?;
+    let mut bytes = Vec::new();
+    Ok((0..rows.len())
+        .map(|row| {
+            bytes.clear();
+            for array in arrays.iter().flatten() {
+                let value = match array.as_fixed_size_binary_opt() {
+                    Some(ids) if ids.is_valid(row) => ids.value(row),
+                    Some(_) => &[],
+                    None => Texts::of(array).and_then(|t| t.get(row)).unwrap_or("").as_bytes(),
+                };
+                bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
+                bytes.extend_from_slice(value);
+            }
+            xxhash_rust::xxh3::xxh3_128(&bytes)
+        })
+        .collect())
+}
+
+impl Iterator for Ordered<'_> {
+    type Item = Result<Batch, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(rows) = self.ready.pop_front() {
+                match self.fetch(&rows) {
+                    Ok(Some(batch)) => return Some(Ok(batch)),
+                    Ok(None) => continue,
+                    Err(e) => return Some(Err(e)),
+                }
+            }
+            if self.left == 0 {
+                return None;
+            }
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(e) => return Some(Err(e)),
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What a footer tells without reading rows: row groups and pages that cannot hold a row of the scan.
+
+use std::ops::Range;
+
+use arrow_buffer::BooleanBuffer;
+use parquet::arrow::arrow_reader::RowSelection;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::statistics::Statistics;
+
+use model::{Scope, TimeRange};
+
+use super::bloom;
+use super::encode::PAGE_ROWS;
+use super::eval::{OPEN, zero_filled};
+use super::id::{ColumnId, RestOf};
+use super::read::{Footer, OpenSegment, time_place};
+use super::segment::REST_KEYS;
+use crate::StoreError;
+use crate::contract::{Column, CompareOp, Field, Literal, Predicate, Table};
+
+/// First and last time of a row group.
+pub(crate) fn times(footer: &Footer, group: usize) -> Option<(i64, i64)> {
+    match footer.raw().row_group(group).column(time_place(footer)?).statistics()? {
+        Statistics::Int64(s) => Some((*s.min_opt()?, *s.max_opt()?)),
+        _ => None,
+    }
+}
+
+/// Whether a row group may hold rows of the predicate.
+pub(crate) fn may_match(table: Table, footer: &Footer, group: usize, predicate: &Predicate) -> bool {
+    let any = |p: &Predicate| may_match(table, footer, group, p);
+    match predicate {
+        Predicate::True | Predicate::Not(_) => true,
+        Predicate::And(all) => all.iter().all(any),
+        Predicate::Or(some) => some.iter().any(any),
+        Predicate::Compare { column, op, value } => {
+            candidates(table, footer, column).is_none_or(|places| places.iter().any(|&p| may_compare(footer, group, p, *op, value)))
+        }
+        Predicate::Matches { column, .. } | Predicate::Contains { column, .. } | Predicate::Exists(column) => {
+            candidates(table, footer, column).is_none_or(|places| places.iter().any(|&p| !all_null(footer, group, p)))
+        }
+    }
+}
+
+/// The places of a column; `None` where something else than a column may hold it.
+fn candidates(table: Table, footer: &Footer, column: &Column) -> Option<Vec<usize>> {
+    match column {
+        Column::Field(field) if zero_filled(table, *field) => None,
+        Column::Field(field) => Some(footer.place(&ColumnId::Field(*field)).into_iter().collect()),
+        Column::Attributes(_) => None,
+        Column::Attribute { scope, key } => {
+            let one = scope.map(|s| [s]);
+            let scopes: &[Scope] = one.as_ref().map_or(&OPEN, |s| s);
+            let wanted = |id: &ColumnId| matches!(id, ColumnId::Attribute(s, k, _) if **k == **key && scopes.contains(s));
+            let has_rest = [RestOf::Record, RestOf::Group].iter().any(|r| footer.place(&ColumnId::Rest(*r)).is_some());
+                if has_rest && (footer.rest.len() >= REST_KEYS || footer.rest.keys().any(wanted)) {
+                return None;
+            }
+            Some(footer.columns.iter().enumerate().filter(|(_, c)| wanted(&c.id)).map(|(p, _)| p).collect())
+        }
+    }
+}
+
+fn all_null(footer: &Footer, group: usize, place: usize) -> bool {
+    let statistics = footer.raw().row_group(group).column(place).statistics();
+    statistics.and_then(Statistics::null_count_opt).is_some_and(|n| n as usize == footer.rows(group))
+}
+
+fn may_compare(footer: &Footer, group: usize, place: usize, op: CompareOp, value: &Literal) -> bool {
+    if all_null(footer, group, place) {
+        return false;
+    }
+    match (footer.raw().row_group(group).column(place).statistics(), value) {
+        (Some(Statistics::Int64(s)), Literal::Int(v)) => within(s.min_opt(), s.max_opt(), op, v),
+        (Some(Statistics::Int32(s)), Literal::Int(v)) => {
+            within(s.min_opt().map(|&m| i64::from(m)).as_ref(), s.max_opt().map(|&m| i64::from(m)).as_ref(), op, v)
+        }
+        (Some(Statistics::Int64(s)), Literal::Double(v)) => {
+            within(s.min_opt().map(|&m| m as f64).as_ref(), s.max_opt().map(|&m| m as f64).as_ref(), op, v)
+        }
+        (Some(Statistics::ByteArray(s)), Literal::Str(v)) => {
+            within(s.min_bytes_opt(), s.max_bytes_opt(), op, v.as_bytes())
+        }
+        (Some(Statistics::FixedLenByteArray(s)), Literal::Bytes(v)) => within(s.min_bytes_opt(), s.max_bytes_opt(), op, v),
+        _ => true,
+    }
+}
+
+/// Whether a value between the bounds may stand so to `value`.
+fn within<T: PartialOrd + ?Sized>(least: Option<&T>, most: Option<&T>, op: CompareOp, value: &T) -> bool {
+    let (Some(least), Some(most)) = (least, most) else { return true };
+    match op {
+        CompareOp::Eq => least <= value && value <= most,
+        CompareOp::Ne => !(least == value && most == value),
+        CompareOp::Lt => least < value,
+        CompareOp::Le => least <= value,
+        CompareOp::Gt => most > value,
+        CompareOp::Ge => most >= value,
+    }
+}
+
+/// The rows of a row group in which a scan may find something, as ranges; `None` for all of them.
+///
+/// # Errors
+/// IO, reading a filter of ids.
+pub(crate) fn row_ranges(
+    table: Table,
+    segment: &OpenSegment,
+    group: usize,
+    range: TimeRange,
+    predicate: &Predicate,
+) -> Result<Option<RowSelection>, StoreError> {
+    let footer = &segment.footer;
+    let rows = footer.rows(group);
+    let mut keep: Option<Vec<Range<usize>>> = None;
+    let mut narrow = |ranges: Vec<Range<usize>>| {
+        keep = Some(match keep.take() {
+            None => ranges,
+            Some(kept) => intersect(&kept, &ranges),
+        });
+    };
+    if let Some((first, last)) = times(footer, group)
+        && !(range.contains(first) && range.contains(last))
+        && let Some(place) = time_place(footer)
+        && let Some(pages) = pages(footer, group, place, |index, page| match index {
+            ColumnIndexMetaData::INT64(i) => match (i.min_value(page), i.max_value(page)) {
+                (Some(&a), Some(&b)) => range.overlaps(a, b),
+                _ => true,
+            },
+            _ => true,
+        })
+    {
+        narrow(pages);
+    }
+    for p in conjuncts(predicate) {
+        match p {
+            Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(id) } => {
+                match table {
+                    Table::Spans => {
+                        if let Some(place) = footer.place(&ColumnId::Field(Field::TraceId))
+                            && let Some(pages) = pages(footer, group, place, |index, page| match index {
+                                ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(i) => {
+                                    match (i.min_value(page), i.max_value(page)) {
+                                        (Some(a), Some(b)) => a <= id.as_slice() && id.as_slice() <= b,
+                                        _ => true,
+                                    }
+                                }
+                                _ => true,
+                            })
+                        {
+                            narrow(pages);
+                        }
+                    }
+                    Table::Logs if id.len() * 2 == bloom::DIGITS => {
+                        if let Some(ranges) = blocks(segment, group, rows, bloom::hash_id(id))? {
+                            narrow(ranges);
+                        }
+                    }
+                    Table::Logs => {}
+                }
+            }
+            Predicate::Contains { column: Column::Field(Field::Body), needle } if table == Table::Logs => {
+                if let Some(hash) = bloom::hash_needle(needle)
+                    && let Some(ranges) = blocks(segment, group, rows, hash)?
+                {
+                    narrow(ranges);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(keep.map(|ranges| RowSelection::from_consecutive_ranges(ranges.into_iter(), rows)))
+}
+
+/// The predicates that must all be true.
+pub(crate) fn conjuncts(predicate: &Predicate) -> Vec<&Predicate> {
+    match predicate {
+        Predicate::And(all) => all.iter().flat_map(conjuncts).collect(),
+        Predicate::True => Vec::new(),
+        one => vec![one],
+    }
+}
+
+/// The rows of the pages that pass; `None` where pages have no bounds.
+fn pages(
+    footer: &Footer,
+    group: usize,
+    place: usize,
+    pass: impl Fn(&ColumnIndexMetaData, usize) -> bool,
+) -> Option<Vec<Range<usize>>> {
+    let provider = footer.raw().page_index()?;
+    let bounds = provider.column_index(group, place)?;
+    let offsets = provider.offset_index(group, place)?;
+    let starts: Vec<usize> = offsets.page_locations().iter().map(|p| p.first_row_index.max(0) as usize).collect();
+    let rows = footer.rows(group);
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for (page, &start) in starts.iter().enumerate() {
+        let end = starts.get(page + 1).copied().unwrap_or(rows);
+        if start < end && end <= rows && pass(bounds, page) {
+            match out.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => out.push(start..end),
+            }
+        }
+    }
+    Some(out)
+}
+
+/// The rows of the blocks that may mention an id; `None` where there is no filter.
+fn blocks(segment: &OpenSegment, group: usize, rows: usize, hash: u64) -> Result<Option<Vec<Range<usize>>>, StoreError> {
+    let Some(filter) = segment.id_filter(group)? else { return Ok(None) };
+    let Some(found) = bloom::blocks_with(&filter, hash) else {
+        return Err(segment.corrupt("a filter of ids makes no sense"));
+    };
+    Ok(Some(
+        found
+            .into_iter()
+            .enumerate()
+            .filter(|(_, may)| *may)
+            .map(|(i, _)| (i * PAGE_ROWS).min(rows)..((i + 1) * PAGE_ROWS).min(rows))
+            .filter(|r| !r.is_empty())
+            .collect(),
+    ))
+}
+
+fn intersect(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        let both = x.start.max(y.start)..x.end.min(y.end);
+        if both.start < both.end {
+            out.push(both);
+        }
+        if x.end < y.end { i += 1 } else { j += 1 }
+    }
+    out
+}
+
+/// Narrows a selection to those of its rows that `mask` sets; `rows` is the size of the row group.
+pub(crate) fn narrowed(selection: Option<&RowSelection>, mask: &BooleanBuffer) -> RowSelection {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for (start, end) in mask.set_slices() {
+        ranges.push(start..end);
+    }
+    let picked = RowSelection::from_consecutive_ranges(ranges.into_iter(), mask.len());
+    selection.map_or_else(|| picked.clone(), |s| s.and_then(&picked))
+}

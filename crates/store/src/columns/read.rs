@@ -1,0 +1,404 @@
+//! Segments opened for reading: the footer (kept in a bounded cache) and columns of a row group, whole or in part.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampNanosecondType};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::eval::Source;
+use super::id::ColumnId;
+use super::segment::{FORMAT, KEY_COLUMNS, KEY_FORMAT, KEY_IDS, KEY_REST, SegmentColumn, schema};
+use crate::contract::{Field, Table};
+use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
+
+/// Bytes of footers that are kept.
+const FOOTERS_MAX: usize = 16 << 20;
+/// Bytes that a sequential read fetches at a time.
+const READ_AHEAD: usize = 64 << 10;
+
+/// A segment as its footer describes it.
+pub(crate) struct Footer {
+    pub(crate) parquet: ArrowReaderMetadata,
+    /// The columns in the order of the file.
+    pub(crate) columns: Vec<SegmentColumn>,
+    /// Place of each column.
+    places: BTreeMap<ColumnId, usize>,
+    /// Rows of the attributes in rest columns.
+    pub(crate) rest: BTreeMap<ColumnId, u64>,
+    /// Where each row group's id filter lies: offset and length. Empty where there is none.
+    filters: Vec<(u64, u64)>,
+    size: usize,
+}
+
+impl Footer {
+    fn metadata(&self) -> &Arc<ParquetMetaData> {
+        self.parquet.metadata()
+    }
+
+    /// The column's place.
+    pub(crate) fn place(&self, id: &ColumnId) -> Option<usize> {
+        self.places.get(id).copied()
+    }
+
+    /// The columns' ids, sorted.
+    pub(crate) fn ids(&self) -> Vec<&ColumnId> {
+        self.places.keys().collect()
+    }
+
+    /// How many row groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.metadata().num_row_groups()
+    }
+
+    /// Rows of a row group.
+    pub(crate) fn rows(&self, group: usize) -> usize {
+        self.metadata().row_group(group).num_rows().max(0) as usize
+    }
+
+    /// The footer as Parquet has it.
+    pub(crate) fn raw(&self) -> &ParquetMetaData {
+        self.parquet.metadata()
+    }
+}
+
+/// Footers of the segments that were read last, bounded in bytes.
+#[derive(Default)]
+pub(crate) struct Footers {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    by_id: HashMap<u64, (Arc<OpenSegment>, u64)>,
+    bytes: usize,
+    clock: u64,
+}
+
+impl Footers {
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> usize {
+        self.kept.lock().bytes
+    }
+
+    /// The segment, opened; from the cache where it is there.
+    ///
+    /// # Errors
+    /// IO, [`StoreError::Corrupt`], [`StoreError::Version`].
+    pub(crate) fn open(&self, segments: &dyn Segments, meta: &SegmentMeta) -> Result<Arc<OpenSegment>, StoreError> {
+        {
+            let mut kept = self.kept.lock();
+            kept.clock += 1;
+            let now = kept.clock;
+            if let Some((segment, used)) = kept.by_id.get_mut(&meta.id) {
+                *used = now;
+                return Ok(segment.clone());
+            }
+        }
+        let segment = Arc::new(OpenSegment::open(segments, meta)?);
+        let mut kept = self.kept.lock();
+        kept.clock += 1;
+        let now = kept.clock;
+        kept.bytes += segment.footer.size;
+        if let Some((old, _)) = kept.by_id.insert(meta.id, (segment.clone(), now)) {
+            kept.bytes -= old.footer.size;
+        }
+        while kept.bytes > FOOTERS_MAX && kept.by_id.len() > 1 {
+            let Some(oldest) = kept.by_id.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id) else { break };
+            if let Some((old, _)) = kept.by_id.remove(&oldest) {
+                kept.bytes -= old.footer.size;
+            }
+        }
+        Ok(segment)
+    }
+}
+
+/// A segment that can be read.
+pub(crate) struct OpenSegment {
+    pub(crate) meta: SegmentMeta,
+    pub(crate) footer: Footer,
+    file: File,
+}
+
+impl OpenSegment {
+    /// Opens a segment and reads its footer.
+    ///
+    /// # Errors
+    /// IO, [`StoreError::Corrupt`], [`StoreError::Version`].
+    pub(crate) fn open(segments: &dyn Segments, meta: &SegmentMeta) -> Result<Self, StoreError> {
+        let file = File(segments.open(&meta.file)?);
+        let footer = guarded(&meta.file, || read_footer(&file, &meta.file))?;
+        Ok(Self { meta: meta.clone(), footer, file })
+    }
+
+    /// Columns of a row group, each as one array: all rows, or those of `selection`.
+    ///
+    /// # Errors
+    /// IO and [`StoreError::Corrupt`].
+    pub(crate) fn columns(
+        &self,
+        group: usize,
+        places: &[usize],
+        selection: Option<&RowSelection>,
+    ) -> Result<Vec<ArrayRef>, StoreError> {
+        guarded(&self.meta.file, || {
+            let rows = selection.map_or_else(|| self.footer.rows(group), RowSelection::row_count);
+            if rows == 0 {
+                let fields = self.footer.parquet.schema();
+                return Ok(places.iter().map(|&p| arrow_array::new_empty_array(fields.field(p).data_type())).map(as_kept).collect());
+            }
+            let mut reader = self.batches(group, places, selection, rows)?;
+            let batch = reader.next().ok_or_else(|| self.corrupt("a row group ends early"))?.map_err(|e| self.arrow(&e))?;
+            let mut arrays: Vec<Vec<ArrayRef>> = batch.columns().iter().map(|a| vec![a.clone()]).collect();
+            for batch in reader {
+                let batch = batch.map_err(|e| self.arrow(&e))?;
+                arrays.iter_mut().zip(batch.columns()).for_each(|(all, a)| all.push(a.clone()));
+            }
+            // The reader gives columns in the order of the file.
+            let mut sorted = places.to_vec();
+            sorted.sort_unstable();
+            sorted.dedup();
+            places
+                .iter()
+                .map(|p| {
+                    let pieces = &arrays[sorted.binary_search(p).unwrap_or(0)];
+                    let array = match &pieces[..] {
+                        [one] => one.clone(),
+                        more => {
+                            let more: Vec<&dyn Array> = more.iter().map(|a| &**a).collect();
+                            arrow_select::concat::concat(&more).map_err(|e| self.arrow(&e))?
+                        }
+                    };
+                    if array.len() != rows {
+                        return Err(self.corrupt("a row group ends early"));
+                    }
+                    Ok(as_kept(array))
+                })
+                .collect()
+        })
+    }
+
+    /// A reader of a row group's columns in batches of at most `batch` rows. Times are time stamps there.
+    ///
+    /// # Errors
+    /// As for [`OpenSegment::columns`].
+    pub(crate) fn batches(
+        &self,
+        group: usize,
+        places: &[usize],
+        selection: Option<&RowSelection>,
+        batch: usize,
+    ) -> Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader, StoreError> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.footer.parquet.clone());
+        let mask = ProjectionMask::roots(builder.parquet_schema(), places.iter().copied());
+        let mut builder = builder.with_row_groups(vec![group]).with_projection(mask).with_batch_size(batch);
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection.clone());
+        }
+        builder.build().map_err(|e| parquet_error(&self.meta.file, &e))
+    }
+
+    /// The bytes of a row group's id filter; `None` where it has none.
+    ///
+    /// # Errors
+    /// IO.
+    pub(crate) fn id_filter(&self, group: usize) -> Result<Option<Bytes>, StoreError> {
+        match self.footer.filters.get(group) {
+            Some(&(at, len)) if len > 0 && at.saturating_add(len) <= self.file.0.size() => {
+                Ok(Some(self.file.0.read(at, len as usize)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The error for damage in this file.
+    pub(crate) fn corrupt(&self, reason: &str) -> StoreError {
+        StoreError::Corrupt { file: self.meta.file.clone(), reason: reason.to_owned() }
+    }
+
+    /// The error for what Arrow says of this file's contents.
+    pub(crate) fn arrow(&self, e: &arrow_schema::ArrowError) -> StoreError {
+        self.corrupt(&e.to_string())
+    }
+}
+
+/// Times as heads and scans hold them: `Int64`.
+pub(crate) fn as_kept(array: ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Timestamp(_, _) => Arc::new(array.as_primitive::<TimestampNanosecondType>().reinterpret_cast::<Int64Type>()),
+        _ => array,
+    }
+}
+
+/// Runs a read of a file; damage that makes the decoder panic is an error like any other.
+pub(crate) fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(StoreError::Corrupt { file: file.to_owned(), reason: "its contents make no sense".into() }))
+}
+
+fn parquet_error(file: &str, e: &ParquetError) -> StoreError {
+    StoreError::Corrupt { file: file.to_owned(), reason: e.to_string() }
+}
+
+fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError> {
+    let corrupt = |reason: &str| StoreError::Corrupt { file: path.to_owned(), reason: reason.to_owned() };
+    let parquet = ParquetMetaDataReader::new()
+        .with_page_index_policy(PageIndexPolicy::Optional)
+        .parse_and_finish(file)
+        .map_err(|e| parquet_error(path, &e))?;
+    let pairs = parquet.file_metadata().key_value_metadata();
+    let value = |key: &str| pairs.and_then(|p| p.iter().find(|kv| kv.key == key)).and_then(|kv| kv.value.as_deref());
+    let format: u32 = value(KEY_FORMAT).and_then(|v| v.parse().ok()).ok_or_else(|| corrupt("it names no format version"))?;
+    if format > FORMAT {
+        return Err(StoreError::Version { file: path.to_owned(), found: format, supported: FORMAT });
+    }
+    let spelled: Vec<(String, String, String)> = value(KEY_COLUMNS)
+        .and_then(|v| serde_json::from_str(v).ok())
+        .ok_or_else(|| corrupt("it does not say what its columns mean"))?;
+    let descriptor = parquet.file_metadata().schema_descr_ptr();
+    if descriptor.num_columns() != spelled.len() {
+        return Err(corrupt("it has other columns than it says"));
+    }
+    let mut columns = Vec::with_capacity(spelled.len());
+    let mut places = BTreeMap::new();
+    for (place, (kind, key, value_type)) in spelled.iter().enumerate() {
+        let id = ColumnId::parse(kind, key, value_type).ok_or_else(|| corrupt("a column of a kind that no version has"))?;
+        let plain = id.is_text() && !is_dictionary(&parquet, place);
+        places.insert(id.clone(), place);
+        columns.push(SegmentColumn { id, plain });
+    }
+    let rest: Vec<((String, String, String), u64)> = value(KEY_REST).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
+    let rest = rest.iter().filter_map(|((a, b, c), n)| Some((ColumnId::parse(a, b, c)?, *n))).collect();
+    let filters = value(KEY_IDS).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema(&columns)));
+    let size = parquet.memory_size() + columns.len() * 200;
+    let parquet = ArrowReaderMetadata::try_new(Arc::new(parquet), options).map_err(|e| parquet_error(path, &e))?;
+    Ok(Footer { parquet, columns, places, rest, filters, size })
+}
+
+/// Whether a text column is written as a dictionary: any row group tells (all-null ones have no page of either kind).
+fn is_dictionary(parquet: &ParquetMetaData, place: usize) -> bool {
+    parquet.row_groups().iter().any(|g| g.column(place).dictionary_page_offset().is_some())
+}
+
+/// A file as Parquet reads it.
+#[derive(Clone)]
+struct File(Arc<dyn SegmentSource>);
+
+impl Length for File {
+    fn len(&self) -> u64 {
+        self.0.size()
+    }
+}
+
+impl ChunkReader for File {
+    type T = Sequential;
+
+    fn get_read(&self, start: u64) -> Result<Sequential, ParquetError> {
+        Ok(Sequential { file: self.0.clone(), at: start, ahead: Bytes::new() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // A length from a damaged file must not become an allocation.
+        if start.saturating_add(length as u64) > self.0.size() {
+            return Err(ParquetError::EOF("a page lies past the end of the file".into()));
+        }
+        self.0.read(start, length).map_err(|e| ParquetError::External(Box::new(e)))
+    }
+}
+
+/// Reads onwards from a position.
+struct Sequential {
+    file: Arc<dyn SegmentSource>,
+    at: u64,
+    ahead: Bytes,
+}
+
+impl Read for Sequential {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if self.ahead.is_empty() {
+            let left = self.file.size().saturating_sub(self.at).min(READ_AHEAD as u64);
+            if left == 0 {
+                return Ok(0);
+            }
+            self.ahead = self.file.read(self.at, left as usize).map_err(std::io::Error::other)?;
+            self.at += left;
+        }
+        let n = buf.len().min(self.ahead.len());
+        self.ahead.copy_to_slice(&mut buf[..n]);
+        Ok(n)
+    }
+}
+
+/// Rows of a row group: all, or a selection; columns are read when they are asked for, once.
+pub(crate) struct GroupSource<'s> {
+    table: Table,
+    segment: &'s OpenSegment,
+    group: usize,
+    selection: Option<RowSelection>,
+    loaded: RefCell<BTreeMap<usize, ArrayRef>>,
+}
+
+impl<'s> GroupSource<'s> {
+    pub(crate) fn new(table: Table, segment: &'s OpenSegment, group: usize, selection: Option<RowSelection>) -> Self {
+        Self { table, segment, group, selection, loaded: RefCell::default() }
+    }
+
+    /// Reads several columns at once.
+    ///
+    /// # Errors
+    /// IO and [`StoreError::Corrupt`].
+    pub(crate) fn prefetch(&self, ids: &[ColumnId]) -> Result<(), StoreError> {
+        let mut places: Vec<usize> = ids.iter().filter_map(|id| self.segment.footer.place(id)).collect();
+        places.retain(|p| !self.loaded.borrow().contains_key(p));
+        places.sort_unstable();
+        places.dedup();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let arrays = self.segment.columns(self.group, &places, self.selection.as_ref())?;
+        self.loaded.borrow_mut().extend(places.into_iter().zip(arrays));
+        Ok(())
+    }
+}
+
+impl Source for GroupSource<'_> {
+    fn rows(&self) -> usize {
+        self.selection.as_ref().map_or_else(|| self.segment.footer.rows(self.group), RowSelection::row_count)
+    }
+
+    fn table(&self) -> Table {
+        self.table
+    }
+
+    fn ids(&self) -> Vec<&ColumnId> {
+        self.segment.footer.ids()
+    }
+
+    fn load(&self, id: &ColumnId) -> Result<Option<ArrayRef>, StoreError> {
+        let Some(place) = self.segment.footer.place(id) else { return Ok(None) };
+        if !self.loaded.borrow().contains_key(&place) {
+            self.prefetch(std::slice::from_ref(id))?;
+        }
+        Ok(self.loaded.borrow().get(&place).cloned())
+    }
+}
+
+/// The place of the time column.
+pub(crate) fn time_place(footer: &Footer) -> Option<usize> {
+    footer.place(&ColumnId::Field(Field::Time))
+}

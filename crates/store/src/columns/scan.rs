@@ -1,0 +1,339 @@
+//! Rows of a scan, part by part: which rows of a part pass, and the batch of some of them. Scans in any order stream.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_buffer::BooleanBuffer;
+use model::TimeRange;
+use parquet::arrow::arrow_reader::RowSelection;
+
+use super::eval::{Source, evaluate, selected};
+use super::id::ColumnId;
+use super::project::{TIME, needed, project};
+use super::prune::{conjuncts, may_match, narrowed, row_ranges, times};
+use super::read::{GroupSource, OpenSegment};
+use super::rows::Rows;
+use super::view::Inputs;
+use crate::StoreError;
+use crate::contract::{Batch, Column, CompareOp, Field, Literal, Predicate, Scan, Table};
+
+/// Rows of a head: all, or some.
+pub(crate) struct RowsSource<'r> {
+    table: Table,
+    rows: &'r Rows,
+    picked: Option<UInt32Array>,
+}
+
+impl<'r> RowsSource<'r> {
+    pub(crate) fn new(table: Table, rows: &'r Rows, picked: Option<Vec<u32>>) -> Self {
+        Self { table, rows, picked: picked.map(UInt32Array::from) }
+    }
+}
+
+impl Source for RowsSource<'_> {
+    fn rows(&self) -> usize {
+        self.picked.as_ref().map_or(self.rows.len(), |p| p.len())
+    }
+
+    fn table(&self) -> Table {
+        self.table
+    }
+
+    fn ids(&self) -> Vec<&ColumnId> {
+        self.rows.columns().iter().map(|(id, _)| id).collect()
+    }
+
+    fn load(&self, id: &ColumnId) -> Result<Option<ArrayRef>, StoreError> {
+        let Some(array) = self.rows.get(id)? else { return Ok(None) };
+        match &self.picked {
+            None => Ok(Some(array)),
+            Some(picked) => {
+                Ok(Some(arrow_select::take::take(&array, picked, None).map_err(StoreError::columns("pick rows"))?))
+            }
+        }
+    }
+}
+
+/// A part of what a scan reads.
+#[derive(Clone)]
+pub(crate) enum Unit {
+    /// Sealed or open rows of the head.
+    Head(Arc<Rows>),
+    /// A row group of a segment.
+    Group(Arc<OpenSegment>, usize),
+}
+
+/// The rows of a unit that passed, as row numbers of the unit.
+pub(crate) struct Passed {
+    pub(crate) rows: Vec<u32>,
+}
+
+impl Unit {
+    /// First and last time.
+    pub(crate) fn times(&self) -> (i64, i64) {
+        match self {
+            Self::Head(rows) => (rows.first, rows.last),
+            Self::Group(segment, group) => {
+                times(&segment.footer, *group).unwrap_or((segment.meta.first, segment.meta.last))
+            }
+        }
+    }
+
+    /// Whether rows of the range and the predicate may be in it.
+    pub(crate) fn may_match(&self, table: Table, range: TimeRange, predicate: &Predicate) -> bool {
+        let (first, last) = self.times();
+        range.overlaps(first, last)
+            && match self {
+                Self::Head(_) => true,
+                Self::Group(segment, group) => may_match(table, &segment.footer, *group, predicate),
+            }
+    }
+
+    /// The rows that pass.
+    ///
+    /// # Errors
+    /// IO and corruption.
+    pub(crate) fn filter(&self, table: Table, range: TimeRange, predicate: &Predicate) -> Result<Passed, StoreError> {
+        let (first, last) = self.times();
+        let inside = range.contains(first) && range.contains(last);
+        match self {
+            Self::Head(rows) => {
+                let source = RowsSource::new(table, rows, None);
+                let mut mask = in_range(&source, range, inside)?;
+                if mask.count_set_bits() > 0 {
+                    mask = &mask & &evaluate(predicate, &source)?;
+                }
+                Ok(Passed { rows: selected(&mask) })
+            }
+            Self::Group(segment, group) => {
+                let mut selection = row_ranges(table, segment, *group, range, predicate)?;
+                let mut parts = conjuncts(predicate);
+                // Cheap and selective conditions first: numbers and ids before texts, texts before patterns.
+                parts.sort_by_key(|p| cost(p));
+                let mut narrow = |selection: &mut Option<RowSelection>, mask: BooleanBuffer| {
+                    if mask.count_set_bits() < mask.len() {
+                        *selection = Some(narrowed(selection.as_ref(), &mask));
+                    }
+                };
+                if !inside {
+                    let source = GroupSource::new(table, segment, *group, selection.clone());
+                    narrow(&mut selection, in_range(&source, range, false)?);
+                }
+                for part in parts {
+                    if selection.as_ref().is_some_and(|s| s.row_count() == 0) {
+                        break;
+                    }
+                    let source = GroupSource::new(table, segment, *group, selection.clone());
+                    narrow(&mut selection, evaluate(part, &source)?);
+                }
+                Ok(Passed { rows: rows_of(selection.as_ref(), segment.footer.rows(*group)) })
+            }
+        }
+    }
+
+    /// The batch of some rows (ascending) of the unit.
+    ///
+    /// # Errors
+    /// IO and corruption.
+    pub(crate) fn batch(&self, table: Table, rows: Vec<u32>, projection: &[Column]) -> Result<Batch, StoreError> {
+        self.with(table, rows, |source, prefetch| {
+            prefetch(&needed(projection, &source.ids()))?;
+            project(projection, source)
+        })
+    }
+
+    /// Some columns of some rows (ascending) of the unit.
+    ///
+    /// # Errors
+    /// IO and corruption.
+    pub(crate) fn columns(
+        &self,
+        table: Table,
+        rows: Vec<u32>,
+        ids: &[ColumnId],
+    ) -> Result<Vec<Option<ArrayRef>>, StoreError> {
+        self.with(table, rows, |source, prefetch| {
+            prefetch(ids)?;
+            ids.iter().map(|id| source.load(id)).collect()
+        })
+    }
+
+    fn with<T>(
+        &self,
+        table: Table,
+        rows: Vec<u32>,
+        read: impl FnOnce(&dyn Source, &dyn Fn(&[ColumnId]) -> Result<(), StoreError>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match self {
+            Self::Head(all) => {
+                let picked = (rows.len() < all.len()).then_some(rows);
+                read(&RowsSource::new(table, all, picked), &|_| Ok(()))
+            }
+            Self::Group(segment, group) => {
+                let total = segment.footer.rows(*group);
+                let selection = (rows.len() < total).then(|| selection_of(&rows, total));
+                let source = GroupSource::new(table, segment, *group, selection);
+                read(&source, &|ids| source.prefetch(ids))
+            }
+        }
+    }
+}
+
+fn cost(predicate: &Predicate) -> u8 {
+    match predicate {
+        Predicate::True => 0,
+        Predicate::Compare { column: Column::Field(Field::TraceId | Field::SpanId), .. } => 1,
+        Predicate::Compare { column: Column::Field(Field::Body), .. } => 6,
+        Predicate::Compare { .. } | Predicate::Exists(_) => 2,
+        Predicate::Matches { column: Column::Field(Field::Body), .. } => 8,
+        Predicate::Contains { column: Column::Field(Field::Body), .. } => 7,
+        Predicate::Matches { .. } | Predicate::Contains { .. } => 3,
+        Predicate::And(all) | Predicate::Or(all) => all.iter().map(cost).max().unwrap_or(0),
+        Predicate::Not(p) => cost(p),
+    }
+}
+
+fn in_range(source: &dyn Source, range: TimeRange, inside: bool) -> Result<BooleanBuffer, StoreError> {
+    let rows = source.rows();
+    if inside {
+        return Ok(BooleanBuffer::new_set(rows));
+    }
+    let Some(times) = source.load(&TIME)? else { return Ok(BooleanBuffer::new_unset(rows)) };
+    let times = times.as_primitive::<arrow_array::types::Int64Type>().values();
+    Ok(BooleanBuffer::collect_bool(rows, |i| range.contains(times[i])))
+}
+
+fn rows_of(selection: Option<&RowSelection>, total: usize) -> Vec<u32> {
+    let Some(selection) = selection else { return (0..total as u32).collect() };
+    if let Some(mask) = selection.as_mask() {
+        return selected(mask);
+    }
+    let mut out = Vec::with_capacity(selection.row_count());
+    let mut at = 0u32;
+    for s in selection.iter() {
+        let n = s.row_count as u32;
+        if !s.skip {
+            out.extend(at..at + n);
+        }
+        at += n;
+    }
+    out
+}
+
+fn selection_of(rows: &[u32], total: usize) -> RowSelection {
+    let ranges = rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0] as usize..run[run.len() - 1] as usize + 1);
+    RowSelection::from_consecutive_ranges(ranges, total)
+}
+
+/// Whether a predicate holds only for rows of one trace.
+pub(crate) fn one_trace(predicate: &Predicate) -> bool {
+    conjuncts(predicate).iter().any(|p| {
+        matches!(
+            p,
+            Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(_) }
+        )
+    })
+}
+
+/// A scan that takes the parts as they come.
+pub(crate) struct AnyOrder<'a> {
+    inputs: Inputs<'a>,
+    scan: Scan,
+    heads: VecDeque<Arc<Rows>>,
+    next_segment: usize,
+    groups: VecDeque<(Arc<OpenSegment>, usize)>,
+    left: usize,
+    /// Span ids given out, where the scan is of one trace: its parts may repeat each other.
+    seen: Option<HashSet<Vec<u8>>>,
+}
+
+impl<'a> AnyOrder<'a> {
+    pub(crate) fn new(mut inputs: Inputs<'a>, scan: &Scan) -> Self {
+        let heads: VecDeque<_> = std::mem::take(&mut inputs.rows).into();
+        let sources = heads.len() + inputs.segments.len();
+        let seen = inputs.table == Table::Spans && sources > 1 && one_trace(&scan.predicate);
+        Self {
+            inputs,
+            scan: scan.clone(),
+            heads,
+            next_segment: 0,
+            groups: VecDeque::new(),
+            left: scan.limit.unwrap_or(usize::MAX),
+            seen: seen.then(HashSet::new),
+        }
+    }
+
+    fn next_unit(&mut self) -> Result<Option<Unit>, StoreError> {
+        if let Some(rows) = self.heads.pop_front() {
+            return Ok(Some(Unit::Head(rows)));
+        }
+        loop {
+            if let Some((segment, group)) = self.groups.pop_front() {
+                return Ok(Some(Unit::Group(segment, group)));
+            }
+            let Some(&meta) = self.inputs.segments.get(self.next_segment) else { return Ok(None) };
+            self.next_segment += 1;
+            match self.inputs.footers.open(self.inputs.files, meta) {
+                Ok(segment) => self.groups.extend((0..segment.footer.groups()).map(|g| (segment.clone(), g))),
+                Err(e) => self.inputs.survive(meta, e)?,
+            }
+        }
+    }
+
+    fn read(&mut self, unit: &Unit) -> Result<Option<Batch>, StoreError> {
+        let table = self.inputs.table;
+        if !unit.may_match(table, self.scan.range, &self.scan.predicate) {
+            return Ok(None);
+        }
+        let mut rows = unit.filter(table, self.scan.range, &self.scan.predicate)?.rows;
+        if let Some(seen) = &mut self.seen
+            && !rows.is_empty()
+        {
+            let ids = unit.columns(table, rows.clone(), &[ColumnId::Field(Field::SpanId)])?;
+            if let Some(ids) = ids.first().and_then(Option::as_ref).and_then(|a| a.as_fixed_size_binary_opt()) {
+                let mut at = 0;
+                rows.retain(|_| {
+                    at += 1;
+                    seen.insert(ids.value(at - 1).to_vec())
+                });
+            }
+        }
+        rows.truncate(self.left);
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let count = rows.len();
+        let batch = unit.batch(table, rows, &self.scan.projection)?;
+        self.left -= count;
+        Ok(Some(batch))
+    }
+}
+
+impl Iterator for AnyOrder<'_> {
+    type Item = Result<Batch, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.left > 0 {
+            let unit = match self.next_unit() {
+                Ok(unit) => unit?,
+                Err(e) => return Some(Err(e)),
+            };
+            match self.read(&unit) {
+                Ok(Some(batch)) => return Some(Ok(batch)),
+                Ok(None) => {}
+                Err(e) => {
+                    let Unit::Group(segment, _) = &unit else { return Some(Err(e)) };
+                    // The rest of a damaged segment is not read either.
+                    let id = segment.meta.id;
+                    self.groups.retain(|(s, _)| s.meta.id != id);
+                    if let Err(e) = self.inputs.survive(&segment.meta, e) {
+                        return Some(Err(e));
+                    }
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,118 @@
+//! The tables of logs and spans as the engine knows them.
+
+use std::sync::Arc;
+
+use wire::{Encoding, Limits, Signal, Summary};
+
+use super::flush::{flush, signal};
+use super::head::{Head, PartitionRows};
+use super::merge::merge;
+use super::read::Footers;
+use super::view::View;
+use crate::contract::Table;
+use crate::{Frozen, Record, SegmentMeta, Segments, SignalTable, StoreError};
+
+/// What both tables share.
+struct ColumnTable {
+    table: Table,
+    head: Arc<Head>,
+    footers: Arc<Footers>,
+    segments: Arc<dyn Segments>,
+}
+
+impl ColumnTable {
+    fn new(table: Table, segments: Arc<dyn Segments>) -> Self {
+        Self { table, head: Arc::new(Head::new(table)), footers: Arc::new(Footers::default()), segments }
+    }
+
+    fn view(&self) -> View {
+        View::new(self.table, self.head.parts(), self.footers.clone())
+    }
+
+    fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
+        let Record { tenant, encoding, payload, received, .. } = record;
+        let limits = Limits::default();
+        Ok(self.head.fill(tenant, |sink| match self.table {
+            Table::Spans => wire::walk_spans(*encoding, payload, &limits, sink),
+            Table::Logs => wire::walk_logs(*encoding, payload, &limits, *received, sink),
+        })?)
+    }
+
+    fn freeze(&self) -> Option<Box<dyn Frozen>> {
+        let rows = self.head.freeze()?;
+        Some(Box::new(FrozenHead {
+            table: self.table,
+            head: self.head.clone(),
+            rows,
+            segments: self.segments.clone(),
+        }))
+    }
+}
+
+/// A detached head.
+struct FrozenHead {
+    table: Table,
+    head: Arc<Head>,
+    rows: Arc<Vec<PartitionRows>>,
+    segments: Arc<dyn Segments>,
+}
+
+impl Frozen for FrozenHead {
+    fn write(&self) -> Result<Vec<SegmentMeta>, StoreError> {
+        self.rows.iter().map(|p| flush(self.table, &p.tenant, &p.rows, &*self.segments)).collect()
+    }
+
+    fn forget(self: Box<Self>) {
+        self.head.forget(&self.rows);
+    }
+}
+
+macro_rules! table {
+    ($name:ident, $table:expr, $what:literal) => {
+        #[doc = $what]
+        pub struct $name(ColumnTable);
+
+        impl $name {
+            /// An empty table whose segments go to `segments`.
+            #[must_use]
+            pub fn new(segments: Arc<dyn Segments>) -> Self {
+                Self(ColumnTable::new($table, segments))
+            }
+
+            /// What the head holds now; the manifest's segments are given to each of the view's calls.
+            #[must_use]
+            pub fn view(&self) -> View {
+                self.0.view()
+            }
+
+            /// Whether the table takes requests of this encoding.
+            #[must_use]
+            pub fn takes(encoding: Encoding) -> bool {
+                let own: Signal = signal($table);
+                encoding.signal() == own
+            }
+        }
+
+        impl SignalTable for $name {
+            fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
+                self.0.apply(record)
+            }
+
+            fn memory(&self) -> usize {
+                self.0.head.memory() + self.0.footers.memory()
+            }
+
+            fn freeze(&self) -> Option<Box<dyn Frozen>> {
+                self.0.freeze()
+            }
+
+            fn compact(&self, inputs: &[SegmentMeta]) -> Result<Vec<SegmentMeta>, StoreError> {
+                merge($table, inputs, &*self.0.segments)
+            }
+        }
+    };
+}
+
+table!(SpanTable, Table::Spans, "Spans: one row a span, in segments ordered by trace id and start.");
+table!(LogTable, Table::Logs, "Log records: one row a line, in segments ordered by service, stream and time.");
+

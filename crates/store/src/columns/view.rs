@@ -1,0 +1,111 @@
+//! A snapshot of a head, and what can be asked of it together with the manifest's segments.
+
+use std::sync::Arc;
+
+use model::{Tenant, TimeRange};
+
+use super::distinct;
+use super::head::Part;
+use super::read::Footers;
+use super::rows::Rows;
+use super::scan;
+use crate::contract::{BatchStream, Distinct, Order, Predicate, Scan, Table};
+use crate::{SegmentMeta, Segments, StoreError};
+
+/// What a table's head held at one moment. The segments come from the manifest of the same moment: the caller takes
+/// both under its snapshot lock, so that no row is seen twice or not at all.
+#[derive(Clone)]
+pub struct View {
+    table: Table,
+    parts: Vec<(Tenant, Part)>,
+    footers: Arc<Footers>,
+}
+
+impl View {
+    pub(crate) fn new(table: Table, parts: Vec<(Tenant, Part)>, footers: Arc<Footers>) -> Self {
+        Self { table, parts, footers }
+    }
+
+    /// Rows of the head and of `segments` (those of other tenants and signals are passed over). A damaged segment is
+    /// quarantined and the scan goes on without it.
+    ///
+    /// # Errors
+    /// IO; also inside the stream.
+    pub fn scan<'a>(
+        &'a self,
+        scan: &Scan,
+        segments: &'a [SegmentMeta],
+        files: &'a dyn Segments,
+    ) -> Result<BatchStream<'a>, StoreError> {
+        let inputs = self.inputs(&scan.tenant, scan.range, segments, files);
+        Ok(match scan.order {
+            Order::Any => Box::new(scan::AnyOrder::new(inputs, scan)),
+            Order::OldestFirst | Order::NewestFirst => Box::new(super::ordered::Ordered::new(inputs, scan)),
+        })
+    }
+
+    /// Distinct values among the rows of the head and of `segments`: see [`crate::Reader::distinct`].
+    ///
+    /// # Errors
+    /// IO.
+    #[allow(clippy::too_many_arguments)]
+    pub fn distinct(
+        &self,
+        tenant: &Tenant,
+        range: TimeRange,
+        predicate: &Predicate,
+        what: &Distinct,
+        limit: Option<usize>,
+        segments: &[SegmentMeta],
+        files: &dyn Segments,
+    ) -> Result<Vec<Vec<(String, String)>>, StoreError> {
+        distinct::distinct(self.inputs(tenant, range, segments, files), range, predicate, what, limit)
+    }
+
+    fn inputs<'a>(
+        &'a self,
+        tenant: &Tenant,
+        range: TimeRange,
+        segments: &'a [SegmentMeta],
+        files: &'a dyn Segments,
+    ) -> Inputs<'a> {
+        let rows = self.parts.iter().filter(|(t, _)| t == tenant).map(|(_, part)| match part {
+            Part::Sealed(rows) => rows.clone(),
+            Part::Open(open, len) => open.rows(*len),
+        });
+        let signal = super::flush::signal(self.table).as_str();
+        let own = |s: &&SegmentMeta| s.signal == signal && s.tenant == tenant.as_str() && range.overlaps(s.first, s.last);
+        Inputs {
+            table: self.table,
+            rows: rows.filter(|r| range.overlaps(r.first, r.last)).collect(),
+            segments: segments.iter().filter(own).collect(),
+            footers: &self.footers,
+            files,
+        }
+    }
+}
+
+/// What a scan reads from: one tenant's rows that may lie in the range.
+pub(crate) struct Inputs<'a> {
+    pub(crate) table: Table,
+    pub(crate) rows: Vec<Arc<Rows>>,
+    pub(crate) segments: Vec<&'a SegmentMeta>,
+    pub(crate) footers: &'a Footers,
+    pub(crate) files: &'a dyn Segments,
+}
+
+impl Inputs<'_> {
+    /// Takes a damaged segment out of service; another error is handed back.
+    ///
+    /// # Errors
+    /// `error`, unless it says that the segment is damaged.
+    pub(crate) fn survive(&self, segment: &SegmentMeta, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::Corrupt { reason, .. } => {
+                self.files.quarantine(segment, &reason);
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+}
