@@ -4,6 +4,7 @@
 //! consistent snapshot, [`Predicate`] and [`Column`] to ask with, [`Batch`] to read from.
 
 pub mod body;
+pub mod columns;
 pub mod contract;
 pub mod disk;
 pub mod engine;

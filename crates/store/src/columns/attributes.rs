@@ -139,9 +139,9 @@ impl AttributeColumns {
     }
 
     fn has_key(&self, row: u32, key: &str) -> bool {
-        ValueType::ALL.into_iter().any(|kind| {
-            self.find(key, kind).is_some_and(|at| self.columns[at as usize].rows.last() == Some(&row))
-        })
+        ValueType::ALL
+            .into_iter()
+            .any(|kind| self.find(key, kind).is_some_and(|at| self.columns[at as usize].rows.last() == Some(&row)))
     }
 
     fn hash(&self, key: &str, kind: ValueType) -> u64 {
@@ -329,7 +329,6 @@ impl RestRows {
         }
         self.into_array()
     }
-
 
     /// The column of what was collected.
     pub(crate) fn into_array(self) -> ArrayRef {

@@ -15,8 +15,7 @@ pub(crate) const DIGITS: usize = 32;
 const MAX_RUN: usize = 512;
 /// A block with more entries than this is marked as holding anything.
 const MAX_ENTRIES: usize = 65_536;
-const SALT: [u32; 8] =
-    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
+const SALT: [u32; 8] = [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
 /// Collects the ids of a row group and becomes its filter.
 #[derive(Debug, Default)]
@@ -127,13 +126,15 @@ pub(crate) fn blocks_with(filter: &[u8], hash: u64) -> Option<Vec<bool>> {
         let blocks = u32::from_le_bytes(*len) as usize;
         let (words, rest) = rest.split_at_checked(blocks.checked_mul(32)?)?;
         tail = rest;
-        out.push(blocks == 0 || {
-            let (block, bits) = place(hash, blocks);
-            words[block * 32..][..32]
-                .chunks_exact(4)
-                .zip(bits)
-                .all(|(w, bit)| u32::from_le_bytes([w[0], w[1], w[2], w[3]]) & bit != 0)
-        });
+        out.push(
+            blocks == 0 || {
+                let (block, bits) = place(hash, blocks);
+                words[block * 32..][..32]
+                    .chunks_exact(4)
+                    .zip(bits)
+                    .all(|(w, bit)| u32::from_le_bytes([w[0], w[1], w[2], w[3]]) & bit != 0)
+            },
+        );
     }
     Some(out)
 }

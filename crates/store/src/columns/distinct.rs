@@ -96,9 +96,7 @@ fn candidates(array: &ArrayRef) -> Vec<usize> {
     let Some(dictionary) = array.as_dictionary_opt::<UInt32Type>() else { return (0..array.len()).collect() };
     let mut seen = vec![false; dictionary.values().len()];
     let keys = dictionary.keys();
-    (0..array.len())
-        .filter(|&row| keys.is_valid(row) && !std::mem::replace(&mut seen[keys.value(row) as usize], true))
-        .collect()
+    (0..array.len()).filter(|&row| keys.is_valid(row) && !std::mem::replace(&mut seen[keys.value(row) as usize], true)).collect()
 }
 
 fn field_values(batch: &Batch, field: Field, found: &mut BTreeSet<Pairs>) {
@@ -131,12 +129,7 @@ fn attribute_values(batch: &Batch, column: &Column, found: &mut BTreeSet<Pairs>)
     }
 }
 
-fn label_sets(
-    unit: &Unit,
-    table: crate::contract::Table,
-    rows: Vec<u32>,
-    found: &mut BTreeSet<Pairs>,
-) -> Result<(), StoreError> {
+fn label_sets(unit: &Unit, table: crate::contract::Table, rows: Vec<u32>, found: &mut BTreeSet<Pairs>) -> Result<(), StoreError> {
     let columns = unit.columns(table, rows.clone(), &[ColumnId::Stream])?;
     let Some(Some(streams)) = columns.first() else {
         // Spans have no labels: one empty set.

@@ -54,7 +54,11 @@ pub(crate) struct Encoder {
 /// The values of a chunk, ready to be cut into pages.
 enum Values<'a> {
     /// Keys by row (0 where null) and the dictionary page.
-    Keys { keys: std::borrow::Cow<'a, [u32]>, entries: u32, dictionary: Vec<u8> },
+    Keys {
+        keys: std::borrow::Cow<'a, [u32]>,
+        entries: u32,
+        dictionary: Vec<u8>,
+    },
     Delta(std::borrow::Cow<'a, [i64]>),
     Plain32(Vec<i32>),
     Doubles(&'a [f64]),
@@ -306,13 +310,9 @@ fn statistics(kind: Type, bounds: Bounds, nulls: u64) -> Statistics {
         (Type::INT32, _) => Statistics::int32(None, None, None, nulls, false),
         (Type::DOUBLE, _) => Statistics::double(None, None, None, nulls, false),
         (Type::BOOLEAN, _) => Statistics::boolean(None, None, None, nulls, false),
-        (Type::FIXED_LEN_BYTE_ARRAY, Bounds::Bytes(a, b, d)) => Statistics::fixed_len_byte_array(
-            Some(FixedLenByteArray::from(a)),
-            Some(FixedLenByteArray::from(b)),
-            d,
-            nulls,
-            false,
-        ),
+        (Type::FIXED_LEN_BYTE_ARRAY, Bounds::Bytes(a, b, d)) => {
+            Statistics::fixed_len_byte_array(Some(FixedLenByteArray::from(a)), Some(FixedLenByteArray::from(b)), d, nulls, false)
+        }
         (Type::FIXED_LEN_BYTE_ARRAY, _) => Statistics::fixed_len_byte_array(None, None, None, nulls, false),
         (_, Bounds::Bytes(a, b, d)) => {
             Statistics::byte_array(Some(ByteArray::from(a)), Some(ByteArray::from(b)), d, nulls, false)
@@ -361,12 +361,8 @@ fn values_of(array: &ArrayRef, bounds: bool) -> Result<(Values<'_>, Bounds), Sto
         DataType::Int64 => integers(array.as_primitive::<Int64Type>().values(), array.nulls(), bounds),
         DataType::Timestamp(_, _) => integers(array.as_primitive::<TimestampNanosecondType>().values(), array.nulls(), bounds),
         DataType::Int32 => small(array.as_primitive::<Int32Type>().values().to_vec(), array.nulls()),
-        DataType::UInt32 => {
-            small(array.as_primitive::<UInt32Type>().values().iter().map(|&v| v as i32).collect(), array.nulls())
-        }
-        DataType::UInt8 => {
-            small(array.as_primitive::<UInt8Type>().values().iter().map(|&v| v.into()).collect(), array.nulls())
-        }
+        DataType::UInt32 => small(array.as_primitive::<UInt32Type>().values().iter().map(|&v| v as i32).collect(), array.nulls()),
+        DataType::UInt8 => small(array.as_primitive::<UInt8Type>().values().iter().map(|&v| v.into()).collect(), array.nulls()),
         DataType::Float64 => (Values::Doubles(array.as_primitive::<Float64Type>().values()), Bounds::None),
         DataType::Boolean => (Values::Bools(array.as_boolean()), Bounds::None),
         DataType::FixedSizeBinary(_) => {

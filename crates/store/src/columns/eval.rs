@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, StringArray};
-use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
 use model::{Scope, ValueType};
 
@@ -278,12 +278,7 @@ fn texts(values: &StringArray, test: &Test<'_>) -> BooleanBuffer {
     masked(bits, values.nulls())
 }
 
-fn numbers<T: Copy>(
-    values: &[T],
-    widen: impl Fn(T) -> i64 + Copy,
-    nulls: Option<&NullBuffer>,
-    test: &Test<'_>,
-) -> BooleanBuffer {
+fn numbers<T: Copy>(values: &[T], widen: impl Fn(T) -> i64 + Copy, nulls: Option<&NullBuffer>, test: &Test<'_>) -> BooleanBuffer {
     let rows = values.len();
     let bits = match test {
         Test::Compare(op, Literal::Int(right)) => {
@@ -331,12 +326,4 @@ pub(crate) fn selected(mask: &BooleanBuffer) -> Vec<u32> {
     let mut rows = Vec::with_capacity(mask.count_set_bits());
     rows.extend(mask.set_indices().map(|i| i as u32));
     rows
-}
-
-/// `mask` as bits over `rows` rows where only `at` may be set.
-pub(crate) fn bits_at(at: &[u32], rows: usize) -> BooleanBuffer {
-    let mut bits = BooleanBufferBuilder::new(rows);
-    bits.append_n(rows, false);
-    at.iter().for_each(|&i| bits.set_bit(i as usize, true));
-    bits.finish()
 }

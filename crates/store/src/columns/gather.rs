@@ -4,9 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt32Type,
-};
+use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt32Type};
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray, UInt32Array, new_null_array,
 };
@@ -54,9 +52,7 @@ pub(crate) fn gather(
         DataType::UInt32 => numbers::<UInt32Type>(pieces, picks),
         DataType::UInt8 => numbers::<UInt8Type>(pieces, picks),
         DataType::Float64 => numbers::<Float64Type>(pieces, picks),
-        DataType::Timestamp(_, _) => {
-            Arc::new(numbers_array::<TimestampNanosecondType>(pieces, picks).with_timezone("UTC"))
-        }
+        DataType::Timestamp(_, _) => Arc::new(numbers_array::<TimestampNanosecondType>(pieces, picks).with_timezone("UTC")),
         DataType::Boolean => {
             let nulls = nulls(pieces, picks);
             let bits = (0..picks.len()).map(|i| {
@@ -87,10 +83,8 @@ pub(crate) fn gather(
 fn general(data_type: &DataType, pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Result<ArrayRef, StoreError> {
     let empty = new_null_array(data_type, 1);
     let arrays: Vec<&dyn Array> = pieces.iter().map(|p| p.as_ref().map_or(&*empty, |p| &**p.array)).collect();
-    let at: Vec<(usize, usize)> = picks
-        .iter()
-        .map(|&(s, r)| (s as usize, pieces[s as usize].as_ref().map_or(0, |p| p.at(r))))
-        .collect();
+    let at: Vec<(usize, usize)> =
+        picks.iter().map(|&(s, r)| (s as usize, pieces[s as usize].as_ref().map_or(0, |p| p.at(r)))).collect();
     arrow_select::interleave::interleave(&arrays, &at).map_err(StoreError::columns("gather rows"))
 }
 
@@ -124,10 +118,8 @@ fn numbers<T: ArrowPrimitiveType>(pieces: &[Option<Piece<'_>>], picks: &[Pick]) 
 }
 
 fn numbers_array<T: ArrowPrimitiveType>(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> PrimitiveArray<T> {
-    let values: Vec<Option<(&[T::Native], Option<&[u32]>)>> = pieces
-        .iter()
-        .map(|p| p.as_ref().and_then(|p| Some((&**p.array.as_primitive_opt::<T>()?.values(), p.groups))))
-        .collect();
+    let values: Vec<Option<(&[T::Native], Option<&[u32]>)>> =
+        pieces.iter().map(|p| p.as_ref().and_then(|p| Some((&**p.array.as_primitive_opt::<T>()?.values(), p.groups)))).collect();
     let picked: Vec<T::Native> = picks
         .iter()
         .map(|&(source, row)| match values[source as usize] {
@@ -244,10 +236,7 @@ fn repeated_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Result<ArrayR
     let nulls = (nulls.null_count() > 0).then_some(nulls);
     let values = StringArray::from_iter_values(&interner.values);
     if values.is_empty() {
-        return Ok(new_null_array(
-            &DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)),
-            picks.len(),
-        ));
+        return Ok(new_null_array(&DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)), picks.len()));
     }
     Ok(dictionary(UInt32Array::new(out.into(), nulls), Arc::new(values)))
 }

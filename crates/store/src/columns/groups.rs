@@ -171,7 +171,8 @@ impl Groups {
             out.push((ColumnId::Field(field), texts.finish(at.as_deref(), rows, true)));
         }
         if stream && rows > 0 {
-            let text = if streams.is_plain() { plain_as_dictionary(&mut streams, rows) } else { streams.finish(None, rows, true) };
+            let text =
+                if streams.is_plain() { plain_as_dictionary(&mut streams, rows) } else { streams.finish(None, rows, true) };
             out.push((ColumnId::Stream, text));
         }
         out

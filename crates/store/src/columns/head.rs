@@ -122,8 +122,7 @@ impl Head {
             tenants.insert(tenant.clone(), BTreeMap::new());
         }
         let hours = tenants.entry(tenant.clone()).or_default();
-        let mut filler =
-            Filler { table: self.table, hours, serial, group: Vec::new(), hash: 0, near: None };
+        let mut filler = Filler { table: self.table, hours, serial, group: Vec::new(), hash: 0, near: None };
         // Rows before the first group belong to the empty one.
         filler.announce(&Group::default());
         walk(&mut filler)

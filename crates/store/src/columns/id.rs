@@ -97,11 +97,7 @@ impl ColumnId {
     /// The Arrow type that heads and scans hold; text is a dictionary unless `plain`.
     pub(crate) fn data_type(&self, plain: bool) -> DataType {
         let text = || {
-            if plain {
-                DataType::Utf8
-            } else {
-                DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
-            }
+            if plain { DataType::Utf8 } else { DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)) }
         };
         match self {
             Self::Field(field) => match field {

@@ -118,7 +118,8 @@ impl Cursor {
     }
 
     fn keys(&self, table: Table, columns: &BTreeMap<ColumnId, ArrayRef>, streams: &mut Streams) -> Result<Keys, StoreError> {
-        let column = |id: &ColumnId| columns.get(id).cloned().ok_or_else(|| self.segment.corrupt("it lacks the columns of its order"));
+        let column =
+            |id: &ColumnId| columns.get(id).cloned().ok_or_else(|| self.segment.corrupt("it lacks the columns of its order"));
         let times = column(&TIME)?;
         if table == Table::Spans {
             return Ok(Keys::Spans { traces: column(&ColumnId::Field(Field::TraceId))?, times });
@@ -180,8 +181,8 @@ fn promote(columns: &mut BTreeMap<ColumnId, ArrayRef>, promoted: &[ColumnId], ro
 /// IO, and [`StoreError::Corrupt`] naming the input that is damaged.
 pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) -> Result<Vec<SegmentMeta>, StoreError> {
     let Some(first) = inputs.first() else { return Ok(Vec::new()) };
-    let tenant = Tenant::new(&first.tenant)
-        .map_err(|e| StoreError::Corrupt { file: first.file.clone(), reason: e.to_string() })?;
+    let tenant =
+        Tenant::new(&first.tenant).map_err(|e| StoreError::Corrupt { file: first.file.clone(), reason: e.to_string() })?;
     let mut ordered: Vec<&SegmentMeta> = inputs.iter().collect();
     // The oldest first: of the same rows it is theirs that stay.
     ordered.sort_by_key(|m| m.id);

@@ -32,6 +32,8 @@ mod rows;
 mod scan;
 mod segment;
 mod table;
+#[cfg(test)]
+mod tests;
 mod text;
 mod view;
 

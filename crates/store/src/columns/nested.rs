@@ -37,7 +37,13 @@ pub(crate) fn any_value(out: &mut String, value: &Value<'_>) {
             let _ = write!(out, "{{\"doubleValue\":{d:?}");
         }
         Value::Double(d) => {
-            let name = if d.is_nan() { "NaN" } else if *d > 0.0 { "Infinity" } else { "-Infinity" };
+            let name = if d.is_nan() {
+                "NaN"
+            } else if *d > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            };
             let _ = write!(out, "{{\"doubleValue\":\"{name}\"");
         }
         Value::Bytes(bytes) => {

@@ -120,8 +120,7 @@ fn logs(parts: &[Arc<Rows>]) -> Result<Vec<Pick>, StoreError> {
         keys.extend((0..rows.len()).map(|r| (ranks[groups[r] as usize], times[r], (source as u32, r as u32))));
     }
     keys.sort_unstable();
-    let texts: Vec<Texts<'_>> =
-        bodies.iter().map(|b| Texts::of(b).ok_or_else(|| missing("body"))).collect::<Result<_, _>>()?;
+    let texts: Vec<Texts<'_>> = bodies.iter().map(|b| Texts::of(b).ok_or_else(|| missing("body"))).collect::<Result<_, _>>()?;
     let body = |pick: Pick| texts[pick.0 as usize].get(pick.1 as usize).unwrap_or("");
     let mut out = Vec::with_capacity(keys.len());
     for run in keys.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {

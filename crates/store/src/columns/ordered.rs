@@ -194,11 +194,13 @@ impl<'a> Ordered<'a> {
         }
     }
 
-    /// Removes rows that repeat another of the same time from another part.
+    /// Removes rows that repeat another of the same time.
     fn without_repeats(&mut self, found: Vec<Match>) -> Result<Vec<Match>, StoreError> {
         let mut suspects: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for run in found.chunk_by(|a, b| a.time == b.time) {
-            if run.len() > 1 && run.iter().any(|m| m.unit != run[0].unit) {
+            let head = |m: &Match| matches!(self.units[m.unit as usize], Unit::Head(_));
+            // One segment does not repeat itself; a head may.
+            if run.len() > 1 && run.iter().any(|m| m.unit != run[0].unit || head(m)) {
                 run.iter().for_each(|m| suspects.entry(m.unit).or_default().push(m.row));
             }
         }

@@ -67,9 +67,7 @@ pub(crate) fn project(projection: &[Column], source: &dyn Source) -> Result<Batc
                     push(Meaning::Attribute(*scope, key.clone(), *kind), array);
                 }
             }
-            ColumnId::Rest(RestOf::Record | RestOf::Group)
-                if projection.iter().any(|c| !matches!(c, Column::Field(_))) =>
-            {
+            ColumnId::Rest(RestOf::Record | RestOf::Group) if projection.iter().any(|c| !matches!(c, Column::Field(_))) => {
                 let Some(array) = source.load(id)? else { continue };
                 let needle = match projection.iter().filter(|c| !matches!(c, Column::Field(_))).collect::<Vec<_>>()[..] {
                     [Column::Attribute { key, .. }] => Some(key.as_str()),

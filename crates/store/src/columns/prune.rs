@@ -33,9 +33,8 @@ pub(crate) fn may_match(table: Table, footer: &Footer, group: usize, predicate: 
         Predicate::True | Predicate::Not(_) => true,
         Predicate::And(all) => all.iter().all(any),
         Predicate::Or(some) => some.iter().any(any),
-        Predicate::Compare { column, op, value } => {
-            candidates(table, footer, column).is_none_or(|places| places.iter().any(|&p| may_compare(footer, group, p, *op, value)))
-        }
+        Predicate::Compare { column, op, value } => candidates(table, footer, column)
+            .is_none_or(|places| places.iter().any(|&p| may_compare(footer, group, p, *op, value))),
         Predicate::Matches { column, .. } | Predicate::Contains { column, .. } | Predicate::Exists(column) => {
             candidates(table, footer, column).is_none_or(|places| places.iter().any(|&p| !all_null(footer, group, p)))
         }
@@ -53,7 +52,7 @@ fn candidates(table: Table, footer: &Footer, column: &Column) -> Option<Vec<usiz
             let scopes: &[Scope] = one.as_ref().map_or(&OPEN, |s| s);
             let wanted = |id: &ColumnId| matches!(id, ColumnId::Attribute(s, k, _) if **k == **key && scopes.contains(s));
             let has_rest = [RestOf::Record, RestOf::Group].iter().any(|r| footer.place(&ColumnId::Rest(*r)).is_some());
-                if has_rest && (footer.rest.len() >= REST_KEYS || footer.rest.keys().any(wanted)) {
+            if has_rest && (footer.rest.len() >= REST_KEYS || footer.rest.keys().any(wanted)) {
                 return None;
             }
             Some(footer.columns.iter().enumerate().filter(|(_, c)| wanted(&c.id)).map(|(p, _)| p).collect())
@@ -78,9 +77,7 @@ fn may_compare(footer: &Footer, group: usize, place: usize, op: CompareOp, value
         (Some(Statistics::Int64(s)), Literal::Double(v)) => {
             within(s.min_opt().map(|&m| m as f64).as_ref(), s.max_opt().map(|&m| m as f64).as_ref(), op, v)
         }
-        (Some(Statistics::ByteArray(s)), Literal::Str(v)) => {
-            within(s.min_bytes_opt(), s.max_bytes_opt(), op, v.as_bytes())
-        }
+        (Some(Statistics::ByteArray(s)), Literal::Str(v)) => within(s.min_bytes_opt(), s.max_bytes_opt(), op, v.as_bytes()),
         (Some(Statistics::FixedLenByteArray(s)), Literal::Bytes(v)) => within(s.min_bytes_opt(), s.max_bytes_opt(), op, v),
         _ => true,
     }
@@ -139,12 +136,10 @@ pub(crate) fn row_ranges(
                     Table::Spans => {
                         if let Some(place) = footer.place(&ColumnId::Field(Field::TraceId))
                             && let Some(pages) = pages(footer, group, place, |index, page| match index {
-                                ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(i) => {
-                                    match (i.min_value(page), i.max_value(page)) {
-                                        (Some(a), Some(b)) => a <= id.as_slice() && id.as_slice() <= b,
-                                        _ => true,
-                                    }
-                                }
+                                ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(i) => match (i.min_value(page), i.max_value(page)) {
+                                    (Some(a), Some(b)) => a <= id.as_slice() && id.as_slice() <= b,
+                                    _ => true,
+                                },
                                 _ => true,
                             })
                         {

@@ -13,9 +13,7 @@ use arrow_schema::DataType;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
@@ -159,7 +157,11 @@ impl OpenSegment {
             let rows = selection.map_or_else(|| self.footer.rows(group), RowSelection::row_count);
             if rows == 0 {
                 let fields = self.footer.parquet.schema();
-                return Ok(places.iter().map(|&p| arrow_array::new_empty_array(fields.field(p).data_type())).map(as_kept).collect());
+                return Ok(places
+                    .iter()
+                    .map(|&p| arrow_array::new_empty_array(fields.field(p).data_type()))
+                    .map(as_kept)
+                    .collect());
             }
             let mut reader = self.batches(group, places, selection, rows)?;
             let batch = reader.next().ok_or_else(|| self.corrupt("a row group ends early"))?.map_err(|e| self.arrow(&e))?;
@@ -281,7 +283,8 @@ fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError> {
         places.insert(id.clone(), place);
         columns.push(SegmentColumn { id, plain });
     }
-    let rest: Vec<((String, String, String), u64)> = value(KEY_REST).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
+    let rest: Vec<((String, String, String), u64)> =
+        value(KEY_REST).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
     let rest = rest.iter().filter_map(|((a, b, c), n)| Some((ColumnId::parse(a, b, c)?, *n))).collect();
     let filters = value(KEY_IDS).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema(&columns)));

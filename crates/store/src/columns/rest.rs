@@ -12,8 +12,8 @@ use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
 use model::{OwnedValue, Scope, Value, ValueType};
 
-use super::text::{Texts, TextColumn, BytesColumn, nulls_at};
 use super::id::ColumnId;
+use super::text::{BytesColumn, TextColumn, Texts, nulls_at};
 
 /// Appends an entry to a row's text; the caller closes the array with `]`.
 pub(crate) fn append(out: &mut String, scope: Scope, key: &str, value: &Value<'_>) {
@@ -132,11 +132,7 @@ pub(crate) fn value_in<'a>(array: &'a ArrayRef, kind: ValueType, row: usize) -> 
 }
 
 /// The attributes in a rest column that `wanted` accepts, as columns of their own.
-pub(crate) fn expand(
-    column: &ArrayRef,
-    needle: Option<&str>,
-    wanted: impl Fn(Scope, &str) -> bool,
-) -> Vec<(ColumnId, ArrayRef)> {
+pub(crate) fn expand(column: &ArrayRef, needle: Option<&str>, wanted: impl Fn(Scope, &str) -> bool) -> Vec<(ColumnId, ArrayRef)> {
     let rows = column.len();
     let Some(texts) = Texts::of(column) else { return Vec::new() };
     let mut quoted = String::new();

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::BooleanBuffer;
 use model::TimeRange;
 use parquet::arrow::arrow_reader::RowSelection;
@@ -49,9 +49,7 @@ impl Source for RowsSource<'_> {
         let Some(array) = self.rows.get(id)? else { return Ok(None) };
         match &self.picked {
             None => Ok(Some(array)),
-            Some(picked) => {
-                Ok(Some(arrow_select::take::take(&array, picked, None).map_err(StoreError::columns("pick rows"))?))
-            }
+            Some(picked) => Ok(Some(arrow_select::take::take(&array, picked, None).map_err(StoreError::columns("pick rows"))?)),
         }
     }
 }
@@ -75,9 +73,7 @@ impl Unit {
     pub(crate) fn times(&self) -> (i64, i64) {
         match self {
             Self::Head(rows) => (rows.first, rows.last),
-            Self::Group(segment, group) => {
-                times(&segment.footer, *group).unwrap_or((segment.meta.first, segment.meta.last))
-            }
+            Self::Group(segment, group) => times(&segment.footer, *group).unwrap_or((segment.meta.first, segment.meta.last)),
         }
     }
 
@@ -112,7 +108,7 @@ impl Unit {
                 let mut parts = conjuncts(predicate);
                 // Cheap and selective conditions first: numbers and ids before texts, texts before patterns.
                 parts.sort_by_key(|p| cost(p));
-                let mut narrow = |selection: &mut Option<RowSelection>, mask: BooleanBuffer| {
+                let narrow = |selection: &mut Option<RowSelection>, mask: BooleanBuffer| {
                     if mask.count_set_bits() < mask.len() {
                         *selection = Some(narrowed(selection.as_ref(), &mask));
                     }
@@ -148,12 +144,7 @@ impl Unit {
     ///
     /// # Errors
     /// IO and corruption.
-    pub(crate) fn columns(
-        &self,
-        table: Table,
-        rows: Vec<u32>,
-        ids: &[ColumnId],
-    ) -> Result<Vec<Option<ArrayRef>>, StoreError> {
+    pub(crate) fn columns(&self, table: Table, rows: Vec<u32>, ids: &[ColumnId]) -> Result<Vec<Option<ArrayRef>>, StoreError> {
         self.with(table, rows, |source, prefetch| {
             prefetch(ids)?;
             ids.iter().map(|id| source.load(id)).collect()
@@ -230,10 +221,7 @@ fn selection_of(rows: &[u32], total: usize) -> RowSelection {
 /// Whether a predicate holds only for rows of one trace.
 pub(crate) fn one_trace(predicate: &Predicate) -> bool {
     conjuncts(predicate).iter().any(|p| {
-        matches!(
-            p,
-            Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(_) }
-        )
+        matches!(p, Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(_) })
     })
 }
 
@@ -253,7 +241,7 @@ impl<'a> AnyOrder<'a> {
     pub(crate) fn new(mut inputs: Inputs<'a>, scan: &Scan) -> Self {
         let heads: VecDeque<_> = std::mem::take(&mut inputs.rows).into();
         let sources = heads.len() + inputs.segments.len();
-        let seen = inputs.table == Table::Spans && sources > 1 && one_trace(&scan.predicate);
+        let seen = inputs.table == Table::Spans && (sources > 1 || !heads.is_empty()) && one_trace(&scan.predicate);
         Self {
             inputs,
             scan: scan.clone(),

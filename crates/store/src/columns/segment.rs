@@ -77,9 +77,7 @@ pub(crate) fn schema(columns: &[SegmentColumn]) -> Schema {
 fn wanted(table: Table, column: &SegmentColumn) -> Wanted {
     match &column.id {
         ColumnId::Field(Field::Time) => Wanted { bounds: true, page_bounds: true, sorted: false },
-        ColumnId::Field(Field::TraceId) if table == Table::Spans => {
-            Wanted { bounds: true, page_bounds: true, sorted: true }
-        }
+        ColumnId::Field(Field::TraceId) if table == Table::Spans => Wanted { bounds: true, page_bounds: true, sorted: true },
         ColumnId::Field(Field::TraceId | Field::SpanId | Field::ParentSpanId | Field::Body) => Wanted::default(),
         // Unsigned numbers order differently from what the page writer compares.
         ColumnId::Field(
@@ -124,8 +122,8 @@ impl SegmentWriter {
         file: Box<dyn SegmentFile>,
     ) -> Result<Self, StoreError> {
         let descriptor = ArrowSchemaConverter::new().convert(&schema(&columns)).map_err(failed)?;
-        let file = SerializedFileWriter::new(file, descriptor.root_schema_ptr(), Arc::new(WriterProperties::new()))
-            .map_err(failed)?;
+        let file =
+            SerializedFileWriter::new(file, descriptor.root_schema_ptr(), Arc::new(WriterProperties::new())).map_err(failed)?;
         Ok(Self {
             table,
             columns,
@@ -138,11 +136,6 @@ impl SegmentWriter {
             first: i64::MAX,
             last: i64::MIN,
         })
-    }
-
-    /// The columns, in order.
-    pub(crate) fn columns(&self) -> &[SegmentColumn] {
-        &self.columns
     }
 
     /// Writes a row group; `column` is asked for each column in turn. `ids` is the filter of ids of the rows, if any.

@@ -40,12 +40,7 @@ impl ColumnTable {
 
     fn freeze(&self) -> Option<Box<dyn Frozen>> {
         let rows = self.head.freeze()?;
-        Some(Box::new(FrozenHead {
-            table: self.table,
-            head: self.head.clone(),
-            rows,
-            segments: self.segments.clone(),
-        }))
+        Some(Box::new(FrozenHead { table: self.table, head: self.head.clone(), rows, segments: self.segments.clone() }))
     }
 }
 
@@ -85,6 +80,12 @@ macro_rules! table {
                 self.0.view()
             }
 
+            /// The head, for tests that fill it without a walker.
+            #[cfg(test)]
+            pub(crate) fn head(&self) -> &Head {
+                &self.0.head
+            }
+
             /// Whether the table takes requests of this encoding.
             #[must_use]
             pub fn takes(encoding: Encoding) -> bool {
@@ -115,4 +116,3 @@ macro_rules! table {
 
 table!(SpanTable, Table::Spans, "Spans: one row a span, in segments ordered by trace id and start.");
 table!(LogTable, Table::Logs, "Log records: one row a line, in segments ordered by service, stream and time.");
-

@@ -44,11 +44,6 @@ impl TextColumn {
         Self { plain: true, ..Self::new() }
     }
 
-    /// How many values.
-    pub(crate) fn len(&self) -> usize {
-        if self.plain { self.ends.len() } else { self.keys.len() }
-    }
-
     /// Bytes held.
     pub(crate) fn memory(&self) -> usize {
         self.keys.capacity() * 4 + self.ends.capacity() * 4 + self.bytes.capacity() + self.table.capacity() * 5

@@ -1,0 +1,201 @@
+//! Random rows and questions: heads, flushed and merged segments answer as the plain model does.
+
+use std::sync::Arc;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use model::{Scope, Tenant, Value};
+use proptest::prelude::*;
+
+use super::super::{LogTable, SpanTable, View};
+use super::files::Files;
+use super::random::{self, Random, everything};
+use crate::contract::{Batch, Column, Distinct, Field, Meaning, Order, Predicate, Reader, Scan, Table};
+use crate::memory::Memory;
+use crate::{SegmentMeta, SignalTable};
+
+/// A row as text: fields and attributes by name, sorted.
+fn rows_of(batches: &[Batch]) -> Vec<String> {
+    let mut out = Vec::new();
+    for batch in batches {
+        for row in 0..batch.rows() {
+            let mut cells: Vec<String> = Vec::new();
+            for (at, meaning) in batch.meaning().iter().enumerate() {
+                let array = batch.columns().column(at);
+                if array.is_null(row) {
+                    continue;
+                }
+                match meaning {
+                    Meaning::Field(field @ (Field::Events | Field::Links)) => {
+                        let items = array.as_list::<i32>().value(row);
+                        let items = items.as_struct();
+                        for i in 0..items.len() {
+                            for column in items.columns() {
+                                let text = crate::text_at(column, i).map(|t| match serde_json::from_str(t) {
+                                    Ok(serde_json::Value::Array(json)) => format!("{json:?}"),
+                                    _ => t.to_owned(),
+                                });
+                                let text = text.unwrap_or_else(|| format!("{:?}", column.slice(i, 1).to_data().buffers().len()));
+                                cells.push(format!("{field:?}[{i}]={text}"));
+                            }
+                        }
+                    }
+                    Meaning::Field(field) => {
+                        let text = match batch.int(row, *field) {
+                            Some(i) => i.to_string(),
+                            None if !batch.id(row, *field).is_empty() => format!("{:?}", batch.id(row, *field)),
+                            None => batch.text(row, *field).to_owned(),
+                        };
+                        cells.push(format!("{field:?}={text}"));
+                    }
+                    Meaning::Attribute(..) => {}
+                }
+            }
+            batch.attributes(row, |scope, key, value| {
+                let value = match value {
+                    Value::Double(d) => format!("Double({:016x})", d.to_bits()),
+                    other => format!("{other:?}"),
+                };
+                cells.push(format!("{scope:?} {key}={value}"));
+            });
+            cells.sort();
+            out.push(cells.join("\n"));
+        }
+    }
+    out
+}
+
+fn times_of(batches: &[Batch]) -> Vec<i64> {
+    batches.iter().flat_map(|b| (0..b.rows()).map(|r| b.int(r, Field::Time).expect("a time"))).collect()
+}
+
+/// Like `assert_eq!`, but shows only the first row that differs.
+fn assert_same(theirs: &[String], ours: &[String], scan: &Scan) {
+    let missing = theirs.iter().find(|r| !ours.contains(r));
+    let extra = ours.iter().find(|r| !theirs.contains(r));
+    if theirs != ours {
+        let (a, b) = (theirs.len(), ours.len());
+        panic!("{a} rows expected, {b} found\nmissing: {missing:#?}\nextra: {extra:#?}\n{:?} {:?}", scan.predicate, scan);
+    }
+}
+
+/// Compares answers to `count` random questions.
+fn compare(
+    random: &mut Random,
+    tenant: &Tenant,
+    table: Table,
+    model: &dyn Reader,
+    view: &View,
+    segments: &[SegmentMeta],
+    files: &Files,
+    count: usize,
+) {
+    for _ in 0..count {
+        let mut projection = everything();
+        if random.below(3) == 0 {
+            projection = vec![random.column(), random.column(), Column::Field(Field::Time)];
+            projection.dedup();
+        }
+        let scan = Scan {
+            tenant: tenant.clone(),
+            table,
+            range: random.range(),
+            predicate: if random.below(4) == 0 { Predicate::True } else { random.predicate(2) },
+            projection,
+            order: [Order::Any, Order::OldestFirst, Order::NewestFirst][random.below(3) as usize],
+            limit: None,
+        };
+        let theirs: Vec<Batch> = model.scan(&scan).expect("a scan").map(|b| b.expect("a batch")).collect();
+        let ours: Vec<Batch> = view.scan(&scan, segments, files).expect("a scan").map(|b| b.expect("a batch")).collect();
+        let (mut a, mut b) = (rows_of(&theirs), rows_of(&ours));
+        a.sort();
+        b.sort();
+        assert_same(&a, &b, &scan);
+        if scan.order != Order::Any {
+            assert_eq!(times_of(&theirs), times_of(&ours), "{scan:?}");
+            let limit = random.below(20) as usize;
+            let few = Scan { limit: Some(limit), ..scan.clone() };
+            let some: Vec<Batch> = view.scan(&few, segments, files).expect("a scan").map(|b| b.expect("a batch")).collect();
+            let expected: Vec<i64> = times_of(&theirs).into_iter().take(limit).collect();
+            assert_eq!(times_of(&some), expected, "{few:?}");
+        } else {
+            let few = Scan { limit: Some(3), ..scan.clone() };
+            let some: usize = view.scan(&few, segments, files).expect("a scan").map(|b| b.expect("a batch").rows()).sum();
+            assert_eq!(some, a.len().min(3));
+        }
+        let what = match random.below(4) {
+            0 => Distinct::Keys(None),
+            1 => Distinct::Keys(Some(Scope::ALL[random.below(4) as usize])),
+            2 if table == Table::Logs => Distinct::LabelSets,
+            _ => Distinct::Values(random.column()),
+        };
+        let theirs = model.distinct(tenant, table, scan.range, &scan.predicate, &what, None).expect("distinct");
+        let ours = view.distinct(tenant, scan.range, &scan.predicate, &what, None, segments, files).expect("distinct");
+        assert_eq!(theirs, ours, "{what:?} {:?} {:?}", scan.range, scan.predicate);
+    }
+}
+
+fn check(seed: u64, table: Table) {
+    let mut random = Random(seed);
+    let files = Files::default();
+    let model = Memory::new();
+    let tenant = Tenant::default();
+    let other = Tenant::new("other").expect("a name");
+    let spans = SpanTable::new(Arc::new(files.clone()));
+    let logs = LogTable::new(Arc::new(files.clone()));
+    let (own, view): (&dyn SignalTable, Box<dyn Fn() -> View>) = match table {
+        Table::Spans => (&spans, Box::new(|| spans.view())),
+        Table::Logs => (&logs, Box::new(|| logs.view())),
+    };
+    let mut segments: Vec<SegmentMeta> = Vec::new();
+    let rounds = random.below(4) + 2;
+    for round in 0..rounds {
+        for tenant in [&tenant, &other] {
+            let count = random.below(100) as usize + 1;
+            let mut ingest = model.ingest(tenant);
+            match table {
+                Table::Spans => spans.head().fill(tenant, |sink| random::spans(&mut random, count, &mut ingest, sink)),
+                Table::Logs => logs.head().fill(tenant, |sink| random::logs(&mut random, count, &mut ingest, sink)),
+            }
+        }
+        compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 6);
+        if round % 2 == 0 {
+            let before = view();
+            let frozen = own.freeze().expect("rows");
+            compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 2);
+            let written = frozen.write().expect("a flush");
+            compare(&mut random, &tenant, table, &model.view(), &before, &segments, &files, 2);
+            frozen.forget();
+            segments.extend(written);
+            compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 6);
+        }
+    }
+    // All segments of an hour become one.
+    let mut hours: Vec<(String, i64)> = segments.iter().map(|s| (s.tenant.clone(), s.hour)).collect();
+    hours.sort();
+    hours.dedup();
+    for (name, hour) in hours {
+        let (inputs, rest): (Vec<_>, Vec<_>) = segments.into_iter().partition(|s| s.tenant == name && s.hour == hour);
+        segments = rest;
+        let merged = own.compact(&inputs).expect("a merge");
+        assert_eq!(merged.iter().map(|m| m.rows).sum::<u64>(), inputs.iter().map(|m| m.rows).sum::<u64>());
+        segments.extend(merged);
+    }
+    compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 10);
+    compare(&mut random, &other, table, &model.view(), &view(), &segments, &files, 5);
+    assert!(files.quarantined().is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn spans_answer_as_the_model_does(seed: u64) {
+        check(seed, Table::Spans);
+    }
+
+    #[test]
+    fn logs_answer_as_the_model_does(seed: u64) {
+        check(seed, Table::Logs);
+    }
+}

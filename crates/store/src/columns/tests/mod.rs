@@ -1,0 +1,6 @@
+#![allow(clippy::unwrap_used)]
+
+mod files;
+mod like_the_model;
+mod promises;
+mod random;

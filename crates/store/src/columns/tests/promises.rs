@@ -1,0 +1,217 @@
+//! Promises that random questions do not reach.
+
+use std::sync::Arc;
+
+use model::{Attr, Group, Log, Span, SpanId, Tenant, TimeRange, TraceId, Value};
+use wire::{LogSink, SpanSink};
+
+use super::super::head::Filler;
+
+use super::super::{LogTable, SpanTable};
+use super::files::Files;
+use super::random::START;
+use crate::contract::{Column, CompareOp, Field, Literal, Order, Predicate, Scan, Table};
+use crate::{SegmentMeta, SignalTable, StoreError};
+
+fn announce(sink: &mut Filler<'_>, group: &Group<'_>) {
+    SpanSink::group(sink, group);
+}
+
+fn span(trace: u8, id: u64, start: i64) -> Span<'static> {
+    Span {
+        trace_id: TraceId([trace; 16]),
+        span_id: SpanId(id.to_be_bytes()),
+        name: "op",
+        start,
+        end: start + 5,
+        ..Span::default()
+    }
+}
+
+fn line(text: &'static str, time: i64) -> Log<'static> {
+    Log {
+        time,
+        observed: 0,
+        severity_number: 0,
+        severity_text: "",
+        body: Value::Str(text),
+        event_name: "",
+        trace_id: TraceId::NONE,
+        span_id: SpanId::NONE,
+        flags: 0,
+        attributes: &[],
+        dropped_attributes: 0,
+    }
+}
+
+fn scan(table: Table, order: Order, predicate: Predicate) -> Scan {
+    let projection = match table {
+        Table::Spans => vec![Column::Field(Field::Time), Column::Field(Field::SpanId)],
+        Table::Logs => vec![Column::Field(Field::Time), Column::Field(Field::Body)],
+    };
+    Scan { tenant: Tenant::default(), table, range: TimeRange::ALL, predicate, projection, order, limit: None }
+}
+
+fn count(view: &super::super::View, scan: &Scan, segments: &[SegmentMeta], files: &Files) -> usize {
+    view.scan(scan, segments, files).expect("a scan").map(|b| b.expect("a batch").rows()).sum()
+}
+
+#[test]
+fn a_span_that_comes_twice_is_one() {
+    let files = Files::default();
+    let table = SpanTable::new(Arc::new(files.clone()));
+    let tenant = Tenant::default();
+    let mut segments = Vec::new();
+    let fill = |ids: std::ops::Range<u64>| {
+        table.head().fill(&tenant, |sink| {
+            announce(sink, &Group::default());
+            for id in ids {
+                sink.span(&span(1, id, START + id as i64));
+                sink.span(&span(1, id, START + id as i64));
+            }
+        });
+    };
+    fill(1..30);
+    let frozen = table.freeze().expect("rows");
+    segments.extend(frozen.write().expect("a flush"));
+    frozen.forget();
+    assert_eq!(segments[0].rows, 29, "repeats inside a head");
+    fill(20..40);
+    let trace =
+        Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(vec![1; 16]) };
+    let by_id = scan(Table::Spans, Order::Any, trace);
+    assert_eq!(count(&table.view(), &by_id, &segments, &files), 39, "a trace by its id, before the merge");
+    let oldest = scan(Table::Spans, Order::OldestFirst, Predicate::True);
+    assert_eq!(count(&table.view(), &oldest, &segments, &files), 39, "in order, before the merge");
+    let frozen = table.freeze().expect("rows");
+    segments.extend(frozen.write().expect("a flush"));
+    frozen.forget();
+    let merged = table.compact(&segments).expect("a merge");
+    assert_eq!(merged.iter().map(|m| m.rows).sum::<u64>(), 39);
+    assert_eq!(merged[0].level, 1);
+    assert_eq!(count(&table.view(), &scan(Table::Spans, Order::Any, Predicate::True), &merged, &files), 39);
+}
+
+#[test]
+fn a_line_that_comes_twice_is_one_and_equal_times_keep_different_lines() {
+    let files = Files::default();
+    let table = LogTable::new(Arc::new(files.clone()));
+    let tenant = Tenant::default();
+    let mut segments = Vec::new();
+    for _ in 0..2 {
+        table.head().fill(&tenant, |sink| {
+            for stream in ["a", "b"] {
+                announce(sink, &Group { labels: &[("service_name", stream)], ..Group::default() });
+                for text in ["one", "two", "one", "three", "four", "five", "six", "seven", "eight", "nine", "ten"] {
+                    sink.log(&line(text, START));
+                }
+            }
+        });
+        let frozen = table.freeze().expect("rows");
+        segments.extend(frozen.write().expect("a flush"));
+        frozen.forget();
+    }
+    assert_eq!(segments.iter().map(|s| s.rows).collect::<Vec<_>>(), [20, 20]);
+    let newest = scan(Table::Logs, Order::NewestFirst, Predicate::True);
+    assert_eq!(count(&table.view(), &newest, &segments, &files), 20);
+    let few = Scan { limit: Some(15), ..newest };
+    assert_eq!(count(&table.view(), &few, &segments, &files), 15, "repeats do not eat the limit");
+    let merged = table.compact(&segments).expect("a merge");
+    assert_eq!(merged[0].rows, 20);
+}
+
+#[test]
+fn a_damaged_segment_is_named_quarantined_and_survived() {
+    let files = Files::default();
+    let table = SpanTable::new(Arc::new(files.clone()));
+    let tenant = Tenant::default();
+    let mut segments: Vec<SegmentMeta> = Vec::new();
+    for part in 0..2u8 {
+        table.head().fill(&tenant, |sink| {
+            announce(sink, &Group::default());
+            (0..100).for_each(|i| sink.span(&span(part, i + 1, START + i as i64)));
+        });
+        let frozen = table.freeze().expect("rows");
+        segments.extend(frozen.write().expect("a flush"));
+        frozen.forget();
+    }
+    let path = segments[0].file.clone();
+    let whole = files.bytes(&path);
+    let mut noticed = 0;
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.to_vec();
+        bytes[at] ^= 0x55;
+        files.put(&path, bytes);
+        // A fresh view: footers are cached by segment.
+        let fresh = SpanTable::new(Arc::new(files.clone()));
+        for order in [Order::Any, Order::OldestFirst] {
+            let found = count(&fresh.view(), &scan(Table::Spans, order, Predicate::True), &segments, &files);
+            assert!(found >= 100, "the other segment is served");
+        }
+        if let Err(e) = fresh.compact(&segments) {
+            match e {
+                StoreError::Corrupt { file, .. } | StoreError::Version { file, .. } => assert_eq!(file, path),
+                other => panic!("{other}"),
+            }
+        }
+        noticed += usize::from(!files.quarantined().is_empty());
+    }
+    assert!(noticed > 0);
+    files.put(&path, whole.slice(..whole.len() / 2));
+    let found = count(
+        &SpanTable::new(Arc::new(files.clone())).view(),
+        &scan(Table::Spans, Order::Any, Predicate::True),
+        &segments,
+        &files,
+    );
+    assert_eq!(found, 100, "a truncated segment gives nothing, the other one all");
+}
+
+#[test]
+fn hostile_times_and_keys_do_not_open_a_segment_or_a_column_each() {
+    let files = Files::default();
+    let table = SpanTable::new(Arc::new(files.clone()));
+    let keys: Vec<String> = (0..3000).map(|i| format!("key.{i}")).collect();
+    table.head().fill(&Tenant::default(), |sink| {
+        announce(sink, &Group::default());
+        for (i, key) in keys.iter().enumerate() {
+            let attributes = [Attr { key, value: Value::Int(i as i64) }];
+            let start = START + i as i64 * model::HOUR_NS;
+            sink.span(&Span { attributes: &attributes, ..span(1, i as u64 + 1, start) });
+        }
+    });
+    let attribute = |i: usize| Predicate::Compare {
+        column: Column::Attribute { scope: None, key: keys[i].clone() },
+        op: CompareOp::Eq,
+        value: Literal::Int(i as i64),
+    };
+    assert_eq!(count(&table.view(), &scan(Table::Spans, Order::Any, attribute(2900)), &[], &files), 1);
+    let frozen = table.freeze().expect("rows");
+    let segments = frozen.write().expect("a flush");
+    frozen.forget();
+    assert!(segments.len() < 60, "{} segments", segments.len());
+    for i in [0, 70, 1500, 2999] {
+        assert_eq!(count(&table.view(), &scan(Table::Spans, Order::Any, attribute(i)), &segments, &files), 1, "key.{i}");
+    }
+    let newest = scan(Table::Spans, Order::NewestFirst, Predicate::True);
+    assert_eq!(count(&table.view(), &newest, &segments, &files), 3000);
+}
+
+#[test]
+fn a_view_does_not_see_later_rows() {
+    let files = Files::default();
+    let table = LogTable::new(Arc::new(files.clone()));
+    let add = |n: i64| {
+        table.head().fill(&Tenant::default(), |sink| {
+            announce(sink, &Group::default());
+            (0..n).for_each(|i| sink.log(&line("x", START + i)));
+        });
+    };
+    add(10);
+    let view = table.view();
+    // Far enough that the builder is sealed meanwhile.
+    add(40_000);
+    let all = scan(Table::Logs, Order::Any, Predicate::True);
+    assert_eq!(count(&view, &all, &[], &files), 10);
+    assert_eq!(count(&table.view(), &all, &[], &files), 40_010);
+}
