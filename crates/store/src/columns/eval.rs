@@ -93,6 +93,8 @@ enum Test<'t> {
 fn leaf(column: &Column, source: &dyn Source, test: &Test<'_>) -> Result<BooleanBuffer, StoreError> {
     let rows = source.rows();
     match column {
+        // Lists have no value to compare; that they are kept as text is our affair.
+        Column::Field(Field::Events | Field::Links) if !matches!(test, Test::Present) => Ok(BooleanBuffer::new_unset(rows)),
         Column::Field(field) => {
             if let Some(array) = source.load(&ColumnId::Field(*field))? {
                 let array = match zero_filled(source.table(), *field) {
