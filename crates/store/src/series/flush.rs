@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use model::Tenant;
 use parking_lot::Mutex;
 
 use super::Inner;
-use super::chunk::{Scratch, decode_values};
+use super::chunk::Scratch;
 use super::head::{Part, Slot, Slots};
 use super::merge::Gathered;
 use super::metadata::Families;
@@ -17,9 +18,11 @@ use super::write::SegmentWriter;
 use crate::table::Frozen;
 use crate::{SegmentMeta, StoreError};
 
-const DAY_MS: i64 = 24 * 3_600_000;
-/// So many days get a segment each; what is older goes into one together, whatever times a sender makes up.
-const DAYS: usize = 4;
+/// What a segment spans: three runs of 480 samples at one every 15 s. The engine merges what begins in one such span.
+const SPAN_HOURS: i64 = 6;
+const SPAN_MS: i64 = SPAN_HOURS * 3_600_000;
+/// So many spans get a segment each; what is older goes into one together, whatever times a sender makes up.
+const SPANS: usize = 8;
 
 /// Parts that were detached together.
 pub(super) struct FrozenSamples {
@@ -36,7 +39,7 @@ impl Frozen for FrozenSamples {
             let mut order: Vec<(SeriesId, u32)> = slots.slots().iter().zip(0..).map(|(s, at)| (s.id, at)).collect();
             sort_by_labels(part, &mut order);
             for range in partitions(&slots) {
-                let hour = range.start().div_euclid(DAY_MS) * 24;
+                let hour = range.start().div_euclid(SPAN_MS) * SPAN_HOURS;
                 written.push(write_partition(&self.inner, tenant, hour, &range, &slots, &order, metadata.clone())?);
             }
         }
@@ -48,6 +51,7 @@ impl Frozen for FrozenSamples {
         let mut next = (**heads).clone();
         for (tenant, _, part) in &self.parts {
             let Some(head) = next.get_mut(tenant) else { continue };
+            self.inner.bytes.fetch_sub(part.bytes(), Ordering::Relaxed);
             head.parts.retain(|p| !Arc::ptr_eq(p, part));
             let mut registry = head.catalog.write();
             let ids: Vec<SeriesId> = part.read().slots().iter().map(|s| s.id).collect();
@@ -77,29 +81,29 @@ fn sort_by_labels(part: &Part, order: &mut [(SeriesId, u32)]) {
 
 /// Ranges of time that get a segment each.
 fn partitions(slots: &Slots) -> Vec<RangeInclusive<i64>> {
-    let mut days = BTreeSet::new();
+    let mut spans = BTreeSet::new();
     let mut add = |time: i64| {
-        days.insert(time.div_euclid(DAY_MS));
+        spans.insert(time.div_euclid(SPAN_MS));
     };
     for slot in slots.slots() {
         for run in &slot.sealed {
-            if run.first().div_euclid(DAY_MS) == run.last().div_euclid(DAY_MS) {
+            if run.first().div_euclid(SPAN_MS) == run.last().div_euclid(SPAN_MS) {
                 add(run.first());
             } else {
                 run.times.iter().for_each(|t| add(*t));
             }
         }
         match slot.open_span() {
-            Some((first, last)) if first.div_euclid(DAY_MS) == last.div_euclid(DAY_MS) => add(first),
+            Some((first, last)) if first.div_euclid(SPAN_MS) == last.div_euclid(SPAN_MS) => add(first),
             Some(_) => slot.open().for_each(|(t, _)| add(t)),
             None => {}
         }
     }
-    let day = |d: i64| d.saturating_mul(DAY_MS)..=d.saturating_mul(DAY_MS).saturating_add(DAY_MS - 1);
-    let days: Vec<i64> = days.into_iter().collect();
-    let (old, recent) = days.split_at(days.len().saturating_sub(DAYS));
-    let old = old.first().zip(old.last()).map(|(first, last)| *day(*first).start()..=*day(*last).end());
-    old.into_iter().chain(recent.iter().map(|d| day(*d))).collect()
+    let span = |s: i64| s.saturating_mul(SPAN_MS)..=s.saturating_mul(SPAN_MS).saturating_add(SPAN_MS - 1);
+    let spans: Vec<i64> = spans.into_iter().collect();
+    let (old, recent) = spans.split_at(spans.len().saturating_sub(SPANS));
+    let old = old.first().zip(old.last()).map(|(first, last)| *span(*first).start()..=*span(*last).end());
+    old.into_iter().chain(recent.iter().map(|s| span(*s))).collect()
 }
 
 fn write_partition(
@@ -112,15 +116,13 @@ fn write_partition(
     metadata: String,
 ) -> Result<SegmentMeta, StoreError> {
     let mut writer = SegmentWriter::create(&*inner.segments, tenant, hour, 0)?;
-    let (mut scratch, mut gathered, mut values) = (Scratch::default(), Gathered::default(), Vec::new());
+    let (mut scratch, mut gathered) = (Scratch::default(), Gathered::default());
     for (_, at) in order {
         let slot: &Slot = &slots.slots()[*at as usize];
         gathered.clear();
         for run in slot.sealed.iter().filter(|r| r.first() <= *range.end() && r.last() >= *range.start()) {
-            values.clear();
-            decode_values(&run.values, run.times.len(), &mut scratch, &mut values)
-                .map_err(StoreError::columns("a run in memory"))?;
-            gathered.add(&run.times, &values, range);
+            let decoded = gathered.decode(&run.times, &run.values, range, &mut scratch);
+            decoded.map_err(StoreError::columns("a run in memory"))?;
         }
         slot.open().filter(|(time, _)| range.contains(time)).for_each(|(time, value)| gathered.push(time, value));
         if gathered.len() > 0 {

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::{HashMap, HashTable};
 use model::Labels;
@@ -94,7 +95,7 @@ pub(super) struct Sealing {
     coded: Vec<u8>,
     /// Values of a sealed run that a late sample is compared with.
     decoded: Vec<f64>,
-    /// Bytes of coded values.
+    /// Bytes of coded values and of what open runs have reserved.
     bytes: usize,
 }
 
@@ -106,11 +107,6 @@ impl Slot {
     /// Times and values of the open run.
     pub(super) fn open(&self) -> impl Iterator<Item = (i64, f64)> + '_ {
         self.offsets.iter().zip(&self.values).map(|(o, v)| (self.base + i64::from(*o), *v))
-    }
-
-    /// How many samples the open run has.
-    pub(super) fn open_len(&self) -> usize {
-        self.offsets.len()
     }
 
     /// First and last time of the open run.
@@ -148,6 +144,7 @@ impl Slot {
             let more = (self.offsets.len() * 2).clamp(4, SEAL - self.offsets.len().min(SEAL - 4));
             self.offsets.reserve_exact(more);
             self.values.reserve_exact(more);
+            sealing.bytes += more * 12;
         }
         self.offsets.push(offset);
         self.values.push(value);
@@ -269,15 +266,9 @@ impl Slots {
         self.count
     }
 
-    /// Bytes held, about: what open runs have reserved is counted by their average.
+    /// Bytes held, about.
     pub(super) fn memory(&self) -> usize {
-        let open: usize = self.slots.iter().step_by(self.slots.len() / 256 + 1).map(|s| s.offsets.capacity() * 12).sum();
-        let sampled = self.slots.len().div_ceil(self.slots.len() / 256 + 1).max(1);
-        self.slots.capacity() * size_of::<Slot>()
-            + self.by_id.allocation_size()
-            + open * self.slots.len() / sampled
-            + self.sealing.bytes
-            + self.sealing.times.bytes
+        self.slots.capacity() * size_of::<Slot>() + self.by_id.allocation_size() + self.sealing.bytes + self.sealing.times.bytes
     }
 }
 
@@ -288,13 +279,15 @@ pub(super) struct Part {
     pub generation: u32,
     catalog: Arc<Catalog>,
     samples: RwLock<Slots>,
+    /// What the samples held when this was last told.
+    bytes: AtomicUsize,
 }
 
 impl Part {
     /// An empty part.
     pub(super) fn new(generation: u32, catalog: Arc<Catalog>) -> Self {
         let slots = Slots { slots: Vec::new(), by_id: HashMap::new(), sealing: Sealing::default(), count: 0 };
-        Self { generation, catalog, samples: RwLock::new(slots) }
+        Self { generation, catalog, samples: RwLock::new(slots), bytes: AtomicUsize::new(0) }
     }
 
     /// To look at. Where the registry's lock is needed too, it is taken first.
@@ -305,6 +298,16 @@ impl Part {
     /// To append to. Where the registry's lock is needed too, it is taken first.
     pub(super) fn write(&self) -> parking_lot::RwLockWriteGuard<'_, Slots> {
         self.samples.write()
+    }
+
+    /// Bytes held, as last told.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Tells how many bytes are held now; returns how many there were.
+    pub(super) fn tell_bytes(&self, bytes: usize) -> usize {
+        self.bytes.swap(bytes, Ordering::Relaxed)
     }
 
     /// The registry that the part's numbers belong to.

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use super::chunk::{Scratch, decode_values};
+
 /// Samples of one series, gathered from places that are visited in the order in which they were written.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
@@ -29,6 +31,27 @@ impl Gathered {
             self.times.extend_from_slice(&times[start..end]);
             self.values.extend_from_slice(&values[start..end]);
         }
+    }
+
+    /// Adds the part of a run whose values are coded that lies within `range`.
+    ///
+    /// # Errors
+    /// What is wrong with the coded values.
+    pub(super) fn decode(
+        &mut self,
+        times: &[i64],
+        coded: &[u8],
+        range: &RangeInclusive<i64>,
+        scratch: &mut Scratch,
+    ) -> Result<(), String> {
+        let before = self.values.len();
+        decode_values(coded, times.len(), scratch, &mut self.values)?;
+        let start = times.partition_point(|t| t < range.start());
+        let end = times.partition_point(|t| t <= range.end()).max(start);
+        self.values.truncate(before + end);
+        self.values.drain(before..before + start);
+        self.times.extend_from_slice(&times[start..end]);
+        Ok(())
     }
 
     /// Adds one sample.

@@ -4,8 +4,8 @@
 //! that grows and those that are being written. A request's series is found by one hash of its raw label bytes; its
 //! sample is pushed to the open run of that series; at 120 samples a run is coded.
 //!
-//! *Segments.* A detached part becomes one Parquet file a UTC day ([`mod@format`], [`write`]): the partition (`hour` of
-//! [`SegmentMeta`]) is the day's first hour, so that segments of one `hour` are those to merge. Merging joins short runs
+//! *Segments.* A detached part becomes one Parquet file for every six hours ([`mod@format`], [`write`]): the partition (`hour`
+//! of [`SegmentMeta`]) is the first of them, so that segments of one `hour` are those to merge. Merging joins short runs
 //! and hands long ones on as they are ([`compact`]).
 //!
 //! *View.* [`SeriesView`] is a set of segments and parts of one moment. A matcher is answered once for all of them from
@@ -34,6 +34,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::Tenant;
 use parking_lot::{Mutex, RwLock};
@@ -82,6 +83,8 @@ struct Inner {
     options: SeriesOptions,
     cache: IndexCache,
     heads: RwLock<Arc<Tenants>>,
+    /// Bytes of samples in all parts.
+    bytes: AtomicUsize,
     /// Held while a record is applied, so that a part is detached between records.
     applying: Mutex<()>,
     /// The series of the part that was forgotten last: they keep their newest sample for the next part.
@@ -103,6 +106,7 @@ impl SeriesTable {
             cache: IndexCache::new(options.index_bytes),
             options,
             heads: RwLock::default(),
+            bytes: AtomicUsize::new(0),
             applying: Mutex::new(()),
             recent: Mutex::default(),
         };
@@ -111,11 +115,19 @@ impl SeriesTable {
         Self { inner: Arc::new(inner), limits }
     }
 
-    /// A view of these segments (of whatever signal and tenant: it picks its own) and of the head as it is now. Take both
-    /// under the engine's snapshot lock.
+    /// A view of these segments (of all tenants) and of the head as it is now. Take both under the engine's snapshot lock,
+    /// and keep what holds the files for as long as the view is asked.
     #[must_use]
-    pub fn view(&self, segments: Arc<[SegmentMeta]>) -> SeriesView {
+    pub fn view(&self, segments: Arc<Vec<Arc<SegmentMeta>>>) -> SeriesView {
         SeriesView::new(Arc::clone(&self.inner), Arc::clone(&self.inner.heads.read()), segments)
+    }
+
+    /// Bytes of label sets, postings, metadata and indexes of open segments, about.
+    #[must_use]
+    pub fn index_memory(&self) -> usize {
+        let heads = Arc::clone(&self.inner.heads.read());
+        let labels = |h: &Head| h.catalog.read().memory() + h.families.lock().memory();
+        heads.values().map(labels).sum::<usize>() + self.inner.cache.memory()
     }
 
     /// Series in memory, of all tenants.
@@ -231,8 +243,13 @@ impl Table for SeriesTable {
             conflicts: 0,
             too_old: 0,
         };
-        let mut summary = wire::walk_samples(record.encoding, &record.payload, &self.limits, &mut intake)?;
-        for (reason, n) in [("duplicate sample for timestamp", intake.conflicts), ("out of order sample", intake.too_old)] {
+        let walked = wire::walk_samples(record.encoding, &record.payload, &self.limits, &mut intake);
+        let (conflicts, too_old) = (intake.conflicts, intake.too_old);
+        let bytes = slots.memory();
+        self.inner.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.inner.bytes.fetch_sub(part.tell_bytes(bytes), Ordering::Relaxed);
+        let mut summary = walked?;
+        for (reason, n) in [("duplicate sample for timestamp", conflicts), ("out of order sample", too_old)] {
             if n > 0 {
                 summary.accepted = summary.accepted.saturating_sub(n);
                 *summary.refused.0.entry(reason).or_default() += n;
@@ -241,13 +258,10 @@ impl Table for SeriesTable {
         Ok(summary)
     }
 
+    /// Bytes of samples, growing or waiting to be written: what a flush frees. Label sets and indexes stay over a flush and
+    /// have bounds of their own; see [`SeriesTable::index_memory`].
     fn memory(&self) -> usize {
-        let heads = Arc::clone(&self.inner.heads.read());
-        let of = |h: &Head| {
-            let parts: usize = h.parts.iter().map(|p| p.read().memory()).sum();
-            h.catalog.read().memory() + h.families.lock().memory() + parts
-        };
-        heads.values().map(of).sum::<usize>() + self.inner.cache.memory()
+        self.inner.bytes.load(Ordering::Relaxed)
     }
 
     fn freeze(&self) -> Option<Box<dyn Frozen>> {

@@ -66,9 +66,9 @@ impl Postings {
         (self.text_bytes, self.entries, self.values) = (text_bytes, entries, count);
     }
 
-    /// Every label name, in no order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.names.keys()
+    /// Every label name with the series that have it, in no order.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = SeriesId>)> {
+        self.names.iter().map(|(name, values)| (name, values.values().flatten().copied()))
     }
 
     /// Every value of a label with its series, in no order.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::{Labels, Tenant};
 use wire::{MetricKind, Signal};
 
-use super::chunk::{Scratch, decode_values};
+use super::chunk::Scratch;
 use super::head::{Part, Slot};
 use super::index::{Run, SegmentIndex, unseal};
 use super::merge::Gathered;
@@ -30,7 +30,7 @@ const READ: u64 = 1 << 20;
 pub struct SeriesView {
     inner: Arc<Inner>,
     heads: Arc<Tenants>,
-    segments: Arc<[SegmentMeta]>,
+    segments: Arc<Vec<Arc<SegmentMeta>>>,
 }
 
 /// Where samples of a series are.
@@ -54,14 +54,14 @@ struct Plan {
 }
 
 impl SeriesView {
-    pub(super) fn new(inner: Arc<Inner>, heads: Arc<Tenants>, segments: Arc<[SegmentMeta]>) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, heads: Arc<Tenants>, segments: Arc<Vec<Arc<SegmentMeta>>>) -> Self {
         Self { inner, heads, segments }
     }
 
     /// The tenant's segments, the first written first.
     fn segments_of<'a>(&'a self, tenant: &'a Tenant) -> Vec<&'a SegmentMeta> {
         let mine = |s: &&SegmentMeta| s.signal == Signal::Metrics.as_str() && s.tenant == tenant.as_str();
-        let mut segments: Vec<&SegmentMeta> = self.segments.iter().filter(mine).collect();
+        let mut segments: Vec<&SegmentMeta> = self.segments.iter().map(|s| &**s).filter(mine).collect();
         segments.sort_by_key(|s| (s.first_sequence, s.first, s.id));
         segments
     }
@@ -191,7 +191,7 @@ impl SeriesView {
         }))
     }
 
-    /// Names of the labels that the matching series with a sample in the range have; sorted.
+    /// Names of the labels that the matching series with a sample in the range have; sorted. No matchers: all series.
     ///
     /// # Errors
     /// IO.
@@ -203,6 +203,18 @@ impl SeriesView {
         last_ms: i64,
     ) -> Result<Vec<String>, StoreError> {
         let mut names = BTreeSet::new();
+        if matchers.is_empty() {
+            let range = first_ms..=last_ms;
+            let places = self.places(tenant, &range)?;
+            let catalog = if places.is_empty() { return Ok(Vec::new()) } else { self.inner.catalog(tenant) };
+            let registry = catalog.read();
+            for (name, mut ids) in registry.postings().names() {
+                if self.any_present(&places, &mut ids, &range)? {
+                    names.insert(name.to_string());
+                }
+            }
+            return Ok(names.into_iter().collect());
+        }
         for labels in self.series(tenant, matchers, first_ms, last_ms)? {
             for (name, _) in labels.iter() {
                 if !names.contains(name) {
@@ -213,7 +225,7 @@ impl SeriesView {
         Ok(names.into_iter().collect())
     }
 
-    /// Values of the label `name` among the matching series with a sample in the range; sorted.
+    /// Values of the label `name` among the matching series with a sample in the range; sorted. No matchers: all series.
     ///
     /// # Errors
     /// IO.
@@ -226,6 +238,18 @@ impl SeriesView {
         last_ms: i64,
     ) -> Result<Vec<String>, StoreError> {
         let mut values = BTreeSet::new();
+        if matchers.is_empty() {
+            let range = first_ms..=last_ms;
+            let places = self.places(tenant, &range)?;
+            let catalog = if places.is_empty() { return Ok(Vec::new()) } else { self.inner.catalog(tenant) };
+            let registry = catalog.read();
+            for (value, ids) in registry.postings().values(name) {
+                if self.any_present(&places, &mut ids.iter().copied(), &range)? {
+                    values.insert(value.to_string());
+                }
+            }
+            return Ok(values.into_iter().collect());
+        }
         for labels in self.series(tenant, matchers, first_ms, last_ms)? {
             if let Some(value) = labels.get(name)
                 && !values.contains(value)
@@ -234,6 +258,35 @@ impl SeriesView {
             }
         }
         Ok(values.into_iter().collect())
+    }
+
+    /// Whether one of the series has a sample in the range; mostly the first one tells.
+    fn any_present(
+        &self,
+        places: &[Place],
+        ids: &mut dyn Iterator<Item = SeriesId>,
+        range: &RangeInclusive<i64>,
+    ) -> Result<bool, StoreError> {
+        for id in ids {
+            for place in places {
+                let here = match place {
+                    Place::Segment(index) => match index.position(id).map(|p| has_sample(index, p, range)) {
+                        Some(Ok(has)) => has,
+                        // Damage is reported and this segment not believed.
+                        Some(Err(e)) => self.inner.tolerate(index, e).map(|()| false)?,
+                        None => false,
+                    },
+                    Place::Part(part) => {
+                        let slots = part.read();
+                        slots.position(id).is_some_and(|p| slot_has_sample(&slots.slots()[p as usize], range))
+                    }
+                };
+                if here {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// See [`crate::Reader::metadata`]. After a restart this opens the tenant's segments, the newest first.
@@ -368,11 +421,8 @@ impl Samples {
 
 /// Adds what a series has in a head part.
 fn read_slot(slot: &Slot, range: &RangeInclusive<i64>, scratch: &mut Scratch, out: &mut Gathered) -> Result<(), StoreError> {
-    let mut values = Vec::new();
     for run in slot.sealed.iter().filter(|r| overlaps(range, r.first(), r.last())) {
-        values.clear();
-        decode_values(&run.values, run.times.len(), scratch, &mut values).map_err(StoreError::columns("a run in memory"))?;
-        out.add(&run.times, &values, range);
+        out.decode(&run.times, &run.values, range, scratch).map_err(StoreError::columns("a run in memory"))?;
     }
     for (time, value) in slot.open().filter(|(time, _)| range.contains(time)) {
         out.push(time, value);
@@ -393,7 +443,6 @@ fn read_segment(
         .flat_map(|(i, position)| index.runs(*position).iter().map(move |run| (*i, run)))
         .filter(|(_, run)| overlaps(range, run.first, run.last))
         .collect();
-    let mut values = Vec::new();
     let mut rest = &runs[..];
     while let Some(((_, head), _)) = rest.split_first() {
         let mut place = head.place();
@@ -413,9 +462,7 @@ fn read_segment(
             let at = run.place();
             let coded = bytes.get((at.start - place.start) as usize..(at.end - place.start) as usize);
             let coded = unseal(coded.unwrap_or_default()).map_err(|e| index.damaged(e))?;
-            values.clear();
-            decode_values(coded, run.count as usize, scratch, &mut values).map_err(|e| index.damaged(e))?;
-            out[*i].add(&*index.times(run)?, &values, range);
+            out[*i].decode(&index.times(run)?, coded, range, scratch).map_err(|e| index.damaged(e))?;
         }
     }
     Ok(())

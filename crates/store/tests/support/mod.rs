@@ -1,5 +1,5 @@
 //! Segments in memory, and remote-write requests made of samples.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::HashMap;
 use std::io::Write;
