@@ -195,8 +195,13 @@ fn main() {
         let start = cpu();
         for (at, payload) in payloads.iter().enumerate() {
             let sequence = (batch * payloads.len() + at) as u64 + 1;
-            let record =
-                Record { sequence, tenant: tenant.clone(), encoding: Encoding::RemoteWrite, received: 0, payload: payload.clone() };
+            let record = Record {
+                sequence,
+                tenant: tenant.clone(),
+                encoding: Encoding::RemoteWrite,
+                received: 0,
+                payload: payload.clone(),
+            };
             let summary = table.apply(&record).unwrap();
             assert_eq!(summary.refused.total(), 0);
         }
@@ -214,7 +219,12 @@ fn main() {
     println!("{:<28} {:8.1} ns/sample", "apply (snappy, walk, head)", per(apply));
     println!("{:<28} {:8.1} ns/sample", "flush (merge, pco, Parquet)", per(flush));
     let series = table.series_in_memory().max(1);
-    println!("head at most {most} bytes: {} a series; labels {} a series; {}", most / series, table.index_memory() / series, rss());
+    println!(
+        "head at most {most} bytes: {} a series; labels {} a series; {}",
+        most / series,
+        table.index_memory() / series,
+        rss()
+    );
     columns(&dir, &named, samples);
     if named.len() > 1 {
         stage("compact", samples, || named = table.compact(&named).unwrap());

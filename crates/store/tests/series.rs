@@ -11,8 +11,8 @@ use braid_store as store;
 use model::{Labels, STALE_NAN_BITS, Tenant};
 use proptest::prelude::*;
 use store::contract::MatchOp;
-use store::series::{SeriesOptions, SeriesTable, SeriesView};
 use store::memory::Memory;
+use store::series::{SeriesOptions, SeriesTable, SeriesView};
 use store::{Frozen, LabelMatcher, Reader, Record, Request, SegmentMeta, SeriesSamples, SignalTable, StoreError};
 use support::{MemorySegments, record};
 
