@@ -13,6 +13,7 @@ pub mod log;
 pub mod manifest;
 pub mod memory;
 pub mod series;
+mod store;
 mod table;
 
 pub use contract::{
@@ -20,4 +21,5 @@ pub use contract::{
     Reader, Request, Scan, SeriesSamples, SeriesStream, Source, StoreError, Table, Writer, text_at, value_text,
 };
 pub use engine::{Engine, Options, Stats};
+pub use store::Store;
 pub use table::{Frozen, Record, SegmentFile, SegmentMeta, SegmentSource, Segments, Table as SignalTable};

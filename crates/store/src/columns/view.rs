@@ -1,5 +1,6 @@
 //! A snapshot of a head, and what can be asked of it together with the manifest's segments.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use model::{Tenant, TimeRange};
@@ -31,10 +32,10 @@ impl View {
     ///
     /// # Errors
     /// IO; also inside the stream.
-    pub fn scan<'a>(
+    pub fn scan<'a, S: Borrow<SegmentMeta>>(
         &'a self,
         scan: &Scan,
-        segments: &'a [SegmentMeta],
+        segments: &'a [S],
         files: &'a dyn Segments,
     ) -> Result<BatchStream<'a>, StoreError> {
         let inputs = self.inputs(&scan.tenant, scan.range, segments, files);
@@ -49,24 +50,24 @@ impl View {
     /// # Errors
     /// IO.
     #[allow(clippy::too_many_arguments)]
-    pub fn distinct(
+    pub fn distinct<S: Borrow<SegmentMeta>>(
         &self,
         tenant: &Tenant,
         range: TimeRange,
         predicate: &Predicate,
         what: &Distinct,
         limit: Option<usize>,
-        segments: &[SegmentMeta],
+        segments: &[S],
         files: &dyn Segments,
     ) -> Result<Vec<Vec<(String, String)>>, StoreError> {
         distinct::distinct(self.inputs(tenant, range, segments, files), range, predicate, what, limit)
     }
 
-    fn inputs<'a>(
+    fn inputs<'a, S: Borrow<SegmentMeta>>(
         &'a self,
         tenant: &Tenant,
         range: TimeRange,
-        segments: &'a [SegmentMeta],
+        segments: &'a [S],
         files: &'a dyn Segments,
     ) -> Inputs<'a> {
         let rows = self.parts.iter().filter(|(t, _)| t == tenant).map(|(_, part)| match part {
@@ -78,7 +79,7 @@ impl View {
         Inputs {
             table: self.table,
             rows: rows.filter(|r| range.overlaps(r.first, r.last)).collect(),
-            segments: segments.iter().filter(own).collect(),
+            segments: segments.iter().map(Borrow::borrow).filter(own).collect(),
             footers: &self.footers,
             files,
         }

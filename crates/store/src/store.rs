@@ -1,0 +1,161 @@
+//! The store as it is used: the engine over the tables of spans, log lines and samples.
+
+use std::sync::Arc;
+
+use model::{Labels, Tenant, TimeRange};
+use tokio::sync::broadcast;
+use wire::{MetricKind, Signal};
+
+use crate::columns::{LogTable, SpanTable, View};
+use crate::contract::{
+    Appended, BatchStream, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, SeriesStream, Source, Table, Writer,
+};
+use crate::engine::{Engine, Live, Options, Stats};
+use crate::series::{SeriesOptions, SeriesTable, SeriesView};
+use crate::{Segments, StoreError};
+
+/// A data directory in use: takes requests ([`Writer`]), gives out snapshots ([`Source`]).
+pub struct Store {
+    engine: Engine,
+    spans: Arc<SpanTable>,
+    logs: Arc<LogTable>,
+    samples: Arc<SeriesTable>,
+    segments: Arc<dyn Segments>,
+}
+
+impl Store {
+    /// Opens a data directory; see [`Engine::open`].
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::Version`], IO.
+    pub fn open(options: Options, series: SeriesOptions) -> Result<Self, StoreError> {
+        let mut tables = None;
+        let engine = Engine::open(options, |segments| {
+            let spans = Arc::new(SpanTable::new(Arc::clone(&segments)));
+            let logs = Arc::new(LogTable::new(Arc::clone(&segments)));
+            let samples = Arc::new(SeriesTable::new(Arc::clone(&segments), series));
+            tables = Some((Arc::clone(&spans), Arc::clone(&logs), Arc::clone(&samples), segments));
+            [spans, logs, samples]
+        })?;
+        let (spans, logs, samples, segments) = tables.ok_or(StoreError::Closed)?;
+        Ok(Self { engine, spans, logs, samples, segments })
+    }
+
+    /// Writes all heads, merges what can be merged, cuts the log; returns when nothing is left to do.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        self.engine.flush_all()
+    }
+
+    /// What the engine counts.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// Bytes of label sets and of the indexes of open metric segments.
+    #[must_use]
+    pub fn index_memory(&self) -> usize {
+        self.samples.index_memory()
+    }
+
+    /// Stops taking requests and ends the threads. What was acknowledged is in the log; nothing is flushed.
+    pub fn close(&self) {
+        self.engine.close();
+    }
+}
+
+impl Writer for Store {
+    fn append(&self, request: Request) -> Appended<'_> {
+        self.engine.append(request)
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Request> {
+        self.engine.subscribe()
+    }
+}
+
+impl Source for Store {
+    fn snapshot(&self) -> Arc<dyn Reader> {
+        let partial = self.engine.partial();
+        self.engine.with_snapshot(|live| {
+            Arc::new(Snapshot {
+                spans: self.spans.view(),
+                logs: self.logs.view(),
+                samples: self.samples.view(live.share(Signal::Metrics)),
+                live: Arc::clone(live),
+                segments: Arc::clone(&self.segments),
+                partial,
+            }) as Arc<dyn Reader>
+        })
+    }
+}
+
+/// The segments in service and the heads at one moment; while it is held, the segments' files stay.
+struct Snapshot {
+    spans: View,
+    logs: View,
+    samples: SeriesView,
+    live: Arc<Live>,
+    segments: Arc<dyn Segments>,
+    partial: Option<String>,
+}
+
+impl Snapshot {
+    fn rows(&self, table: Table) -> (&View, Signal) {
+        match table {
+            Table::Spans => (&self.spans, Signal::Traces),
+            Table::Logs => (&self.logs, Signal::Logs),
+        }
+    }
+}
+
+impl Reader for Snapshot {
+    fn scan(&self, scan: &Scan) -> Result<BatchStream<'_>, StoreError> {
+        let (view, signal) = self.rows(scan.table);
+        view.scan(scan, self.live.of(signal), &*self.segments)
+    }
+
+    fn distinct(
+        &self,
+        tenant: &Tenant,
+        table: Table,
+        range: TimeRange,
+        predicate: &Predicate,
+        what: &Distinct,
+        limit: Option<usize>,
+    ) -> Result<Vec<Vec<(String, String)>>, StoreError> {
+        let (view, signal) = self.rows(table);
+        view.distinct(tenant, range, predicate, what, limit, self.live.of(signal), &*self.segments)
+    }
+
+    fn series(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Vec<Arc<Labels>>, StoreError> {
+        self.samples.series(tenant, matchers, first_ms, last_ms)
+    }
+
+    fn samples(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<SeriesStream<'_>, StoreError> {
+        self.samples.samples(tenant, matchers, first_ms, last_ms)
+    }
+
+    fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, MetricKind, String, String)> {
+        self.samples.metadata(tenant, family)
+    }
+
+    fn partial(&self) -> Option<String> {
+        self.partial.clone()
+    }
+}
