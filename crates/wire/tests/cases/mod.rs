@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// The text of a case file; says on standard output what is left out when the cases are not there.
-pub fn read(file: &str) -> Option<String> {
+pub(crate) fn read(file: &str) -> Option<String> {
     let folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let found = folders.map(|f| f.join("shared/conformance/open").join(file)).find(|p| p.is_file());
     if found.is_none() {
