@@ -9,7 +9,7 @@ use api::Api;
 use collector::{Budget, Counters, Ingest, Receivers};
 use store::memory::Memory;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +32,8 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
     let store = Memory::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let result = runtime.block_on(async {
+        // First of all: whoever reads that Braid is ready may stop it at once.
+        let mut signals = Signals::listen()?;
         let counters = Arc::new(Counters::default());
         let budget = Budget::new(config.in_flight);
         let ingest = Arc::new(Ingest::new(Arc::new(store.clone()), config.limits.clone(), budget, counters));
@@ -55,7 +57,7 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
             println!("{}", ready_line(&addresses));
         }
 
-        let which = wait_for_signal().await?;
+        let which = signals.next().await;
         tracing::info!("{which}: shutting down");
         app.stopping();
         api.set_ready(false);
@@ -108,11 +110,24 @@ fn ready_line(addresses: &[(Face, SocketAddr)]) -> serde_json::Value {
     line.into()
 }
 
-async fn wait_for_signal() -> anyhow::Result<&'static str> {
-    let mut term = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-    })
+/// What asks Braid to stop.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+            int: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
 }
