@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod landing;
 mod logging;
+mod open_store;
 mod process;
 mod serve;
 mod server;

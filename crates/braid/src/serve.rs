@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use api::Api;
 use collector::{Budget, Counters, Ingest, Receivers};
-use store::memory::Memory;
+use store::{Source, Writer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::app::{Apis, App, MetricsWriter};
 use crate::config::{Config, Endpoint, Face};
 use crate::process::Process;
-use crate::server;
 use crate::targets::Scraped;
+use crate::{open_store, server, store_metrics};
 
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
 const DRAIN: Duration = Duration::from_millis(1_000);
@@ -29,20 +29,23 @@ const DRAIN: Duration = Duration::from_millis(1_000);
 pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     let process = Process::new();
-    let store = Memory::new();
+    let store = Arc::new(open_store::open(&config)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let result = runtime.block_on(async {
         // First of all: whoever reads that Braid is ready may stop it at once.
         let mut signals = Signals::listen()?;
         let counters = Arc::new(Counters::default());
         let budget = Budget::new(config.in_flight);
-        let ingest = Arc::new(Ingest::new(Arc::new(store.clone()), config.limits.clone(), budget, counters));
+        let ingest = Arc::new(Ingest::new(Arc::clone(&store) as Arc<dyn Writer>, config.limits.clone(), budget, counters));
         let receivers = Receivers::new(Arc::clone(&ingest), config.origins.clone());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let targets = collector::scrape::start(&config.scrapes, &ingest, &tasks, &stop);
-        let api = Arc::new(Api::new(Arc::new(store.clone()), Arc::new(Scraped(targets)), api::Settings::default()));
-        let queries = Arc::clone(&api);
-        let metrics: Vec<MetricsWriter> = vec![Box::new(move |out| queries.metrics().write_text(out))];
+        let api = Arc::new(Api::new(Arc::clone(&store) as Arc<dyn Source>, Arc::new(Scraped(targets)), api::Settings::default()));
+        let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
+        let metrics: Vec<MetricsWriter> = vec![
+            Box::new(move |out| store_metrics::write_text(&stored.stats(), stored.index_memory(), out)),
+            Box::new(move |out| queries.metrics().write_text(out)),
+        ];
         let app = Arc::new(App::new(receivers, apis(&api), metrics, process));
 
         let listeners = bind(&config.endpoints).await?;
@@ -70,6 +73,7 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
     });
     // Tasks that are left (slow clients, long queries) are dropped here.
     runtime.shutdown_timeout(Duration::from_millis(100));
+    store.close();
     tracing::info!("stopped");
     result
 }

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use store::Stats;
 use wire::Signal;
 
-/// Appends `stats`.
-pub(crate) fn write_text(stats: &Stats, out: &mut String) {
+/// Appends `stats`, and the memory of label sets and indexes.
+pub(crate) fn write_text(stats: &Stats, index_memory: usize, out: &mut String) {
     let mut one = |name: &str, kind: &str, help: &str, value: f64| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     };
@@ -34,6 +34,7 @@ pub(crate) fn write_text(stats: &Stats, out: &mut String) {
         one(name, "counter", help, value as f64);
     }
     for (name, help, value) in [
+        ("braid_store_index_bytes", "Memory of label sets and of indexes of metric segments.", index_memory as f64),
         ("braid_log_bytes", "Bytes in the log.", stats.log_bytes as f64),
         ("braid_log_files", "Files of the log.", stats.log_files as f64),
         ("braid_log_sequence", "Last durable record.", stats.log_sequence as f64),

@@ -1,0 +1,30 @@
+//! The store that a configuration asks for.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use store::disk::RealDisk;
+use store::series::SeriesOptions;
+use store::{Options, Store, log};
+
+use crate::config::{Config, SyncMode};
+
+/// Opens the data directory, which is made where it does not exist.
+///
+/// # Errors
+/// Another process holds it, its format is newer than this version, IO.
+pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
+    let wanted = &config.storage;
+    let dir = || format!("cannot open the data directory {}", wanted.dir.display());
+    let disk = RealDisk::open(&wanted.dir).with_context(dir)?;
+    let mut options = Options::new(Arc::new(disk));
+    options.set_memory(config.memory);
+    options.retention = [wanted.traces, wanted.logs, wanted.metrics];
+    options.max_bytes = wanted.max_size;
+    options.log.sync = match wanted.sync {
+        SyncMode::Always => log::SyncMode::EveryCommit,
+        SyncMode::Interval(interval) => log::SyncMode::Interval(interval),
+    };
+    let series = SeriesOptions { index_bytes: config.memory / 8, ..SeriesOptions::default() };
+    Store::open(options, series).with_context(dir)
+}
