@@ -123,6 +123,9 @@ pub struct Summary {
     pub accepted: u64,
     /// Rows left out, by reason.
     pub refused: Refusals,
+    /// What came along with rows and is not kept (exemplars), by reason: to be counted, but no ground to answer with an
+    /// error, since the rows themselves were accepted.
+    pub skipped: Refusals,
 }
 
 /// Counts of left-out rows by reason, in a fixed order so that messages are stable.

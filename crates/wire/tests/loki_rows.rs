@@ -93,8 +93,11 @@ fn snappy(request: &PushRequest) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
 }
 
-/// Streams as plain values.
-type Streams = Vec<(BTreeMap<String, String>, Vec<(i64, String, BTreeMap<String, String>)>)>;
+/// Entries as plain values: time, line, metadata.
+type Entries = Vec<(i64, String, BTreeMap<String, String>)>;
+
+/// Streams as plain values: labels and entries.
+type Streams = Vec<(BTreeMap<String, String>, Entries)>;
 
 fn streams() -> impl Strategy<Value = Streams> {
     let value = || prop_oneof!["[a-z]{1,5}", "[\"\\\\\n\täé😀]{1,4}"];
@@ -110,7 +113,7 @@ fn as_protobuf(streams: &Streams) -> PushRequest {
         line: line.clone().into_bytes(),
         metadata: pairs(metadata),
     };
-    let stream = |(labels, entries): &(BTreeMap<String, String>, Vec<_>)| Stream {
+    let stream = |(labels, entries): &(BTreeMap<String, String>, Entries)| Stream {
         labels: model::Labels::from_pairs(labels).to_string(),
         entries: entries.iter().map(entry).collect(),
         hash: 7,
@@ -119,7 +122,7 @@ fn as_protobuf(streams: &Streams) -> PushRequest {
 }
 
 fn as_json(streams: &Streams) -> String {
-    let stream = |(labels, entries): &(BTreeMap<String, String>, Vec<(i64, String, BTreeMap<String, String>)>)| {
+    let stream = |(labels, entries): &(BTreeMap<String, String>, Entries)| {
         let values: Vec<_> = entries.iter().map(|(t, l, m)| serde_json::json!([t.to_string(), l, m])).collect();
         // serde_json sorts keys: "stream" comes before "values"; the other order is in a test of its own.
         serde_json::json!({"stream": labels, "values": values})

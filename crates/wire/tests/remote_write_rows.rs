@@ -174,9 +174,10 @@ fn series_that_prometheus_refuses_are_counted_by_reason() {
     assert_eq!(summary.accepted, 1);
     assert_eq!(
         summary.refused.message(),
-        "exemplars are not stored yet: 2; series with a duplicate label name: 1; series with an empty label name: 1; \
+        "series with a duplicate label name: 1; series with an empty label name: 1; \
          series with labels that are not UTF-8: 1; series without a metric name: 3"
     );
+    assert_eq!(summary.skipped.message(), "exemplars are not stored yet: 2");
 }
 
 #[test]

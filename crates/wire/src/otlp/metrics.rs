@@ -151,7 +151,7 @@ impl<'a, S: SampleSink + ?Sized> Walker<'_, 'a, S> {
             match f.number {
                 3 => self.series.time_ns = f.fixed64()?,
                 4 => value = f.double()?,
-                5 => self.summary.refused.add(EXEMPLARS),
+                5 => self.summary.skipped.add(EXEMPLARS),
                 6 => value = f.fixed64()? as i64 as f64,
                 7 => self.series.attribute(f.message()?, self.limits)?,
                 8 => flags = f.u32()?,
@@ -173,7 +173,7 @@ impl<'a, S: SampleSink + ?Sized> Walker<'_, 'a, S> {
                 5 => sum = Some(f.double()?),
                 6 => f.repeated_fixed64(&mut counts)?,
                 7 => f.repeated_fixed64(&mut bounds)?,
-                8 => self.summary.refused.add(EXEMPLARS),
+                8 => self.summary.skipped.add(EXEMPLARS),
                 9 => self.series.attribute(f.message()?, self.limits)?,
                 10 => flags = f.u32()?,
                 _ => {}

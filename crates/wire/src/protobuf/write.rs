@@ -70,9 +70,15 @@ pub(crate) fn try_message<E>(out: &mut Vec<u8>, field: u32, fill: impl FnOnce(&m
     if len < 0x80 {
         out[start] = len as u8;
     } else {
-        let mut prefix = Vec::with_capacity(10);
-        varint(&mut prefix, len as u64);
-        out.splice(start..=start, prefix);
+        let mut prefix = [0u8; 10];
+        let (mut n, mut rest) = (0, len);
+        while rest >= 0x80 {
+            prefix[n] = rest as u8 | 0x80;
+            rest >>= 7;
+            n += 1;
+        }
+        prefix[n] = rest as u8;
+        out.splice(start..=start, prefix[..=n].iter().copied());
     }
     Ok(())
 }

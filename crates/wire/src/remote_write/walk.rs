@@ -55,7 +55,7 @@ fn series<'a, S: SampleSink + ?Sized>(
         match f.number {
             1 => labels_again = true,
             2 => samples += 1,
-            3 => summary.refused.add(EXEMPLARS),
+            3 => summary.skipped.add(EXEMPLARS),
             4 => summary.refused.add(HISTOGRAMS),
             _ => {}
         }
