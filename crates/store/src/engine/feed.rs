@@ -241,6 +241,7 @@ fn apply(core: &Core, feed: &Feed, record: &Record) {
             Ok(summary) => {
                 core.counters.rows[feed.signal as usize].fetch_add(summary.accepted, Ordering::Relaxed);
                 let now = u64::try_from(core.options.clock.monotonic().as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+                core.counters.refused_rows[feed.signal as usize].fetch_add(summary.refused.total(), Ordering::Relaxed);
                 // Only the first after a freeze counts.
                 let _ = feed.oldest.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
             }

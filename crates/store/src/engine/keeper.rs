@@ -414,6 +414,7 @@ impl Core {
             refused_full: get(&c.refused_full),
             refused_failed: get(&c.refused_failed),
             rows: std::array::from_fn(|i| get(&c.rows[i])),
+            refused_rows: std::array::from_fn(|i| get(&c.refused_rows[i])),
             replayed: get(&c.replayed),
             unreadable: get(&c.unreadable),
             read_errors: get(&c.read_errors),

@@ -7,9 +7,16 @@ use wire::Signal;
 use crate::SegmentMeta;
 
 /// Segments by signal. As long as someone holds this, their files stay.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Live {
     by_signal: [Arc<Vec<Arc<SegmentMeta>>>; 3],
+    plain: [Arc<[SegmentMeta]>; 3],
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { by_signal: Default::default(), plain: std::array::from_fn(|_| Arc::from([])) }
+    }
 }
 
 impl Live {
@@ -19,10 +26,10 @@ impl Live {
         &self.by_signal[signal as usize]
     }
 
-    /// The same list, to keep.
+    /// The same list without what keeps the files: hold this [`Live`] beside it.
     #[must_use]
-    pub fn share(&self, signal: Signal) -> Arc<Vec<Arc<SegmentMeta>>> {
-        Arc::clone(&self.by_signal[signal as usize])
+    pub fn metas(&self, signal: Signal) -> &Arc<[SegmentMeta]> {
+        &self.plain[signal as usize]
     }
 
     /// All of them.
@@ -32,7 +39,7 @@ impl Live {
 
     /// Without the segments of these ids, with `added`.
     pub(crate) fn replace(&self, gone: &[u64], added: &[Arc<SegmentMeta>]) -> Self {
-        let mut by_signal = self.by_signal.clone();
+        let (mut by_signal, mut plain) = (self.by_signal.clone(), self.plain.clone());
         for signal in Signal::ALL {
             let list = &mut by_signal[signal as usize];
             let new = || added.iter().filter(|s| s.signal == signal.as_str());
@@ -41,8 +48,9 @@ impl Live {
             }
             let mut segments: Vec<_> = list.iter().filter(|s| !gone.contains(&s.id)).chain(new()).cloned().collect();
             segments.sort_by_key(|s| s.id);
+            plain[signal as usize] = segments.iter().map(|s| (**s).clone()).collect();
             *list = Arc::new(segments);
         }
-        Self { by_signal }
+        Self { by_signal, plain }
     }
 }

@@ -434,6 +434,7 @@ impl Engine {
         core.log.close();
         core.feeds.iter().for_each(Feed::close);
         core.wake.notify_all();
+        core.segments.close();
         core.kept.lock().close();
         let deadline = Instant::now() + PATIENCE;
         for thread in self.threads.lock().drain(..) {

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use model::Tenant;
@@ -28,11 +28,18 @@ pub(crate) struct DiskSegments {
     damaged: Mutex<Vec<(SegmentMeta, String)>>,
     /// Told when there is something in `damaged`.
     wake: Arc<Condvar>,
+    /// Nothing is written any more: a thread that outlives its engine must not meddle with the next one's files.
+    closed: Arc<AtomicBool>,
 }
 
 impl DiskSegments {
     pub(crate) fn new(disk: Arc<dyn Disk>, next: u64, wake: Arc<Condvar>) -> Self {
-        Self { disk, next: AtomicU64::new(next.max(1)), damaged: Mutex::default(), wake }
+        Self { disk, next: AtomicU64::new(next.max(1)), damaged: Mutex::default(), wake, closed: Arc::default() }
+    }
+
+    /// From now on files can be read, not written.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 
     /// Above every id given out.
@@ -78,6 +85,9 @@ impl Segments for DiskSegments {
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn SegmentFile>, StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
         let what = || StoreError::io(format!("creating {path}"));
         self.disk.create_dir(folder_of(path)).map_err(what())?;
         let unfinished = format!("{path}{UNFINISHED}");
@@ -89,6 +99,7 @@ impl Segments for DiskSegments {
             piece: Vec::new(),
             written: 0,
             finished: false,
+            closed: Arc::clone(&self.closed),
         }))
     }
 
@@ -111,6 +122,7 @@ struct Unfinished {
     piece: Vec<u8>,
     written: u64,
     finished: bool,
+    closed: Arc<AtomicBool>,
 }
 
 impl Unfinished {
@@ -138,6 +150,9 @@ impl io::Write for Unfinished {
 
 impl SegmentFile for Unfinished {
     fn finish(mut self: Box<Self>) -> Result<u64, StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
         let finished = self
             .write_piece()
             .and_then(|()| self.file.sync())

@@ -14,6 +14,7 @@ pub(crate) struct Counters {
     pub(crate) refused_full: AtomicU64,
     pub(crate) refused_failed: AtomicU64,
     pub(crate) rows: [AtomicU64; 3],
+    pub(crate) refused_rows: [AtomicU64; 3],
     pub(crate) replayed: AtomicU64,
     pub(crate) unreadable: AtomicU64,
     pub(crate) read_errors: AtomicU64,
@@ -48,6 +49,8 @@ pub struct Stats {
     pub refused_failed: u64,
     /// Rows applied (spans, lines, samples), replayed ones included.
     pub rows: [u64; 3],
+    /// Rows that their table refused when they were applied (samples that are duplicates or too old).
+    pub refused_rows: [u64; 3],
     /// Records read back from the log and applied.
     pub replayed: u64,
     /// Records that could not be read by their table.
