@@ -80,8 +80,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let at = |q: f64| took[((took.len() - 1) as f64 * q) as usize];
         println!(
             "{size} B x {}: p50 {:?} p99 {:?} max {:?}; {:.0} requests/s; CPU {:.1} us/request; {:.1} requests a commit; sync mean {} us",
-            took.len(), at(0.5), at(0.99), at(1.0), took.len() as f64 / wall.as_secs_f64(),
-            used.as_micros() as f64 / took.len() as f64, took.len() as f64 / stats.commits as f64,
+            took.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            took.len() as f64 / wall.as_secs_f64(),
+            used.as_micros() as f64 / took.len() as f64,
+            took.len() as f64 / stats.commits as f64,
             stats.sync.sum_us / stats.sync.count().max(1)
         );
         let begin = Instant::now();

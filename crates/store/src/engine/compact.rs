@@ -1,6 +1,6 @@
 //! What happens to segments after they were written: small ones are merged, old ones deleted.
 //!
-//! Segments are grouped by tenant, signal and hour (metrics: a day, for long chunks). In a group, as many segments of
+//! Segments are grouped by tenant, signal and hour (metrics: six hours, for long chunks). In a group, as many segments of
 //! one level as [`super::Options::merge_at`] become one of the next level; and when its hour is over for good, all become one.
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,7 +20,7 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// Rows may come this long after their hour before it counts as over.
 const LATE: i64 = HOUR_NS;
 /// Hours that a metrics segment may span.
-const METRIC_HOURS: i64 = 24;
+const METRIC_HOURS: i64 = 6;
 
 /// What is merged only with its like.
 type Group<'a> = (&'a str, &'a str, i64);

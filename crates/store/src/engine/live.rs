@@ -7,16 +7,9 @@ use wire::Signal;
 use crate::SegmentMeta;
 
 /// Segments by signal. As long as someone holds this, their files stay.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Live {
     by_signal: [Arc<Vec<Arc<SegmentMeta>>>; 3],
-    plain: [Arc<[SegmentMeta]>; 3],
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Self { by_signal: Default::default(), plain: std::array::from_fn(|_| Arc::from([])) }
-    }
 }
 
 impl Live {
@@ -26,10 +19,10 @@ impl Live {
         &self.by_signal[signal as usize]
     }
 
-    /// The same list without what keeps the files: hold this [`Live`] beside it.
+    /// The same list, to keep.
     #[must_use]
-    pub fn metas(&self, signal: Signal) -> &Arc<[SegmentMeta]> {
-        &self.plain[signal as usize]
+    pub fn share(&self, signal: Signal) -> Arc<Vec<Arc<SegmentMeta>>> {
+        Arc::clone(&self.by_signal[signal as usize])
     }
 
     /// All of them.
@@ -39,7 +32,7 @@ impl Live {
 
     /// Without the segments of these ids, with `added`.
     pub(crate) fn replace(&self, gone: &[u64], added: &[Arc<SegmentMeta>]) -> Self {
-        let (mut by_signal, mut plain) = (self.by_signal.clone(), self.plain.clone());
+        let mut by_signal = self.by_signal.clone();
         for signal in Signal::ALL {
             let list = &mut by_signal[signal as usize];
             let new = || added.iter().filter(|s| s.signal == signal.as_str());
@@ -48,9 +41,8 @@ impl Live {
             }
             let mut segments: Vec<_> = list.iter().filter(|s| !gone.contains(&s.id)).chain(new()).cloned().collect();
             segments.sort_by_key(|s| s.id);
-            plain[signal as usize] = segments.iter().map(|s| (**s).clone()).collect();
             *list = Arc::new(segments);
         }
-        Self { by_signal, plain }
+        Self { by_signal }
     }
 }
