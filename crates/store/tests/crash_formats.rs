@@ -99,7 +99,7 @@ fn a_log_of_version_1_is_read() {
     let log = Log::open(Arc::new(RealDisk::open(dir.path()).unwrap()), LogOptions::default(), 0, &mut |_| {}).unwrap();
     let mut reader = log.read_from(1);
     let mut found = Vec::new();
-    while let Some(r) = reader.next().unwrap() {
+    while let Some(r) = reader.next_record().unwrap() {
         assert_eq!(r.sequence, found.len() as u64 + 1);
         found.push((r.tenant, r.encoding, r.received, r.payload));
     }

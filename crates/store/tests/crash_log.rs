@@ -40,7 +40,7 @@ fn append(log: &Log, payloads: &[Bytes]) -> Vec<Result<Record, StoreError>> {
 fn read_all(log: &Log) -> Vec<Record> {
     let mut reader = log.read_from(0);
     let mut out = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
+    while let Some(record) = reader.next_record().unwrap() {
         out.push(record);
     }
     out
@@ -264,7 +264,7 @@ fn a_damaged_tail_does_not_bring_sequences_back_that_are_covered() {
     for n in 2..5 {
         assert!(disk.flip(&path, FIRST + n * LENGTH + 50, 0));
     }
-    let log = Log::open(Arc::new(disk.clone()), LogOptions::default(), 5, &mut |_| {}).unwrap();
+    let log = Log::open(Arc::new(disk), LogOptions::default(), 5, &mut |_| {}).unwrap();
     let record = append(&log, &[payload(9, 0)]).remove(0).unwrap();
     assert_eq!(record.sequence, 6);
     assert_eq!(read_all(&log).iter().map(number).collect::<Vec<_>>(), [0, 1, 9]);
@@ -279,7 +279,7 @@ fn a_reader_follows_the_writer_over_rotations_and_cuts() {
     for n in 0..50 {
         assert!(append(&log, &[payload(n, 900)])[0].is_ok());
         if n % 3 == 0 {
-            while let Some(record) = reader.next().unwrap() {
+            while let Some(record) = reader.next_record().unwrap() {
                 seen.push(number(&record));
             }
         }
@@ -287,7 +287,7 @@ fn a_reader_follows_the_writer_over_rotations_and_cuts() {
             log.cut(reader.position() - 1);
         }
     }
-    while let Some(record) = reader.next().unwrap() {
+    while let Some(record) = reader.next_record().unwrap() {
         seen.push(number(&record));
     }
     assert_eq!(seen, (0..50).collect::<Vec<_>>());
@@ -301,7 +301,7 @@ fn a_reader_follows_the_writer_over_rotations_and_cuts() {
     }
     assert_eq!(log.files().count(), 0, "the file that was written to goes too when nothing in it is needed");
     assert_eq!(append(&log, &[payload(50, 1)]).remove(0).unwrap().sequence, 51);
-    assert_eq!(reader.next().unwrap().map(|r| number(&r)), Some(50));
+    assert_eq!(reader.next_record().unwrap().map(|r| number(&r)), Some(50));
 }
 
 #[test]

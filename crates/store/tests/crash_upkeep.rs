@@ -227,10 +227,10 @@ fn a_named_reader_goes_on_where_it_saved_and_the_log_is_kept_for_it() {
     for n in 1..6 {
         append(&toy, n);
     }
-    let mut next = || reader.next().unwrap().map(|r| r.payload);
+    let mut next = || reader.next_record().unwrap().map(|r| r.payload);
     assert_eq!((next(), next()), (Some(text(1)), Some(text(2))), "a new reader begins with what comes");
     reader.save().unwrap();
-    assert_eq!(reader.next().unwrap().map(|r| r.payload), Some(text(3)), "read, and not saved");
+    assert_eq!(reader.next_record().unwrap().map(|r| r.payload), Some(text(3)), "read, and not saved");
     toy.engine.flush_all().unwrap();
     assert!(toy.engine.stats().log_files > 0, "the reader still needs it");
     drop(reader);
@@ -239,7 +239,7 @@ fn a_named_reader_goes_on_where_it_saved_and_the_log_is_kept_for_it() {
     let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
     let mut reader = toy.engine.reader("exporter", AtCap::Block).unwrap();
     let mut rest = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
+    while let Some(record) = reader.next_record().unwrap() {
         rest.push(record.payload);
     }
     assert_eq!(rest, [text(3), text(4), text(5)]);
@@ -270,14 +270,14 @@ fn at_the_cap_a_reader_blocks_appends_or_loses_its_oldest_as_it_chose() {
         match at_cap {
             AtCap::Block => {
                 assert!(refused > 50, "{refused}");
-                assert_eq!(reader.next().unwrap().unwrap().payload[0], 0, "nothing is lost to it");
-                while reader.next().unwrap().is_some() {}
+                assert_eq!(reader.next_record().unwrap().unwrap().payload[0], 0, "nothing is lost to it");
+                while reader.next_record().unwrap().is_some() {}
                 reader.save().unwrap();
                 wait(|| toy.append(Encoding::LokiPush, vec![201u8; 1_000]).is_ok());
             }
             AtCap::DropOldest => {
                 assert!(toy.engine.stats().dropped_for_readers > 20);
-                assert!(reader.next().unwrap().unwrap().payload[0] > 20);
+                assert!(reader.next_record().unwrap().unwrap().payload[0] > 20);
             }
         }
     }

@@ -198,7 +198,7 @@ pub(crate) fn run(core: &Arc<Core>, signal: Signal, covered: u64) {
 /// Reads a stretch of the log; `true` when the feed has caught up and is live.
 fn catch_up(core: &Arc<Core>, feed: &Feed, reader: &mut LogReader) -> bool {
     for _ in 0..64 {
-        match reader.next() {
+        match reader.next_record() {
             Ok(Some(record)) => {
                 let ours = record.encoding.signal() == feed.signal;
                 let first = !ours || core.dedupe.lock().replayed(fingerprint_of(&record), record.sequence);

@@ -472,8 +472,8 @@ impl NamedReader {
     ///
     /// # Errors
     /// IO.
-    pub fn next(&mut self) -> Result<Option<Record>, StoreError> {
-        self.reader.next()
+    pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
+        self.reader.next_record()
     }
 
     /// Everything returned so far is dealt with: a restart goes on behind it. Costs a sync; do it per batch, not per record.

@@ -94,7 +94,7 @@ impl Files {
         };
         let mut last = None;
         let mut end = scan.position();
-        while let Some(found) = scan.next()? {
+        while let Some(found) = scan.advance()? {
             match found {
                 Found::Record(record, to) => {
                     last = Some(record.sequence);

@@ -31,7 +31,7 @@ impl LogReader {
     ///
     /// # Errors
     /// IO, and [`StoreError::Version`]; the call may be repeated.
-    pub fn next(&mut self) -> Result<Option<Record>, StoreError> {
+    pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
         loop {
             // Taken first: a record committed after this is found by the next call.
             let committed = self.committed.load(Ordering::Acquire);
@@ -56,7 +56,7 @@ impl LogReader {
             }
             scan.set_end(file.bytes.max(scan.position()));
             let first = file.first;
-            match scan.next()? {
+            match scan.advance()? {
                 Some(Found::Record(record, _)) if record.sequence < self.next => {}
                 // Refused and left behind by a failed commit: a later file has these sequences anew.
                 Some(Found::Record(record, _)) if record.sequence > file.last => {}

@@ -129,7 +129,7 @@ impl Scan {
     ///
     /// # Errors
     /// IO.
-    pub fn next(&mut self) -> Result<Option<Found>, StoreError> {
+    pub fn advance(&mut self) -> Result<Option<Found>, StoreError> {
         if self.at >= self.end {
             return Ok(None);
         }
