@@ -14,8 +14,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use model::{Tenant, TimeRange};
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use store::columns::{LogTable, SpanTable, View};
-use store::{
+use braid_store::columns::{LogTable, SpanTable, View};
+use braid_store::{
     Column, CompareOp, Field, Literal, Order, Predicate, Record, Scan, SegmentFile, SegmentMeta, SegmentSource, Segments,
     SignalTable, StoreError, Table,
 };
