@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
-use model::{Tenant, TimeRange};
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use braid_store::columns::{LogTable, SpanTable, View};
 use braid_store::{
     Column, CompareOp, Field, Literal, Order, Predicate, Record, Scan, SegmentFile, SegmentMeta, SegmentSource, Segments,
     SignalTable, StoreError, Table,
 };
+use bytes::Bytes;
+use model::{Tenant, TimeRange};
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use wire::{Encoding, Signal};
 
 struct Folder {
