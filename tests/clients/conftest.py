@@ -1,0 +1,83 @@
+"""A Braid of one's own: started on ports that the system chooses, with a temporary data directory, stopped by its pid."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+
+
+class Braid:
+    """A running `braid serve`."""
+
+    def __init__(self, data_dir, *flags):
+        self.data_dir = data_dir
+        self.log_path = os.path.join(str(data_dir), "..", "braid.log")
+        self.flags = flags
+        self.process = None
+        self.start()
+
+    def start(self):
+        command = [os.environ["BRAID"], "serve", "--free-ports", "--print-ready", "--data-dir", str(self.data_dir), *self.flags]
+        with open(self.log_path, "a") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        line = self.process.stdout.readline()
+        assert line, f"braid did not become ready:\n{self.log()}"
+        self.addresses = json.loads(line)
+
+    def log(self):
+        with open(self.log_path) as log:
+            return log.read()
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=20)
+        self.process.stdout.close()
+        return code
+
+    def url(self, face, path=""):
+        return f"http://{self.addresses[face]}{path}"
+
+    def get(self, face, path, accept=None, **query):
+        """Status, content type and body of an answer."""
+        url = self.url(face, path) + ("?" + urllib.parse.urlencode(query) if query else "")
+        request = urllib.request.Request(url, headers={"Accept": accept} if accept else {})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.headers.get("content-type", ""), response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers.get("content-type", ""), error.read()
+
+    def json(self, face, path, **query):
+        status, kind, body = self.get(face, path, **query)
+        assert status == 200, f"{path}: {status} {body[:500]!r}"
+        assert kind.startswith("application/json"), kind
+        return json.loads(body)
+
+
+def eventually(check, seconds=15):
+    """The first true value of `check`; its last exception or value once the time is up."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            value = check()
+            if value or time.monotonic() > end:
+                assert value, f"still {value!r} after {seconds} s"
+                return value
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def braid(tmp_path_factory):
+    server = Braid(tmp_path_factory.mktemp("braid") / "data")
+    yield server
+    if server.process.poll() is None:
+        assert server.stop() == 0, server.log()

@@ -1,0 +1,94 @@
+"""Prometheus itself sends what it scrapes by remote write, and reads it back through the HTTP API."""
+
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from conftest import eventually
+
+prometheus_binary = shutil.which("prometheus")
+pytestmark = pytest.mark.skipif(not prometheus_binary, reason="no prometheus binary on this machine (apt install prometheus)")
+
+
+@pytest.fixture(scope="module")
+def prometheus(braid, tmp_path_factory):
+    """Prometheus, scraping itself and Braid each second, writing to Braid."""
+    home = tmp_path_factory.mktemp("prometheus")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:%d" % s.getsockname()[1]
+    (home / "prometheus.yml").write_text(
+        f"""
+global: {{scrape_interval: 1s, external_labels: {{sender: debian}}}}
+scrape_configs:
+  - job_name: itself
+    static_configs: [{{targets: ["{address}"]}}]
+  - job_name: braid
+    static_configs: [{{targets: ["{braid.addresses['braid']}"]}}]
+remote_write:
+  - url: {braid.url("prometheus", "/api/v1/write")}
+    queue_config: {{batch_send_deadline: 1s}}
+"""
+    )
+    with open(home / "log", "w") as log:
+        process = subprocess.Popen(
+            [
+                prometheus_binary,
+                f"--config.file={home}/prometheus.yml",
+                f"--storage.tsdb.path={home}/data",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    yield address
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+
+
+def test_scraped_samples_arrive(braid, prometheus):
+    def values():
+        result = braid.json("prometheus", "/api/v1/query", query='up{sender="debian"}')["data"]["result"]
+        return {r["metric"]["job"]: r["value"][1] for r in result} == {"itself": "1", "braid": "1"}
+
+    eventually(values, 30)
+
+
+def test_a_rate_over_them(braid, prometheus):
+    query = 'sum by (job) (rate(prometheus_http_requests_total{handler="/metrics"}[30s]))'
+
+    def rate():
+        result = braid.json("prometheus", "/api/v1/query", query=query)["data"]["result"]
+        return result and 0.3 < float(result[0]["value"][1]) < 3
+
+    eventually(rate, 40)
+
+
+def test_braids_own_metrics_are_a_scrape_target(braid, prometheus):
+    result = eventually(lambda: braid.json("prometheus", "/api/v1/query", query='braid_build_info{job="braid"}')["data"]["result"], 30)
+    assert result[0]["metric"]["sender"] == "debian"
+
+
+def test_the_same_answer_as_prometheus(braid, prometheus):
+    """Both evaluate a query over the same samples at the same time."""
+    import json
+    import time
+    import urllib.parse
+    import urllib.request
+
+    at = time.time() - 3
+    query = 'sum by (handler) (increase(prometheus_http_requests_total[10s])) > 0 or vector(1)'
+
+    def both():
+        url = f"http://{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": query, "time": at})
+        with urllib.request.urlopen(url) as response:
+            theirs = json.load(response)["data"]["result"]
+        ours = braid.json("prometheus", "/api/v1/query", query=query, time=at)["data"]["result"]
+        order = lambda rows: sorted((sorted(r["metric"].items()), r["value"]) for r in rows)
+        assert order(ours) == order(theirs)
+        return True
+
+    eventually(both, 20)
