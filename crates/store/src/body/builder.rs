@@ -48,6 +48,8 @@ pub struct BodyBuilder {
     /// How splitting plain text has gone; `None`: do not try.
     words: Option<Tried>,
     rows: usize,
+    /// Lines, those of batches that are sealed included.
+    seen: usize,
     bytes: usize,
     keys: Vec<u32>,
     whole: Texts,
@@ -68,6 +70,7 @@ impl Default for BodyBuilder {
         Self {
             words: Some(Tried::default()),
             rows: 0,
+            seen: 0,
             bytes: 0,
             keys: Vec::new(),
             whole: Texts::default(),
@@ -131,6 +134,7 @@ impl BodyBuilder {
             }
         }
         self.rows += 1;
+        self.seen += 1;
         true
     }
 
@@ -226,30 +230,57 @@ impl BodyBuilder {
     /// Whether there is room for one more layout: lines whose keys are data (ids, names) must not make each a layout.
     fn admits(&self) -> bool {
         let n = self.layouts.len();
-        n < LAYOUTS_FREE || (n < LAYOUTS_MAX && n * LINES_A_LAYOUT < self.rows)
+        n < LAYOUTS_FREE || (n < LAYOUTS_MAX && n * LINES_A_LAYOUT < self.seen)
     }
 
     /// The lines so far as columns of [`BodyBuilder::rows`] rows; the builder goes on.
     pub fn columns(&mut self) -> BodyColumns {
         let mut columns: Vec<(BodyColumnId, ArrayRef)> = Vec::with_capacity(self.values.len() + 2);
-        if self.keys.contains(&WHOLE) || self.layouts.is_empty() {
+        // Layouts are numbered as they come, so that the dictionary has those that occur.
+        let mut numbers = vec![WHOLE; self.layouts.len()];
+        let mut texts: Vec<String> = Vec::new();
+        let mut keys = Vec::with_capacity(self.rows);
+        for key in &self.keys {
+            let Some(number) = numbers.get_mut(*key as usize) else {
+                keys.push(WHOLE);
+                continue;
+            };
+            if *number == WHOLE {
+                *number = texts.len() as u32;
+                texts.push(self.layouts[*key as usize].layout.text());
+            }
+            keys.push(*number);
+        }
+        let whole = keys.contains(&WHOLE);
+        if whole || texts.is_empty() {
             self.pad_whole();
             columns.push((BodyColumnId::Text, self.whole.clone().array(self.whole_nulls.finish_cloned())));
         }
-        if !self.layouts.is_empty() {
-            let keys: PrimitiveArray<UInt32Type> = if columns.is_empty() {
-                self.keys.clone().into()
-            } else {
-                self.keys.iter().map(|k| (*k != WHOLE).then_some(*k)).collect()
-            };
-            let texts: StringArray = self.layouts.iter().map(|k| Some(k.layout.text())).collect();
+        if !texts.is_empty() {
+            let keys: PrimitiveArray<UInt32Type> =
+                if whole { keys.iter().map(|k| (*k != WHOLE).then_some(*k)).collect() } else { keys.into() };
+            let texts = StringArray::from_iter_values(&texts);
             columns.push((BodyColumnId::Layout, Arc::new(DictionaryArray::new(keys, Arc::new(texts)))));
         }
         for (variable, values) in self.variables.iter().zip(&mut self.values) {
-            columns.push((BodyColumnId::Value(variable.clone()), values.array(self.rows)));
+            if !values.is_empty() {
+                columns.push((BodyColumnId::Value(variable.clone()), values.array(self.rows)));
+            }
         }
         columns.sort_by(|(a, _), (b, _)| a.cmp(b));
         BodyColumns { rows: self.rows, columns }
+    }
+
+    /// The lines as columns; the builder has none then, but still knows its layouts: for the next lines of the same
+    /// kind. So all batches of one builder together have at most [`COLUMNS_MAX`] variable columns.
+    pub fn seal(&mut self) -> BodyColumns {
+        let columns = self.columns();
+        self.values = self.variables.iter().map(|v| Values::new(v.kind)).collect();
+        (self.rows, self.bytes) = (0, 0);
+        self.keys.clear();
+        self.whole = Texts::default();
+        self.whole_nulls = NullBufferBuilder::new(1024);
+        columns
     }
 
     /// The lines as columns; the builder is empty then.

@@ -51,6 +51,12 @@ impl Kind {
         }
     }
 
+    /// Whether a column of this kind is text.
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Number | Self::Str | Self::Escaped | Self::Json)
+    }
+
     /// Bytes of a value of a hexadecimal kind, else 0.
     pub(super) fn hex_bytes(self) -> usize {
         if let Self::Hex(bytes) = self { usize::from(bytes) } else { 0 }

@@ -10,7 +10,10 @@ use arrow_array::Array;
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use memchr::memmem::Finder;
 
+use super::column::{BodyColumnId, Kind, Variable};
+use super::layout::Layout;
 use super::view::{BodyView, Bound, Cells, TextCells};
+use super::{BodyColumns, BodyError};
 
 /// Which lines have it.
 impl BodyView<'_> {
@@ -31,9 +34,12 @@ impl BodyView<'_> {
                 across.push(Across::Never);
                 continue;
             };
-            let way = Across::new(bound, needle);
+            let way = Across::new(&bound.layout, needle);
             if !matches!(way, Across::Always) {
-                for cells in &bound.cells {
+                for (cells, variable) in bound.cells.iter().zip(&bound.layout.variables) {
+                    if !may_contain(variable.kind, needle) {
+                        continue;
+                    }
                     // Layouts share columns; one search does.
                     let identity = cells.identity();
                     if !searched.contains(&identity) {
@@ -62,6 +68,46 @@ impl BodyView<'_> {
     }
 }
 
+impl BodyColumns {
+    /// The variables whose columns [`BodyView::contains`] looks at for this needle; only the layouts need to have been read
+    /// to ask.
+    ///
+    /// # Errors
+    /// A layout that is none.
+    pub fn searched(&self, needle: &str) -> Result<Vec<Variable>, BodyError> {
+        let mut out = Vec::new();
+        let Some(array) = self.get(&BodyColumnId::Layout) else { return Ok(out) };
+        let Some(TextCells::Keyed(_, texts)) = TextCells::of(array) else {
+            return Err(BodyError::Type("body.layout".to_owned()));
+        };
+        for text in texts.iter().flatten() {
+            let layout = Layout::parse(text)?;
+            let all = match Across::new(&layout, needle.as_bytes()) {
+                Across::Always => continue,
+                Across::Ways(_) => true,
+                Across::Never => false,
+            };
+            out.extend(layout.variables.into_iter().filter(|v| all || may_contain(v.kind, needle.as_bytes())));
+        }
+        out.sort();
+        out.dedup();
+        Ok(out)
+    }
+}
+
+/// Whether the text of a value of this kind can contain the needle.
+fn may_contain(kind: Kind, needle: &[u8]) -> bool {
+    let only = |allowed: fn(&u8) -> bool| needle.iter().all(allowed);
+    match kind {
+        Kind::Int => needle.len() <= 20 && only(|b| matches!(b, b'0'..=b'9' | b'-')),
+        Kind::Decimal(_) => needle.len() <= 20 && only(|b| matches!(b, b'0'..=b'9' | b'-' | b'.')),
+        Kind::Float => only(|b| matches!(b, b'0'..=b'9' | b'-' | b'.')),
+        Kind::Bool => memchr::memmem::find(b"true", needle).or(memchr::memmem::find(b"false", needle)).is_some(),
+        Kind::Hex(bytes) => needle.len() <= usize::from(bytes) * 2 && only(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
+        Kind::Number | Kind::Str | Kind::Escaped | Kind::Json => true,
+    }
+}
+
 /// How a needle lies across the borders of a layout.
 #[derive(Debug)]
 enum Across {
@@ -85,10 +131,10 @@ struct Way {
 }
 
 impl Across {
-    fn new(bound: &Bound<'_>, needle: &[u8]) -> Self {
+    fn new(layout: &Layout, needle: &[u8]) -> Self {
         let mut ways = Vec::new();
-        let last = bound.cells.len();
-        for (i, literal) in bound.layout.literals.iter().enumerate() {
+        let last = layout.variables.len();
+        for (i, literal) in layout.literals.iter().enumerate() {
             let literal = literal.as_bytes();
             if memchr::memmem::find(literal, needle).is_some() {
                 return Self::Always;
@@ -181,6 +227,7 @@ impl Cells<'_> {
             Self::Hex(a) => std::ptr::from_ref(*a).cast(),
             Self::Text(TextCells::Plain(a)) => std::ptr::from_ref(*a).cast(),
             Self::Text(TextCells::Keyed(a, _)) => std::ptr::from_ref(*a).cast(),
+            Self::Unread => std::ptr::null(),
         }
     }
 
@@ -189,19 +236,8 @@ impl Cells<'_> {
         let needle = finder.needle();
         match self {
             Self::Text(t) => return text_hits(*t, finder, hits),
-            // What the text of such a value never has, need not be looked for.
-            Self::Int(_) if !needle.iter().all(|b| matches!(b, b'0'..=b'9' | b'-')) || needle.len() > 20 => return,
-            Self::Decimal(..) | Self::WideDecimal(..)
-                if !needle.iter().all(|b| matches!(b, b'0'..=b'9' | b'-' | b'.')) || needle.len() > 21 =>
-            {
-                return;
-            }
-            Self::Float(_) if !needle.iter().all(|b| matches!(b, b'0'..=b'9' | b'-' | b'.')) => return,
             Self::Hex(a) => {
                 let digits = a.value_length() as usize * 2;
-                if needle.len() > digits || !super::json::is_hex(needle) {
-                    return;
-                }
                 if needle.len() == digits {
                     let bytes: Vec<u8> = needle.chunks_exact(2).map(super::values::byte).collect();
                     for (row, hit) in hits.iter_mut().enumerate() {

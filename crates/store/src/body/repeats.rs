@@ -11,9 +11,9 @@ use std::hash::BuildHasher;
 /// Values looked at.
 const SAMPLE: usize = 2048;
 /// A dictionary pays when a value comes so often, on the average.
-const TIMES: usize = 4;
+const TIMES: usize = 2;
 
-/// Whether a dictionary pays for a column in a segment: whether its values come at least four times on the average, as
+/// Whether a dictionary pays for a column in a segment: whether its values come at least twice on the average, as
 /// estimated from 2,048 of them (of N equally likely values, n picks hit about n²/2N twice). Parquet otherwise hashes every
 /// value of the column only to find out that they are all different. True for types that have few values anyway.
 #[must_use]

@@ -120,7 +120,16 @@ proptest! {
         for needle in [cut.clone(), cut + &other, other] {
             let found: Vec<bool> = view.contains(&needle).iter().collect();
             let want: Vec<bool> = lines.iter().map(|l| l.contains(&needle)).collect();
-            prop_assert_eq!(found, want, "needle {:?} in {:?}", needle, lines);
+            prop_assert_eq!(&found, &want, "needle {:?} in {:?}", needle, lines);
+            // The same of the columns that are looked at only.
+            let searched = columns.searched(&needle).expect("layouts");
+            let read = columns.columns.iter().filter(|(id, _)| match id {
+                BodyColumnId::Value(variable) => searched.contains(variable),
+                _ => true,
+            });
+            let read = BodyColumns::new(columns.rows, read.cloned().collect()).expect("columns");
+            let found: Vec<bool> = read.partial_view().expect("bound").contains(&needle).iter().collect();
+            prop_assert_eq!(found, want, "needle {:?} in {:?}, partly read", needle, lines);
         }
     }
 
@@ -143,6 +152,39 @@ proptest! {
         prop_assert_eq!(lines_of(&merged), want.clone());
         let again = BodyColumns::concat(&[&merged, &merged]).expect("merged");
         prop_assert_eq!(lines_of(&again), [want.clone(), want].concat());
+    }
+
+    #[test]
+    fn a_builder_goes_on_after_a_batch(parts in proptest::collection::vec(log(), 1..4)) {
+        let mut builder = BodyBuilder::new();
+        for lines in &parts {
+            for line in lines {
+                assert!(builder.append(line));
+            }
+            prop_assert_eq!(&lines_of(&builder.seal()), lines);
+        }
+    }
+
+    #[test]
+    fn no_long_run_of_digits_is_missed(mut lines in log(), id in "[0-9a-fA-F]{32,40}", every in 1usize..4) {
+        for (i, line) in lines.iter_mut().enumerate().filter(|(i, _)| i % every == 0) {
+            *line = match i % 3 {
+                0 => format!("{{\"a\":\"{id}\",\"{id}\":1}}"),
+                1 => format!("{line} {id}.{id}"),
+                _ => format!("k=\"x{id}\" n={}", i),
+            };
+        }
+        let columns = split(&lines);
+        let view = columns.view().expect("bound");
+        let runs = |text: &[u8]| -> Vec<String> {
+            let runs = text.chunk_by(|a, b| a.is_ascii_hexdigit() == b.is_ascii_hexdigit());
+            runs.filter(|r| r.len() >= 32 && r[0].is_ascii_hexdigit()).map(|r| String::from_utf8_lossy(r).into()).collect()
+        };
+        for (row, line) in lines.iter().enumerate() {
+            let mut found = Vec::new();
+            view.long_runs(row, &mut Vec::new(), |text| found.extend(runs(text))).expect("columns");
+            prop_assert_eq!(found, runs(line.as_bytes()), "{:?}", line);
+        }
     }
 
     #[test]

@@ -98,6 +98,11 @@ impl Values {
         }
     }
 
+    /// Whether no row has a value.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nulls.is_empty()
+    }
+
     /// Bytes that the values take.
     pub(super) fn size(&self) -> usize {
         match &self.cells {

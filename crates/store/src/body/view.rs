@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, FixedSizeBinar
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use super::column::{BodyColumnId, Kind};
+use super::column::{BodyColumnId, Kind, Variable};
 use super::layout::Layout;
 use super::{BodyColumns, BodyError};
 
@@ -22,6 +22,8 @@ pub(super) enum Cells<'a> {
     Bool(&'a BooleanArray),
     Hex(&'a FixedSizeBinaryArray),
     Text(TextCells<'a>),
+    /// A column that was not read.
+    Unread,
 }
 
 /// A text column, plain or with a dictionary.
@@ -85,6 +87,7 @@ impl<'a> Cells<'a> {
             Self::Bool(a) => a.is_null(row),
             Self::Hex(a) => a.is_null(row),
             Self::Text(t) => t.get(row).is_none(),
+            Self::Unread => true,
         }
     }
 
@@ -107,6 +110,7 @@ impl<'a> Cells<'a> {
                 }
             }
             Self::Text(t) => out.extend_from_slice(t.get(row).unwrap_or("").as_bytes()),
+            Self::Unread => {}
         }
     }
 }
@@ -163,7 +167,12 @@ fn write_decimal(value: i64, scale: u8, out: &mut Vec<u8>) {
 pub(super) struct Bound<'a> {
     pub layout: Layout,
     pub cells: Vec<Cells<'a>>,
+    /// Whether a literal has a long run of hexadecimal digits.
+    pub runs: bool,
 }
+
+/// Digits of a run that [`BodyView::long_runs`] does not miss.
+const LONG_RUN: usize = 32;
 
 impl Bound<'_> {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
@@ -199,6 +208,10 @@ impl<'a> BodyView<'a> {
     /// When they are not what a [`super::BodyBuilder`] makes: an unknown layout, a column that a layout names and that
     /// is not there, a column of another type.
     pub fn new(columns: &'a BodyColumns) -> Result<Self, BodyError> {
+        Self::bind(columns, false)
+    }
+
+    fn bind(columns: &'a BodyColumns, partial: bool) -> Result<Self, BodyError> {
         let text = match columns.get(&BodyColumnId::Text) {
             Some(array) => Some(TextCells::of(array).ok_or_else(|| BodyError::Type("body".to_owned()))?),
             None => None,
@@ -213,7 +226,7 @@ impl<'a> BodyView<'a> {
             used[key as usize] = true;
         }
         for (i, used) in used.into_iter().enumerate() {
-            let bound = if used && !texts.is_null(i) { Some(bind(columns, texts.value(i))?) } else { None };
+            let bound = if used && !texts.is_null(i) { Some(bind(columns, texts.value(i), partial)?) } else { None };
             view.layouts.push(bound);
         }
         view.keys = Some(keys);
@@ -231,6 +244,47 @@ impl<'a> BodyView<'a> {
         let keys = self.keys.filter(|k| !k.is_null(row))?;
         let key = keys.value(row) as usize;
         Some((key, self.layouts.get(key)?.as_ref()?))
+    }
+
+    /// Whether the row's line is kept whole.
+    #[must_use]
+    pub fn is_whole(&self, row: usize) -> bool {
+        self.layout(row).is_none()
+    }
+
+    /// Whether the row's layout names only variables of `known`; true where the line is kept whole.
+    #[must_use]
+    pub fn is_of<S: std::hash::BuildHasher>(&self, row: usize, known: &std::collections::HashSet<Variable, S>) -> bool {
+        self.layout(row).is_none_or(|(_, bound)| bound.layout.variables.iter().all(|v| known.contains(v)))
+    }
+
+    /// Calls `each` with parts of a row's line; every run of 32 or more hexadecimal digits of the line lies in one of
+    /// them, as it is in the line. (What stands beside a variable is never such a digit, so no run goes across.)
+    ///
+    /// # Errors
+    /// As for [`BodyView::write`].
+    pub fn long_runs(&self, row: usize, scratch: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> Result<(), BodyError> {
+        match self.layout(row) {
+            Some((_, bound)) if !bound.runs => {
+                for cells in &bound.cells {
+                    match cells {
+                        Cells::Text(t) => each(t.get(row).unwrap_or("").as_bytes()),
+                        Cells::Hex(a) if a.value_length() as usize * 2 >= LONG_RUN => {
+                            scratch.clear();
+                            cells.write(row, scratch);
+                            each(scratch);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {
+                scratch.clear();
+                self.write(row, scratch)?;
+                each(scratch);
+            }
+        }
+        Ok(())
     }
 
     /// Appends a row's line; `false` when the row has none (a null).
@@ -274,7 +328,7 @@ impl<'a> BodyView<'a> {
     }
 }
 
-fn bind<'a>(columns: &'a BodyColumns, text: &str) -> Result<Bound<'a>, BodyError> {
+fn bind<'a>(columns: &'a BodyColumns, text: &str, partial: bool) -> Result<Bound<'a>, BodyError> {
     let layout = Layout::parse(text)?;
     let cells = layout
         .variables
@@ -285,7 +339,12 @@ fn bind<'a>(columns: &'a BodyColumns, text: &str) -> Result<Bound<'a>, BodyError
             Cells::of(variable.kind, array).ok_or_else(|| BodyError::Type(variable.to_string()))
         })
         .collect::<Result<_, _>>()?;
-    Ok(Bound { layout, cells })
+    let runs = layout.literals.iter().any(|l| {
+        l.as_bytes()
+            .chunk_by(|a, b| a.is_ascii_hexdigit() == b.is_ascii_hexdigit())
+            .any(|run| run.len() >= LONG_RUN && run[0].is_ascii_hexdigit())
+    });
+    Ok(Bound { layout, cells, runs })
 }
 
 impl BodyColumns {
@@ -319,5 +378,14 @@ impl BodyColumns {
     /// See there.
     pub fn view(&self) -> Result<BodyView<'_>, BodyError> {
         BodyView::new(self)
+    }
+
+    /// As [`BodyColumns::view`], of columns of which some were not read. Good for [`BodyView::contains`] when those that
+    /// [`BodyColumns::searched`] names are there.
+    ///
+    /// # Errors
+    /// See there; a missing column is none.
+    pub fn partial_view(&self) -> Result<BodyView<'_>, BodyError> {
+        BodyView::bind(self, true)
     }
 }

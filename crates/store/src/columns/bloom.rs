@@ -39,32 +39,42 @@ impl IdFilter {
 impl IdCollector {
     /// Takes the next row: its text, and its trace id (empty for none).
     pub(crate) fn row(&mut self, text: &str, trace_id: &[u8]) {
+        self.start_row(trace_id);
+        self.text(text.as_bytes());
+    }
+
+    /// Starts the next row, of this trace id (empty for none).
+    pub(crate) fn start_row(&mut self, trace_id: &[u8]) {
         if self.row.is_multiple_of(PAGE_ROWS) {
             self.blocks.push(Vec::new());
             self.anything.push(false);
         }
         self.row += 1;
-        let (Some(block), Some(anything)) = (self.blocks.last_mut(), self.anything.last_mut()) else { return };
-        let mut full = false;
-        let mut add = |hash: u64| {
-            if block.last() != Some(&hash) {
-                full |= block.len() >= MAX_ENTRIES;
-                if !full {
-                    block.push(hash);
-                }
-            }
-        };
         if trace_id.len() * 2 == DIGITS {
-            add(hash_id(trace_id));
+            self.add(hash_id(trace_id));
         }
-        runs(text.as_bytes(), |run| {
+    }
+
+    /// Takes a text of the row, or a part of it that no run of digits crosses.
+    pub(crate) fn text(&mut self, text: &[u8]) {
+        runs(text, |run| {
             if run.len() > MAX_RUN {
-                *anything = true;
+                self.anything.last_mut().into_iter().for_each(|a| *a = true);
             } else {
-                run.windows(DIGITS).for_each(|w| add(xxh3_64(w)));
+                run.windows(DIGITS).for_each(|w| self.add(xxh3_64(w)));
             }
         });
-        *anything |= full;
+    }
+
+    fn add(&mut self, hash: u64) {
+        let (Some(block), Some(anything)) = (self.blocks.last_mut(), self.anything.last_mut()) else { return };
+        if block.last() != Some(&hash) {
+            if block.len() < MAX_ENTRIES {
+                block.push(hash);
+            } else {
+                *anything = true;
+            }
+        }
     }
 
     /// The filter; `None` where there is nothing to find.

@@ -4,7 +4,7 @@
 //! are costs a tenth of looking every value up again.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt32Type};
+use arrow_array::types::{Decimal64Type, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt32Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
@@ -359,6 +359,7 @@ fn values_of(array: &ArrayRef, bounds: bool) -> Result<(Values<'_>, Bounds), Sto
             (Values::Texts(bytes.value_offsets(), bytes.value_data()), Bounds::None)
         }
         DataType::Int64 => integers(array.as_primitive::<Int64Type>().values(), array.nulls(), bounds),
+        DataType::Decimal64(_, _) => integers(array.as_primitive::<Decimal64Type>().values(), array.nulls(), bounds),
         DataType::Timestamp(_, _) => integers(array.as_primitive::<TimestampNanosecondType>().values(), array.nulls(), bounds),
         DataType::Int32 => small(array.as_primitive::<Int32Type>().values().to_vec(), array.nulls()),
         DataType::UInt32 => small(array.as_primitive::<UInt32Type>().values().iter().map(|&v| v as i32).collect(), array.nulls()),

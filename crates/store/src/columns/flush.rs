@@ -11,12 +11,14 @@ use wire::Signal;
 
 use super::attributes::RestRows;
 use super::bloom::{IdCollector, IdFilter};
+use super::body::{self, BODY};
 use super::gather::{Pick, Piece, gather};
 use super::id::{ColumnId, RestOf};
 use super::order::in_order;
 use super::rows::{Column, Rows};
 use super::segment::{FORMAT, GROUP_ROWS, SegmentColumn, SegmentWriter, choose};
 use super::text::Texts;
+use crate::body::{BodyBuilder, BodyColumns};
 use crate::contract::{Field, Table};
 use crate::{SegmentMeta, Segments, StoreError};
 
@@ -44,16 +46,26 @@ pub(crate) fn flush(
     segments: &dyn Segments,
 ) -> Result<SegmentMeta, StoreError> {
     let picks = in_order(table, parts)?;
-    let (columns, to_rest) = plan(parts);
+    let mut groups = Vec::new();
+    let mut at = 0;
+    while at < picks.len() {
+        let group = &picks[at..(at + group_len(parts, &picks[at..]))];
+        groups.push(group);
+        at += group.len();
+    }
+    let bodies = match table {
+        Table::Spans => Vec::new(),
+        Table::Logs => split_bodies(parts, &groups)?,
+    };
+    let (mut columns, to_rest) = plan(parts);
+    columns.extend(body::columns(&bodies));
+    columns.sort_by(|a, b| a.id.cmp(&b.id));
     let first = parts.iter().map(|p| p.first).min().unwrap_or(0);
     let hour = hour_of(first);
     let (id, path) = segments.allocate(tenant, signal(table), hour);
     let mut writer = SegmentWriter::new(table, columns, FLUSH_LEVEL, segments.create(&path)?)?;
-    let mut at = 0;
-    while at < picks.len() {
-        let group = &picks[at..(at + group_len(parts, &picks[at..]))];
-        write_group(&mut writer, table, parts, group, &to_rest)?;
-        at += group.len();
+    for (i, group) in groups.into_iter().enumerate() {
+        write_group(&mut writer, table, parts, group, &to_rest, bodies.get(i))?;
     }
     let written = writer.finish()?;
     Ok(SegmentMeta {
@@ -79,6 +91,13 @@ fn group_len(parts: &[Arc<Rows>], picks: &[Pick]) -> usize {
     let (bytes, rows) = parts.iter().fold((0, 0), |(b, r), p| (b + p.memory(), r + p.len()));
     let average = bytes / rows.max(1) + 1;
     most.min((GROUP_TEXT / average).max(1024))
+}
+
+/// The bodies of the row groups, split.
+fn split_bodies(parts: &[Arc<Rows>], groups: &[&[Pick]]) -> Result<Vec<BodyColumns>, StoreError> {
+    let mut builder = BodyBuilder::new();
+    let lines = pieces(parts, &BODY);
+    groups.iter().map(|picks| Ok(body::split(&mut builder, &gather(&BODY.data_type(true), true, &lines, picks)?))).collect()
 }
 
 /// The segment's columns, and the attributes that go to the rest column.
@@ -137,18 +156,22 @@ fn write_group(
     parts: &[Arc<Rows>],
     picks: &[Pick],
     to_rest: &[ColumnId],
+    bodies: Option<&BodyColumns>,
 ) -> Result<(), StoreError> {
     let column = |id: &ColumnId, plain: bool| gather(&id.data_type(plain), plain, &pieces(parts, id), picks);
     let times = column(&super::project::TIME, false)?;
     let ids = match table {
         Table::Spans => None,
         Table::Logs => {
-            let body = column(&ColumnId::Field(Field::Body), true)?;
+            let body = column(&BODY, true)?;
             let traces = column(&ColumnId::Field(Field::TraceId), false)?;
             id_filter(&body, &traces)
         }
     };
     writer.write(bounds(&times), ids, |c| {
+        if let Some(bodies) = bodies.filter(|_| c.id == BODY || matches!(c.id, ColumnId::Body(_))) {
+            return body::column(bodies, c);
+        }
         let array = match c.id == super::project::TIME {
             true => as_stamps(&times),
             false => column(&c.id, c.plain)?,

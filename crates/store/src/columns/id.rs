@@ -5,11 +5,15 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field as ArrowField, TimeUnit};
 use model::{Scope, ValueType};
 
+use crate::body::BodyColumnId;
 use crate::contract::Field;
 
 /// Identity of a column, in heads and in segments.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ColumnId {
+    /// A part of log bodies that are split: their layout or a variable (see [`crate::body`]). Only in segments; the lines
+    /// that are kept whole are in `Field(Body)`, and whoever loads that gets all lines.
+    Body(BodyColumnId),
     /// A field. Events and links are kept as JSON text (see `nested`), not as lists.
     Field(Field),
     /// Logs: the stream's labels as canonical JSON text; what the rows of a segment are ordered by.
@@ -62,6 +66,7 @@ impl ColumnId {
     /// The column's name in a segment, for people: `time`, `resource.service.name`, `attr.http.status_code:int`.
     pub(crate) fn name(&self) -> String {
         match self {
+            Self::Body(id) => id.name(),
             Self::Field(field) => field_name(*field).to_owned(),
             Self::Stream => "stream".to_owned(),
             Self::Attribute(scope, key, ValueType::Str) => format!("{}.{key}", scope.as_str()),
@@ -75,6 +80,7 @@ impl ColumnId {
     pub(crate) fn spell(&self) -> (String, String, String) {
         let own = |kind: &str, key: &str, t: &str| (kind.to_owned(), key.to_owned(), t.to_owned());
         match self {
+            Self::Body(id) => own("body", &id.name(), ""),
             Self::Field(field) => own("field", field_name(*field), ""),
             Self::Stream => own("stream", "", ""),
             Self::Attribute(scope, key, t) => own(scope.as_str(), key, t.as_str()),
@@ -86,6 +92,7 @@ impl ColumnId {
     /// The identity that [`ColumnId::spell`] wrote.
     pub(crate) fn parse(kind: &str, key: &str, value_type: &str) -> Option<Self> {
         Some(match (kind, key) {
+            ("body", name) => Self::Body(BodyColumnId::parse(name)?),
             ("field", name) => Self::Field(FIELDS.iter().find(|(_, n)| *n == name)?.0),
             ("stream", _) => Self::Stream,
             ("rest", "record") => Self::Rest(RestOf::Record),
@@ -109,7 +116,9 @@ impl ColumnId {
                 Field::BodyType => DataType::UInt8,
                 _ => text(),
             },
-            Self::Stream | Self::Rest(_) => text(),
+            Self::Body(BodyColumnId::Value(variable)) if !variable.kind.is_text() => variable.kind.data_type(),
+            Self::Body(BodyColumnId::Layout) => BodyColumnId::Layout.data_type(),
+            Self::Stream | Self::Rest(_) | Self::Body(_) => text(),
             Self::Attribute(_, _, t) => match t {
                 ValueType::Str | ValueType::Nested => text(),
                 ValueType::Bool => DataType::Boolean,

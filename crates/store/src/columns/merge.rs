@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, StringArray};
 use hashbrown::HashMap;
 use model::Tenant;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::file::statistics::Statistics;
 
 use super::attributes::RestRows;
-use super::flush::{GROUP_TEXT, bounds, id_filter, signal};
+use super::body::{self, BODY, MAX_VARIABLES};
+use super::flush::{GROUP_TEXT, bounds, signal};
 use super::gather::{Pick, Piece, gather};
 use super::id::{ColumnId, RestOf};
 use super::order::stream_key;
@@ -22,7 +23,7 @@ use super::project::TIME;
 use super::read::{OpenSegment, as_kept, guarded};
 use super::rest;
 use super::segment::{FORMAT, GROUP_ROWS, SegmentColumn, SegmentWriter, choose};
-use super::text::Texts;
+use crate::body::{BodyColumnId, BodyColumns, BodyError, Variable};
 use crate::contract::{Field, Table};
 use crate::{SegmentMeta, Segments, StoreError};
 
@@ -48,6 +49,12 @@ struct Chunk {
     keys: Keys,
     rows: usize,
     bytes: usize,
+}
+
+impl Chunk {
+    fn bodies(&self) -> Result<BodyColumns, StoreError> {
+        body::collect("a segment in a merge", self.rows, self.columns.iter())
+    }
 }
 
 enum Keys {
@@ -199,8 +206,13 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
     }
     let hour = inputs.iter().map(|m| m.hour).min().unwrap_or(0);
     let (id, path) = files.allocate(&tenant, signal(table), hour);
+    let variables = columns.iter().filter_map(|c| match &c.id {
+        ColumnId::Body(BodyColumnId::Value(variable)) => Some(variable.clone()),
+        _ => None,
+    });
+    let variables = variables.collect();
     let writer = SegmentWriter::new(table, columns, MERGE_LEVEL, files.create(&path)?)?;
-    let mut merger = Merger { table, writer, to_rest, chunks: Vec::new(), picks: Vec::new(), bytes: 0 };
+    let mut merger = Merger { table, writer, variables, to_rest, chunks: Vec::new(), picks: Vec::new(), bytes: 0 };
     merger.run(&mut cursors)?;
     let written = merger.writer.finish()?;
     Ok(vec![SegmentMeta {
@@ -240,6 +252,7 @@ fn plan(cursors: &[Cursor]) -> (Vec<SegmentColumn>, Vec<ColumnId>) {
         footer.rest.iter().for_each(|(id, n)| *rest.entry(id).or_default() += n);
         total += cursor.segment.meta.rows;
     }
+    let dropped = rare_variables(&counts);
     let attributes = counts.iter().filter(|(id, _)| matches!(id, ColumnId::Attribute(..)));
     let all = attributes.map(|(id, (n, _))| (*id, n + rest.get(id).copied().unwrap_or(0)));
     let hidden = rest.iter().filter(|(id, _)| !counts.contains_key(**id)).map(|(id, n)| (*id, *n));
@@ -249,6 +262,7 @@ fn plan(cursors: &[Cursor]) -> (Vec<SegmentColumn>, Vec<ColumnId>) {
     for (id, (_, plain)) in &counts {
         match id {
             ColumnId::Attribute(..) if !chosen.contains(*id) => to_rest.push((*id).clone()),
+            _ if dropped.contains(*id) => {}
             _ => columns.push(SegmentColumn { id: (*id).clone(), plain: *plain }),
         }
     }
@@ -261,9 +275,20 @@ fn plan(cursors: &[Cursor]) -> (Vec<SegmentColumn>, Vec<ColumnId>) {
     (columns, to_rest)
 }
 
+/// The variables of bodies that are too many, those of the fewest lines.
+fn rare_variables(counts: &BTreeMap<&ColumnId, (u64, bool)>) -> HashSet<ColumnId> {
+    let is_variable = |id: &ColumnId| matches!(id, ColumnId::Body(BodyColumnId::Value(_)));
+    let mut variables: Vec<(u64, &ColumnId)> =
+        counts.iter().filter(|(id, _)| is_variable(id)).map(|(id, (n, _))| (*n, *id)).collect();
+    variables.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    variables.into_iter().skip(MAX_VARIABLES).map(|(_, id)| id.clone()).collect()
+}
+
 struct Merger {
     table: Table,
     writer: SegmentWriter,
+    /// The variables of bodies that the output has columns for.
+    variables: HashSet<Variable>,
     to_rest: Vec<ColumnId>,
     /// The batches that the picks lie in.
     chunks: Vec<Arc<Chunk>>,
@@ -363,8 +388,10 @@ impl Merger {
                 Some(u128::from(u64::from_be_bytes(ids.value(row).try_into().ok()?)))
             }
             Table::Logs => {
-                let body = Texts::of(columns.get(&ColumnId::Field(Field::Body))?)?.get(row)?;
-                Some(xxhash_rust::xxh3::xxh3_128(body.as_bytes()))
+                let bodies = self.chunks[chunk as usize].bodies().ok()?;
+                let mut line = Vec::new();
+                bodies.view().ok()?.write(row, &mut line).ok()?;
+                Some(xxhash_rust::xxh3::xxh3_128(&line))
             }
         }
     }
@@ -394,19 +421,55 @@ impl Merger {
 
     fn write_group(&mut self) -> Result<(), StoreError> {
         let (chunks, picks, to_rest) = (&self.chunks, &self.picks, &self.to_rest);
-        let column = |id: &ColumnId, plain: bool| {
-            let pieces: Vec<Option<Piece<'_>>> =
+        let pick = |id: &ColumnId, plain: bool, picks: &[Pick]| {
+            let mut pieces: Vec<Option<Piece<'_>>> =
                 chunks.iter().map(|c| c.columns.get(id).map(|array| Piece { array, groups: None })).collect();
+            pieces.push(None);
             gather(&id.data_type(plain), plain, &pieces, picks)
         };
+        let column = |id: &ColumnId, plain: bool| pick(id, plain, picks);
         let times = column(&TIME, false)?;
+        let bodies = match self.table {
+            Table::Spans => Vec::new(),
+            Table::Logs => chunks.iter().map(|c| c.bodies()).collect::<Result<Vec<_>, _>>()?,
+        };
+        let damaged = body::damaged("a segment in a merge");
+        let views = bodies.iter().map(|b| b.view()).collect::<Result<Vec<_>, _>>().map_err(&damaged)?;
         let ids = match self.table {
             Table::Spans => None,
-            Table::Logs => {
-                id_filter(&column(&ColumnId::Field(Field::Body), true)?, &column(&ColumnId::Field(Field::TraceId), false)?)
-            }
+            Table::Logs => body::id_filter(&views, picks, &column(&ColumnId::Field(Field::TraceId), false)?)?,
+        };
+        // Lines whose variables have no column any more are put together: picked from a source that is not there.
+        let nowhere = (chunks.len() as u32, 0);
+        let split: Vec<Pick> = picks
+            .iter()
+            .map(|&(chunk, row)| match views.get(chunk as usize) {
+                Some(view) if !view.is_of(row as usize, &self.variables) => nowhere,
+                _ => (chunk, row),
+            })
+            .collect();
+        let whole = || -> Result<ArrayRef, StoreError> {
+            let lines = picks.iter().zip(&split).map(|(&(chunk, row), kept)| {
+                let view = &views[chunk as usize];
+                match *kept == nowhere || view.is_whole(row as usize) {
+                    true => {
+                        let mut line = Vec::new();
+                        let has = view.write(row as usize, &mut line)?;
+                        Ok(has.then_some(line))
+                    }
+                    false => Ok(None),
+                }
+            });
+            let lines = lines.collect::<Result<Vec<Option<Vec<u8>>>, BodyError>>().map_err(&damaged)?;
+            let texts = lines.into_iter().map(|line| line.and_then(|l| String::from_utf8(l).ok()));
+            Ok(Arc::new(texts.collect::<StringArray>()))
         };
         self.writer.write(bounds(&times), ids, |c| {
+            match &c.id {
+                ColumnId::Body(_) => return pick(&c.id, c.plain, &split),
+                id if *id == BODY => return whole(),
+                _ => {}
+            }
             let array = match c.id == TIME {
                 true => super::flush::as_stamps(&times),
                 false => column(&c.id, c.plain)?,

@@ -10,6 +10,7 @@
 
 mod attributes;
 mod bloom;
+mod body;
 mod builder;
 mod distinct;
 mod encode;

@@ -22,7 +22,7 @@ pub(crate) fn needed(projection: &[Column], ids: &[&ColumnId]) -> Vec<ColumnId> 
             ColumnId::Field(field) => projection.contains(&Column::Field(*field)),
             ColumnId::Attribute(scope, key, _) => wanted(projection, *scope, key),
             ColumnId::Rest(_) => rest,
-            ColumnId::Stream => false,
+            ColumnId::Stream | ColumnId::Body(_) => false,
         })
         .map(|id| (*id).clone())
         .collect()

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, ArrayRef};
+use arrow_buffer::BooleanBuffer;
 use arrow_schema::DataType;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
@@ -18,9 +19,11 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::body::{self, BODY};
 use super::eval::Source;
 use super::id::ColumnId;
 use super::segment::{FORMAT, KEY_COLUMNS, KEY_FORMAT, KEY_IDS, KEY_REST, SegmentColumn, schema};
+use crate::body::{BodyColumnId, BodyColumns};
 use crate::contract::{Field, Table};
 use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
 
@@ -354,11 +357,12 @@ pub(crate) struct GroupSource<'s> {
     group: usize,
     selection: Option<RowSelection>,
     loaded: RefCell<BTreeMap<usize, ArrayRef>>,
+    lines: RefCell<Option<ArrayRef>>,
 }
 
 impl<'s> GroupSource<'s> {
     pub(crate) fn new(table: Table, segment: &'s OpenSegment, group: usize, selection: Option<RowSelection>) -> Self {
-        Self { table, segment, group, selection, loaded: RefCell::default() }
+        Self { table, segment, group, selection, loaded: RefCell::default(), lines: RefCell::default() }
     }
 
     /// Reads several columns at once.
@@ -366,7 +370,11 @@ impl<'s> GroupSource<'s> {
     /// # Errors
     /// IO and [`StoreError::Corrupt`].
     pub(crate) fn prefetch(&self, ids: &[ColumnId]) -> Result<(), StoreError> {
-        let mut places: Vec<usize> = ids.iter().filter_map(|id| self.segment.footer.place(id)).collect();
+        let footer = &self.segment.footer;
+        let mut places: Vec<usize> = ids.iter().filter_map(|id| footer.place(id)).collect();
+        if ids.contains(&BODY) {
+            places.extend(footer.columns.iter().enumerate().filter(|(_, c)| matches!(c.id, ColumnId::Body(_))).map(|(p, _)| p));
+        }
         places.retain(|p| !self.loaded.borrow().contains_key(p));
         places.sort_unstable();
         places.dedup();
@@ -376,6 +384,40 @@ impl<'s> GroupSource<'s> {
         let arrays = self.segment.columns(self.group, &places, self.selection.as_ref())?;
         self.loaded.borrow_mut().extend(places.into_iter().zip(arrays));
         Ok(())
+    }
+}
+
+impl GroupSource<'_> {
+    /// The body columns of the rows: those that `wanted` chooses of the split ones, and the lines that are whole.
+    fn bodies(&self, wanted: impl Fn(&BodyColumnId) -> bool) -> Result<BodyColumns, StoreError> {
+        let footer = &self.segment.footer;
+        let ids = footer.columns.iter().map(|c| &c.id);
+        let wanted: Vec<ColumnId> = ids.filter(|id| matches!(id, ColumnId::Body(b) if wanted(b))).cloned().collect();
+        self.prefetch(&wanted)?;
+        let mut columns: Vec<(ColumnId, ArrayRef)> = Vec::with_capacity(wanted.len() + 1);
+        for id in wanted {
+            if let Some(array) = self.one(&id)? {
+                columns.push((id, array));
+            }
+        }
+        if let Some(whole) = self.one(&BODY)? {
+            columns.push((BODY, whole));
+        }
+        body::collect(&self.segment.meta.file, self.rows(), columns.iter().map(|(id, a)| (id, a)))
+    }
+
+    /// A column as the segment has it.
+    fn one(&self, id: &ColumnId) -> Result<Option<ArrayRef>, StoreError> {
+        let Some(place) = self.segment.footer.place(id) else { return Ok(None) };
+        let loaded = self.loaded.borrow().get(&place).cloned();
+        match loaded {
+            Some(array) => Ok(Some(array)),
+            None => {
+                let array = self.segment.columns(self.group, &[place], self.selection.as_ref())?.into_iter().next();
+                self.loaded.borrow_mut().extend(array.clone().map(|a| (place, a)));
+                Ok(array)
+            }
+        }
     }
 }
 
@@ -389,10 +431,33 @@ impl Source for GroupSource<'_> {
     }
 
     fn ids(&self) -> Vec<&ColumnId> {
-        self.segment.footer.ids()
+        let mut ids = self.segment.footer.ids();
+        ids.retain(|id| !matches!(id, ColumnId::Body(_)));
+        ids
+    }
+
+    fn contains(&self, column: Field, needle: &str) -> Result<Option<BooleanBuffer>, StoreError> {
+        if column != Field::Body || self.lines.borrow().is_some() {
+            return Ok(None);
+        }
+        let file = &self.segment.meta.file;
+        let layouts = self.bodies(|id| *id == BodyColumnId::Layout)?;
+        let wanted = layouts.searched(needle).map_err(body::damaged(file))?;
+        let bodies = self.bodies(|id| match id {
+            BodyColumnId::Value(variable) => wanted.contains(variable),
+            _ => true,
+        })?;
+        Ok(Some(bodies.partial_view().map_err(body::damaged(file))?.contains(needle)))
     }
 
     fn load(&self, id: &ColumnId) -> Result<Option<ArrayRef>, StoreError> {
+        if *id == BODY && self.segment.footer.columns.iter().any(|c| matches!(c.id, ColumnId::Body(_))) {
+            if self.lines.borrow().is_none() {
+                let lines = body::lines(&self.segment.meta.file, &self.bodies(|_| true)?)?;
+                *self.lines.borrow_mut() = Some(lines);
+            }
+            return Ok(self.lines.borrow().clone());
+        }
         let Some(place) = self.segment.footer.place(id) else { return Ok(None) };
         if !self.loaded.borrow().contains_key(&place) {
             self.prefetch(std::slice::from_ref(id))?;
