@@ -334,8 +334,9 @@ fn bind<'a>(columns: &'a BodyColumns, text: &str, partial: bool) -> Result<Bound
         .variables
         .iter()
         .map(|variable| {
-            let array =
-                columns.get(&BodyColumnId::Value(variable.clone())).ok_or_else(|| BodyError::Missing(variable.to_string()))?;
+            let Some(array) = columns.get(&BodyColumnId::Value(variable.clone())) else {
+                return if partial { Ok(Cells::Unread) } else { Err(BodyError::Missing(variable.to_string())) };
+            };
             Cells::of(variable.kind, array).ok_or_else(|| BodyError::Type(variable.to_string()))
         })
         .collect::<Result<_, _>>()?;

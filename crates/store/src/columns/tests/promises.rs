@@ -102,7 +102,7 @@ fn a_line_that_comes_twice_is_one_and_equal_times_keep_different_lines() {
         table.head().fill(&tenant, |sink| {
             for stream in ["a", "b"] {
                 announce(sink, &Group { labels: &[("service_name", stream)], ..Group::default() });
-                for text in ["one", "two", "one", "three", "four", "five", "six", "seven", "eight", "nine", "ten"] {
+                for text in ["one", "two", "one", "three", "four", "five", "six", "seven", "eight", "nine", "{\"ten\":10}"] {
                     sink.log(&line(text, START));
                 }
             }
@@ -118,6 +118,73 @@ fn a_line_that_comes_twice_is_one_and_equal_times_keep_different_lines() {
     assert_eq!(count(&table.view(), &few, &segments, &files), 15, "repeats do not eat the limit");
     let merged = table.compact(&segments).expect("a merge");
     assert_eq!(merged[0].rows, 20);
+}
+
+/// The lines of all rows, in order.
+fn lines(table: &LogTable, segments: &[SegmentMeta], files: &Files) -> Vec<String> {
+    let all = scan(Table::Logs, Order::OldestFirst, Predicate::True);
+    let view = table.view();
+    let mut out = Vec::new();
+    for batch in view.scan(&all, segments, files).expect("a scan") {
+        let batch = batch.expect("a batch");
+        out.extend((0..batch.rows()).map(|row| batch.text(row, Field::Body).to_owned()));
+    }
+    out
+}
+
+#[test]
+fn lines_of_json_are_columns_in_segments_and_come_back_byte_for_byte() {
+    let files = Files::default();
+    let table = LogTable::new(Arc::new(files.clone()));
+    let mut segments = Vec::new();
+    let mut sent = Vec::new();
+    for part in 0..6 {
+        // Each part has keys of its own: together more than a segment has columns for.
+        let own: Vec<String> = (0..400)
+            .map(|i| match i % 4 {
+                0 => format!("{{\"status\": {}, \"ms\":{}.50,\"id\":\"{:032x}\"}}", 200 + i, i, i * 7919),
+                1 => {
+                    let members: Vec<String> = (0..50).map(|k| format!("\"p{part}_{k}\":{}", i + k)).collect();
+                    format!("{{{}}}", members.join(","))
+                }
+                2 => format!("level=info part={part} msg=\"a {i}\""),
+                _ => format!("free text {part} of {i}"),
+            })
+            .collect();
+        table.head().fill(&Tenant::default(), |sink| {
+            announce(sink, &Group { labels: &[("service_name", "a")], ..Group::default() });
+            for (i, text) in own.iter().enumerate() {
+                sink.log(&Log { body: Value::Str(text), ..line("", START + part * 1000 + i as i64) });
+            }
+        });
+        let frozen = table.freeze().expect("rows");
+        segments.extend(frozen.write().expect("a flush"));
+        frozen.forget();
+        sent.extend(own);
+    }
+    let names = |segment: &SegmentMeta| -> Vec<String> {
+        let opened = super::super::read::OpenSegment::open(&files, segment).expect("a segment");
+        opened.footer.columns.iter().map(|c| c.id.name()).collect()
+    };
+    let first = names(&segments[0]);
+    for column in ["body", "body.layout", "body.status:int", "body.ms:dec2", "body.id:hex16", "body.p0_7:int", "body.part:int"] {
+        assert!(first.iter().any(|n| n == column), "{column} is missing: {first:?}");
+    }
+    assert_eq!(lines(&table, &segments, &files), sent);
+    let merged = table.compact(&segments).expect("a merge");
+    assert_eq!(lines(&table, &merged, &files), sent);
+    let split = names(&merged[0]).iter().filter(|n| n.starts_with("body.")).count();
+    assert!(split <= 129, "{split} columns of bodies");
+    let again = table.compact(&merged).expect("a merge");
+    assert_eq!(lines(&table, &again, &files), sent);
+    for needle in ["status\": 4", "p3_49\":5", &format!("{:032x}", 8 * 7919), "part=2 msg=\"a 2", "text 5 of 39", "nowhere"] {
+        let column = Column::Field(Field::Body);
+        let question = scan(Table::Logs, Order::Any, Predicate::Contains { column, needle: needle.to_owned() });
+        let want = sent.iter().filter(|l| l.contains(needle)).count();
+        for segments in [&segments, &merged, &again] {
+            assert_eq!(count(&table.view(), &question, segments, &files), want, "{needle}");
+        }
+    }
 }
 
 #[test]
