@@ -21,13 +21,13 @@ use crate::app::{App, text};
 use crate::config::Face;
 
 /// Connections that a port serves at once; more wait to be accepted.
-const CONNECTIONS: usize = 4096;
+const CONNECTIONS: usize = 1024;
 
 /// Bytes of a gRPC message that may be under way before the receiver has looked at the first.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// Bytes of all messages of one connection that may be under way.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// Serves `listener` until `stop`; each connection is a task of `tasks`.
 pub(crate) async fn serve(listener: TcpListener, face: Face, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) {

@@ -12,8 +12,9 @@ use crate::{Held, Refusal};
 /// No sender that means well takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is read ahead of the first byte's arrival on the word of `Content-Length`.
-const TRUST: usize = 1024 * 1024;
+/// What is allocated on the word of `Content-Length`. The budget counts only what has arrived: a sender that announces much
+/// and sends nothing keeps nobody out.
+const TRUST: usize = 64 * 1024;
 
 /// How much of a body that is refused is still read (and dropped), so that the sender reads the answer instead of a reset
 /// connection, and how long that may take.
@@ -59,7 +60,6 @@ where
     if announced > limit {
         return Err(too_large);
     }
-    held.at_least(announced)?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {

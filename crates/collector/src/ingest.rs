@@ -174,7 +174,7 @@ impl Ingest {
     /// Counts and logs a request of which nothing was kept.
     pub(crate) fn refuse(&self, (via, signal, begun): (Via, wire::Signal, Instant), refusal: &Refusal) {
         self.counters.refused(via, signal, refusal.reason(), begun.elapsed());
-        if matches!(refusal, Refusal::Internal(_)) {
+        if matches!(refusal, Refusal::Internal(_) | Refusal::Failed(_)) {
             tracing::error!(receiver = via.as_str(), "{refusal}");
         } else {
             tracing::debug!(receiver = via.as_str(), signal = signal.as_str(), "refused: {refusal}");

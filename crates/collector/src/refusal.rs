@@ -61,7 +61,10 @@ pub enum Refusal {
     /// The client went away while sending.
     #[error("the request's body ended early: {0}")]
     Disconnected(String),
-    /// A failure of ours: the disk, a bug. Retryable, since the sender still has the data.
+    /// Retryable: the disk failed.
+    #[error("{0}")]
+    Failed(String),
+    /// A bug of ours. Not retryable: the same bytes would find it again.
     #[error("{0}")]
     Internal(String),
 }
@@ -73,7 +76,7 @@ impl From<StoreError> for Refusal {
             StoreError::Full(why) => Self::Full(why),
             StoreError::Closed => Self::Closing,
             StoreError::Wire(e) => Self::Wire(e),
-            other => Self::Internal(other.to_string()),
+            other => Self::Failed(other.to_string()),
         }
     }
 }
@@ -94,6 +97,7 @@ impl Refusal {
             Self::Closing => "closing",
             Self::Slow(_) => "slow",
             Self::Disconnected(_) => "disconnected",
+            Self::Failed(_) => "failed",
             Self::Internal(_) => "internal",
         }
     }
@@ -109,7 +113,7 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy(_) | Self::Full(_) | Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) | Self::Full(_) | Self::Failed(_) | Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -122,7 +126,8 @@ impl Refusal {
             Self::TooLarge { .. } | Self::Wire(WireError::TooLarge { .. }) => 8,
             Self::Wire(_) => 3,
             Self::ContentEncoding(_) => 12,
-            Self::Busy(_) | Self::Full(_) | Self::Closing | Self::Internal(_) => 14,
+            Self::Busy(_) | Self::Full(_) | Self::Failed(_) | Self::Closing => 14,
+            Self::Internal(_) => 13,
             Self::Slow(_) => 4,
             Self::Disconnected(_) => 1,
         }
@@ -133,7 +138,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy(_) | Self::Closing => Some(Duration::from_secs(1)),
-            Self::Internal(_) => Some(Duration::from_secs(5)),
+            Self::Failed(_) => Some(Duration::from_secs(5)),
             Self::Full(_) => Some(Duration::from_secs(30)),
             _ => None,
         }

@@ -1,7 +1,8 @@
-//! Each receiver, from a request to what is counted.
+//! Each receiver, from a request to what is counted and found.
 
 use std::io::Write;
 
+use crate::asking::{instant, lines, spans};
 use crate::braid::Braid;
 use crate::client::{Reply, post, send};
 use crate::grpc::{call, framed};
@@ -221,4 +222,55 @@ fn tenants_are_named_by_a_header_that_is_checked() {
         assert!(reply.text().contains("tenant"), "{}", reply.text());
         post(braid.at("loki"), "/loki/api/v1/push", &[JSON, ("X-Scope-OrgID", bad)], b"{\"streams\":[]}").expect(400);
     }
+}
+
+#[test]
+fn what_came_in_through_any_door_is_found_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = Braid::start(dir.path());
+    let time = now();
+
+    // Traces: by HTTP in protobuf and in JSON, by gRPC; two requests of one trace.
+    let http = |id: u8, name: &str| export("shop", &[span([0xab; 16], [id; 8], name, time)]);
+    post(braid.at("otlp_http"), "/v1/traces", &[PROTOBUF], &http(1, "protobuf")).expect(200);
+    let json = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"{}","spanId":"0202020202020202","name":"json",
+            "startTimeUnixNano":"{time}","endTimeUnixNano":"{time}"}}]}}]}}]}}"#,
+        "ab".repeat(16)
+    );
+    post(braid.at("braid"), "/v1/traces", &[JSON], json.as_bytes()).expect(200);
+    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    assert_eq!(call(braid.at("otlp_grpc"), path, &[], framed(false, &http(3, "grpc"))).code, 0);
+    assert_eq!(spans(&braid, &"ab".repeat(16)), ["grpc", "json", "protobuf"]);
+    // The same request again, as after a lost acknowledgement: taken, and not kept twice.
+    post(braid.at("otlp_http"), "/v1/traces", &[PROTOBUF], &http(1, "protobuf")).expect(200);
+    assert_eq!(spans(&braid, &"ab".repeat(16)), ["grpc", "json", "protobuf"]);
+
+    // Logs: OTLP and both forms of Loki push.
+    post(braid.at("otlp_http"), "/v1/logs", &[PROTOBUF], &export("shop", &[log(time, "from OTLP")])).expect(200);
+    let push = format!(r#"{{"streams":[{{"stream":{{"service_name":"shop"}},"values":[["{}","from JSON"]]}}]}}"#, time + 1);
+    post(braid.at("loki"), "/loki/api/v1/push", &[JSON], push.as_bytes()).expect(204);
+    let later = time + 2;
+    let timestamp = [crate::protobuf::int(1, later / 1_000_000_000), crate::protobuf::int(2, later % 1_000_000_000)].concat();
+    let entry = [bytes(1, &timestamp), bytes(2, b"from protobuf")].concat();
+    let stream = [bytes(1, b"{service_name=\"shop\"}"), bytes(2, &entry)].concat();
+    let body = snap::raw::Encoder::new().compress_vec(&bytes(1, &stream)).expect("small");
+    post(braid.at("loki"), "/loki/api/v1/push", &[PROTOBUF], &body).expect(204);
+    let found = lines(&braid, "{service_name=\"shop\"}", time - 1, time + 3);
+    assert_eq!(found, ["from OTLP", "from JSON", "from protobuf"]);
+
+    // Metrics: OTLP and remote write.
+    post(braid.at("otlp_http"), "/v1/metrics", &[PROTOBUF], &export("shop", &[gauge(time, "queue.size", 7.0)])).expect(200);
+    let ms = (time / 1_000_000) as i64;
+    let samples = write_request(&[("queue_size", &[("job", "other")], &[(ms, 8.0)])]);
+    post(braid.at("prometheus"), "/api/v1/write", &[PROTOBUF], &samples).expect(204);
+    let found: Vec<String> = instant(&braid, "queue_size", time as f64 / 1e9 + 1.0)
+        .into_iter()
+        .map(|(labels, value)| format!("{} {value}", labels["job"]))
+        .collect();
+    assert_eq!(found, ["other 8", "shop 7"]);
+
+    // Another tenant sees none of it.
+    post(braid.at("otlp_http"), "/v1/traces", &[PROTOBUF, ("X-Scope-OrgID", "b")], &http(4, "theirs")).expect(200);
+    assert_eq!(spans(&braid, &"ab".repeat(16)), ["grpc", "json", "protobuf"]);
 }
