@@ -1,8 +1,8 @@
 //! What answers a request: a receiver, Braid's own page, or an API.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -22,6 +22,9 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Writes a part's metrics.
 pub(crate) type MetricsWriter = Box<dyn Fn(&mut String) + Send + Sync>;
 
+/// Makes everything durable in its final form; blocks.
+pub(crate) type Settle = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// The query APIs, by the ports that they answer on.
 pub(crate) struct Apis {
     /// All of them.
@@ -39,6 +42,7 @@ pub(crate) struct App {
     receivers: Receivers,
     apis: Apis,
     metrics: Vec<MetricsWriter>,
+    settle: Settle,
     process: Process,
     addresses: OnceLock<Vec<(Face, SocketAddr)>>,
     stopping: AtomicBool,
@@ -46,8 +50,8 @@ pub(crate) struct App {
 
 impl App {
     /// An app; `metrics` are written at `/metrics` after the receivers' and the process'.
-    pub(crate) fn new(receivers: Receivers, apis: Apis, metrics: Vec<MetricsWriter>, process: Process) -> Self {
-        Self { receivers, apis, metrics, process, addresses: OnceLock::new(), stopping: AtomicBool::new(false) }
+    pub(crate) fn new(receivers: Receivers, apis: Apis, metrics: Vec<MetricsWriter>, settle: Settle, process: Process) -> Self {
+        Self { receivers, apis, metrics, settle, process, addresses: OnceLock::new(), stopping: AtomicBool::new(false) }
     }
 
     /// What it listens at, once known.
@@ -73,6 +77,9 @@ impl App {
         };
         if let Some(response) = self.own(face, &request) {
             return response;
+        }
+        if face == Face::Braid && request.method() == Method::POST && request.uri().path() == "/api/admin/settle" {
+            return self.settle().await;
         }
         let router = match face {
             Face::Braid => &self.apis.braid,
@@ -116,6 +123,16 @@ impl App {
             }
             _ => return None,
         })
+    }
+
+    /// Writes the heads as segments and merges what can be merged: for benchmarks, and before a copy of the directory.
+    async fn settle(&self) -> Response<Body> {
+        let settle = Arc::clone(&self.settle);
+        match tokio::task::spawn_blocking(move || settle()).await {
+            Ok(Ok(())) => text(StatusCode::NO_CONTENT, Body::empty()),
+            Ok(Err(why)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")),
+            Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
+        }
     }
 
     fn metrics(&self) -> String {

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{Apis, App, MetricsWriter};
+use crate::app::{Apis, App, MetricsWriter, Settle};
 use crate::config::{Config, Endpoint, Face};
 use crate::process::Process;
 use crate::targets::Scraped;
@@ -46,7 +46,9 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
             Box::new(move |out| store_metrics::write_text(&stored.stats(), stored.index_memory(), out)),
             Box::new(move |out| queries.metrics().write_text(out)),
         ];
-        let app = Arc::new(App::new(receivers, apis(&api), metrics, process));
+        let settled = Arc::clone(&store);
+        let settle: Settle = Arc::new(move || settled.settle().map_err(|e| e.to_string()));
+        let app = Arc::new(App::new(receivers, apis(&api), metrics, settle, process));
 
         let listeners = bind(&config.endpoints).await?;
         let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();

@@ -109,7 +109,7 @@ fn two_processes_do_not_share_a_directory() {
 }
 
 #[test]
-fn a_restart_keeps_all_three_signals() {
+fn segments_and_restarts_keep_all_three_signals() {
     let dir = tempfile::tempdir().expect("a directory");
     let braid = Braid::start(dir.path());
     let time = now();
@@ -125,6 +125,9 @@ fn a_restart_keeps_all_three_signals() {
         let found = instant(braid, "kept", time as f64 / 1e9 + 1.0);
         assert_eq!(found.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>(), ["42"]);
     };
+    check(&braid);
+    post(braid.at("braid"), "/api/admin/settle", &[], b"").expect(204);
+    assert!(braid.metric("braid_store_segments{signal=\"logs\"}") >= 1.0);
     check(&braid);
     let (status, log) = braid.stop("-TERM");
     assert!(status.success(), "{log}");
