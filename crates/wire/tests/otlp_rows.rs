@@ -281,3 +281,10 @@ fn a_record_without_a_time_gets_the_best_time_there_is() {
     let records = LogsData::decode(&*encoded).unwrap().resource_logs.remove(0).scope_logs.remove(0).log_records;
     assert_eq!(records.iter().map(|r| r.time_unix_nano).collect::<Vec<_>>(), [5, 7, RECEIVED as u64]);
 }
+
+#[test]
+fn a_group_of_which_no_record_is_kept_is_not_written() {
+    let scope_spans = vec![ScopeSpans { spans: vec![Span::default()], schema_url: "u".into(), ..ScopeSpans::default() }];
+    let data = TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] };
+    assert_eq!(through_traces(Encoding::OtlpTraces, &data.encode_to_vec()), []);
+}

@@ -31,6 +31,8 @@ struct Frame {
     scopes: Vec<u8>,
     /// The current `Scope*` message.
     scope: Vec<u8>,
+    /// Whether it has records; without any it is not written.
+    recorded: bool,
     error: Option<WireError>,
 }
 
@@ -62,16 +64,18 @@ impl Frame {
     }
 
     fn record(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>) {
+        self.recorded = true;
         if let Err(e) = write::try_message(&mut self.scope, 2, fill) {
             self.error.get_or_insert(e);
         }
     }
 
     fn close_scope(&mut self) {
-        if !self.scope.is_empty() {
+        if self.recorded {
             write::set_bytes(&mut self.scopes, 2, &self.scope);
-            self.scope.clear();
         }
+        self.recorded = false;
+        self.scope.clear();
     }
 
     fn close_resource(&mut self) {
