@@ -15,15 +15,15 @@ import pytest
 class Braid:
     """A running `braid serve`."""
 
-    def __init__(self, data_dir, *flags):
+    def __init__(self, data_dir, ports=("--free-ports",)):
         self.data_dir = data_dir
-        self.log_path = os.path.join(str(data_dir), "..", "braid.log")
-        self.flags = flags
+        self.log_path = str(data_dir) + ".log"
+        self.ports = ports
         self.process = None
         self.start()
 
     def start(self):
-        command = [os.environ["BRAID"], "serve", "--free-ports", "--print-ready", "--data-dir", str(self.data_dir), *self.flags]
+        command = [os.environ["BRAID"], "serve", *self.ports, "--print-ready", "--data-dir", str(self.data_dir)]
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         line = self.process.stdout.readline()
@@ -60,7 +60,7 @@ class Braid:
         return json.loads(body)
 
 
-def eventually(check, seconds=15):
+def eventually(check, seconds=30):
     """The first true value of `check`; its last exception or value once the time is up."""
     end = time.monotonic() + seconds
     while True:
@@ -69,7 +69,7 @@ def eventually(check, seconds=15):
             if value or time.monotonic() > end:
                 assert value, f"still {value!r} after {seconds} s"
                 return value
-        except AssertionError:
+        except (AssertionError, OSError):
             if time.monotonic() > end:
                 raise
         time.sleep(0.1)

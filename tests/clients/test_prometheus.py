@@ -1,9 +1,13 @@
 """Prometheus itself sends what it scrapes by remote write, and reads it back through the HTTP API."""
 
+import json
 import shutil
 import signal
 import socket
 import subprocess
+import time
+import urllib.parse
+import urllib.request
 
 import pytest
 
@@ -54,7 +58,7 @@ def test_scraped_samples_arrive(braid, prometheus):
         result = braid.json("prometheus", "/api/v1/query", query='up{sender="debian"}')["data"]["result"]
         return {r["metric"]["job"]: r["value"][1] for r in result} == {"itself": "1", "braid": "1"}
 
-    eventually(values, 30)
+    eventually(values, 60)
 
 
 def test_a_rate_over_them(braid, prometheus):
@@ -64,7 +68,7 @@ def test_a_rate_over_them(braid, prometheus):
         result = braid.json("prometheus", "/api/v1/query", query=query)["data"]["result"]
         return result and 0.3 < float(result[0]["value"][1]) < 3
 
-    eventually(rate, 40)
+    eventually(rate, 60)
 
 
 def test_braids_own_metrics_are_a_scrape_target(braid, prometheus):
@@ -74,13 +78,9 @@ def test_braids_own_metrics_are_a_scrape_target(braid, prometheus):
 
 def test_the_same_answer_as_prometheus(braid, prometheus):
     """Both evaluate a query over the same samples at the same time."""
-    import json
-    import time
-    import urllib.parse
-    import urllib.request
-
     at = time.time() - 3
-    query = 'sum by (handler) (increase(prometheus_http_requests_total[10s])) > 0 or vector(1)'
+    # Nothing that extrapolates: that has changed between the versions of Prometheus.
+    query = 'sum by (handler) (max_over_time(prometheus_http_requests_total[10s])) > 0 or count(up) or sum by (job) (2 * up)'
 
     def both():
         url = f"http://{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": query, "time": at})
@@ -91,4 +91,4 @@ def test_the_same_answer_as_prometheus(braid, prometheus):
         assert order(ours) == order(theirs)
         return True
 
-    eventually(both, 20)
+    eventually(both, 60)

@@ -10,10 +10,10 @@ use std::hash::BuildHasher;
 
 /// Values looked at.
 const SAMPLE: usize = 2048;
-/// A dictionary pays when a value comes so often, on the average.
-const TIMES: usize = 2;
+/// A dictionary pays when a value comes so often on the average: one and a half times.
+const TIMES: (usize, usize) = (3, 2);
 
-/// Whether a dictionary pays for a column in a segment: whether its values come at least twice on the average, as
+/// Whether a dictionary pays for a column in a segment: whether its values come at least one and a half times on the average, as
 /// estimated from 2,048 of them (of N equally likely values, n picks hit about n²/2N twice). Parquet otherwise hashes every
 /// value of the column only to find out that they are all different. True for types that have few values anyway.
 #[must_use]
@@ -55,7 +55,7 @@ pub fn repeats(array: &ArrayRef) -> bool {
     let twice = picked - seen.len();
     // Seen in full: then what was counted is what there is.
     let distinct = if step == 1 && picked == filled { seen.len() } else { picked * picked / (2 * twice.max(1)) };
-    distinct.max(seen.len()) * TIMES <= filled
+    distinct.max(seen.len()) * TIMES.0 <= filled * TIMES.1
 }
 
 #[cfg(test)]
