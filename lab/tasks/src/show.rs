@@ -30,10 +30,11 @@ pub(crate) fn where_to_look(ports: &Ports) {
 }
 
 /// Waits until there is a trace and a rate, then shows everything; after `patience` it shows what there is.
-pub(crate) async fn when_there_is_data(ports: &Ports, patience: Duration) {
+/// Returns whether all three answers could be given.
+pub(crate) async fn when_there_is_data(ports: &Ports, patience: Duration) -> bool {
     let show = Show::new(ports);
     let deadline = Instant::now() + patience;
-    println!("\nWaiting for the first traces, logs and two scrapes ...");
+    println!("\nWaiting for the first traces and for two scrapes ...");
     while Instant::now() < deadline {
         let (trace, rate) = (show.find_trace().await, show.instant(RATE).await);
         if matches!(&trace, Ok(Some(_))) && rate.is_ok_and(|rate| !rate.is_empty()) {
@@ -42,7 +43,7 @@ pub(crate) async fn when_there_is_data(ports: &Ports, patience: Duration) {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     where_to_look(ports);
-    show.everything().await;
+    show.everything().await
 }
 
 /// `braid-lab show`: the answers as they are now. Returns whether all three could be given.

@@ -93,7 +93,9 @@ pub(crate) async fn demo(options: Options, stop: Stop) -> anyhow::Result<ExitCod
             println!("Not everything became ready; the logs say why.");
             return false;
         }
-        show::when_there_is_data(&whole.ports, Duration::from_secs(45)).await;
+        if !show::when_there_is_data(&whole.ports, Duration::from_secs(45)).await {
+            println!("\nNot every answer could be given; `braid-lab show` asks again, the logs may say why.");
+        }
         println!("\nEverything goes on until you press Ctrl-C; the data stays in {}.", whole.data().display());
         true
     };
