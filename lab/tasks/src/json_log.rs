@@ -1,34 +1,60 @@
-//! Log lines on stdout: one JSON object per line with the fields of the seed (`asctime`, `name`, `levelname`, `message`,
-//! `trace_id`, `span_id`), then the event's own fields.
+//! Log lines: one JSON object each with the fields of the seed (`asctime`, `name`, `levelname`, `message`, `trace_id`,
+//! `span_id`), then the event's own fields. The same line goes to stdout and, as the body of a log record, out over OTLP:
+//! so the seed's link from a trace to its logs, which searches lines for the trace id, finds them.
 
 use std::fmt::Debug;
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use opentelemetry::Context;
+use opentelemetry::logs::{AnyValue, LogRecord, Logger, Severity};
 use opentelemetry::trace::TraceContextExt;
+use opentelemetry_sdk::logs::SdkLogger;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer;
 
-/// Writes every event to stdout. A closed stdout is no reason to stop serving, so write errors are ignored.
+/// Writes every event to stdout and to the SDK's logger. A closed stdout is no reason to stop serving, so its errors are
+/// ignored; the SDK's queue is bounded.
 #[derive(Debug)]
-pub(crate) struct JsonLog;
+pub(crate) struct JsonLog {
+    logger: SdkLogger,
+}
 
-impl<S: Subscriber> Layer<S> for JsonLog {
-    fn on_event(&self, event: &Event<'_>, _context: layer::Context<'_, S>) {
-        let mut line = render(event, Timestamp::now());
-        line.push('\n');
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+impl JsonLog {
+    pub(crate) fn new(logger: SdkLogger) -> Self {
+        Self { logger }
     }
 }
 
-fn render(event: &Event<'_>, now: Timestamp) -> String {
-    let mut fields = Fields::default();
-    event.record(&mut fields);
+impl<S: Subscriber> Layer<S> for JsonLog {
+    fn on_event(&self, event: &Event<'_>, _context: layer::Context<'_, S>) {
+        let now = Timestamp::now();
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let line = render(event, &fields, now);
+        let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
+
+        let level = *event.metadata().level();
+        // The record's trace and span id are the current context's; the SDK takes them itself.
+        let mut record = self.logger.create_log_record();
+        let since_epoch = Duration::try_from(now.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
+        record.set_timestamp(SystemTime::UNIX_EPOCH + since_epoch);
+        record.set_severity_number(severity(level));
+        record.set_severity_text(level_name(level));
+        record.set_body(AnyValue::from(line));
+        for (name, value) in fields.rest {
+            record.add_attribute(name, any_value(value));
+        }
+        self.logger.emit(record);
+    }
+}
+
+fn render(event: &Event<'_>, fields: &Fields, now: Timestamp) -> String {
     let (trace_id, span_id) = Context::map_current(|context| {
         let span = context.span();
         let span = span.span_context();
@@ -40,13 +66,34 @@ fn render(event: &Event<'_>, now: Timestamp) -> String {
     line.field("asctime", &asctime.into());
     line.field("name", &event.metadata().target().replace("::", ".").into());
     line.field("levelname", &level_name(*event.metadata().level()).into());
-    line.field("message", &fields.message.into());
+    line.field("message", &fields.message.as_str().into());
     line.field("trace_id", &trace_id.into());
     line.field("span_id", &span_id.into());
-    for (name, value) in fields.rest {
-        line.field(name, &value);
+    for (name, value) in &fields.rest {
+        line.field(name, value);
     }
     line.text + "}"
+}
+
+fn severity(level: Level) -> Severity {
+    match level {
+        Level::ERROR => Severity::Error,
+        Level::WARN => Severity::Warn,
+        Level::INFO => Severity::Info,
+        _ => Severity::Debug,
+    }
+}
+
+fn any_value(value: Value) -> AnyValue {
+    match value {
+        Value::String(text) => AnyValue::from(text),
+        Value::Bool(truth) => AnyValue::Boolean(truth),
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => AnyValue::Int(whole),
+            None => AnyValue::Double(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        other => AnyValue::from(other.to_string()),
+    }
 }
 
 /// A JSON object in the order in which its fields come; the first of a name wins.
@@ -131,7 +178,9 @@ mod tests {
     impl<S: Subscriber> Layer<S> for Capture {
         fn on_event(&self, event: &Event<'_>, _context: layer::Context<'_, S>) {
             let now = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
-            self.0.lock().unwrap().push(serde_json::from_str(&render(event, now)).unwrap());
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(serde_json::from_str(&render(event, &fields, now)).unwrap());
         }
     }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use opentelemetry::logs::LoggerProvider as _;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt, Tracer, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_otlp::{LogExporter, MetricExporter, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{self, BatchLogProcessor, SdkLoggerProvider};
@@ -99,8 +99,7 @@ impl Telemetry {
             .build();
 
         tracing_subscriber::registry()
-            .with(JsonLog.with_filter(own_events()))
-            .with(OpenTelemetryTracingBridge::new(&logs).with_filter(own_events()))
+            .with(JsonLog::new(logs.logger("braid-lab")).with_filter(own_events()))
             .try_init()
             .context("log subscriber")?;
         Ok(Self { traces, logs, metrics, stopping })

@@ -247,3 +247,11 @@ pub(crate) fn text(attributes: &[KeyValue], key: &str) -> String {
         _ => String::new(),
     }
 }
+
+/// The body of a log record that is text; empty if it is not.
+pub(crate) fn body(record: &LogRecord) -> &str {
+    match record.body.as_ref().and_then(|body| body.value.as_ref()) {
+        Some(any_value::Value::StringValue(text)) => text,
+        _ => "",
+    }
+}
