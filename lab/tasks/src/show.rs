@@ -11,8 +11,10 @@ use crate::ports::Ports;
 /// Services that the shown trace must cross, beside the database.
 const ROAD: [&str; 3] = ["traffic", "tasks-proxy", "flask-backend"];
 const TRACES: &str = r#"{ resource.service.name = "traffic" && name = "create-task" }"#;
-const RATE: &str = "sum by (endpoint) (rate(http_requests_total[1m]))";
-const RATE_OF_ONE: &str = r#"sum(rate(http_requests_total{job="flask-backend"}[1m]))"#;
+const RATE: &str = "sum by (endpoint) (rate(http_requests_total[20s]))";
+const RATE_OF_ONE: &str = r#"sum(rate(http_requests_total{job="flask-backend"}[20s]))"#;
+/// The window of the rates; younger data would be shown as a fraction of the true rate.
+const WINDOW: Duration = Duration::from_secs(20);
 const LINES_SHOWN: usize = 6;
 
 /// Prints the addresses that a person opens first.
@@ -33,9 +35,10 @@ pub(crate) fn where_to_look(ports: &Ports) {
 /// Returns whether all three answers could be given.
 pub(crate) async fn when_there_is_data(ports: &Ports, patience: Duration) -> bool {
     let show = Show::new(ports);
-    let deadline = Instant::now() + patience;
-    println!("\nWaiting for the first traces and for two scrapes ...");
-    while Instant::now() < deadline {
+    let begun = Instant::now();
+    println!("\nLetting the traffic run for {} s, so that there is something to see ...", WINDOW.as_secs());
+    tokio::time::sleep(WINDOW).await;
+    while begun.elapsed() < patience {
         let (trace, rate) = (show.find_trace().await, show.instant(RATE).await);
         if matches!(&trace, Ok(Some(_))) && rate.is_ok_and(|rate| !rate.is_empty()) {
             break;

@@ -26,6 +26,8 @@ const SERVICE: &str = "traffic";
 const CROWD: usize = 64;
 /// Above this many tasks everybody tidies up, so that a lab may run for months.
 const TASKS: usize = 50;
+/// Nobody deletes the last few.
+const FEW: usize = 5;
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 
 /// Flags of `braid-lab traffic`.
@@ -196,7 +198,7 @@ impl Visitors {
                 true
             }
             Action::Delete => {
-                let oldest = lock(&self.seen).first().copied();
+                let oldest = Some(lock(&self.seen)).filter(|seen| seen.len() > FEW).and_then(|seen| seen.first().copied());
                 let Some((id, _)) = oldest else { return };
                 self.action(action, async |visit| visit.send(Method::DELETE, &format!("/api/tasks/{id}"), None).await).await;
                 true
