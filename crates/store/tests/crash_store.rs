@@ -1,0 +1,181 @@
+//! The whole store, with its real tables, through crashes at any operation of the simulated disk: spans, lines and samples
+//! that were acknowledged are answered once, whether they come from the log, a head, a segment or a merged segment.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use braid_store::disk::SimDisk;
+use braid_store::engine::{ManualClock, Options};
+use braid_store::series::SeriesOptions;
+use braid_store::{Column, Field, Order, Predicate, Reader, Request, Scan, Source, Store, StoreError, Table, Writer};
+use bytes::Bytes;
+use model::{Tenant, TimeRange};
+use proptest::prelude::*;
+use wire::Encoding;
+
+/// 2026-01-01.
+const START: i64 = 1_767_225_600_000_000_000;
+
+/// The `n`th request: a span, a line or a sample that carries `n`.
+fn request(n: u64) -> (Encoding, String) {
+    let time = START + i64::try_from(n).unwrap() * 60_000_000_000;
+    match n % 3 {
+        0 => (
+            Encoding::OtlpTracesJson,
+            format!(
+                r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"shop"}}}}]}},
+                "scopeSpans":[{{"spans":[{{"traceId":"{:032x}","spanId":"{:016x}","name":"{n}","kind":2,
+                "startTimeUnixNano":"{time}","endTimeUnixNano":"{}"}}]}}]}}]}}"#,
+                n + 1,
+                n + 1,
+                time + 5
+            ),
+        ),
+        1 => (
+            Encoding::LokiPushJson,
+            format!(r#"{{"streams":[{{"stream":{{"app":"shop"}},"values":[["{time}","{n}"]]}}]}}"#),
+        ),
+        _ => (
+            Encoding::OtlpMetricsJson,
+            format!(
+                r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"items","gauge":{{"dataPoints":[
+                {{"timeUnixNano":"{time}","asDouble":{n}}}]}}}}]}}]}}]}}"#
+            ),
+        ),
+    }
+}
+
+fn rows(reader: &dyn Reader, table: Table, field: Field) -> Vec<u64> {
+    let scan = Scan {
+        tenant: Tenant::default(),
+        table,
+        range: TimeRange::ALL,
+        predicate: Predicate::True,
+        projection: vec![Column::Field(field)],
+        order: Order::Any,
+        limit: None,
+    };
+    let mut out = Vec::new();
+    for batch in reader.scan(&scan).unwrap() {
+        let batch = batch.unwrap();
+        out.extend((0..batch.rows()).map(|row| batch.text(row, field).parse::<u64>().unwrap()));
+    }
+    out
+}
+
+/// Every number that is found, however often, sorted.
+fn found(store: &Store) -> Vec<u64> {
+    let reader = store.snapshot();
+    let mut out = rows(&*reader, Table::Spans, Field::Name);
+    out.extend(rows(&*reader, Table::Logs, Field::Body));
+    for series in reader.samples(&Tenant::default(), &[], i64::MIN / 2_000_000, i64::MAX / 2_000_000).unwrap() {
+        let series = series.unwrap();
+        if series.labels.get("__name__") == Some("items") {
+            out.extend(series.values.iter().map(|v| *v as u64));
+        }
+    }
+    out.sort_unstable();
+    out
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(u64),
+    Settle,
+    Crash { after: u64 },
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1u64..30).prop_map(Step::Append),
+        2 => Just(Step::Settle),
+        3 => (0u64..80).prop_map(|after| Step::Crash { after }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn open(disk: &SimDisk, clock: &ManualClock) -> Store {
+    let mut options = Options::new(Arc::new(disk.clone()));
+    options.clock = Arc::new(clock.clone());
+    options.min_free = 0;
+    options.log.file_bytes = 8_000;
+    options.merge_at = 3;
+    options.busy_after = Duration::from_millis(20);
+    Store::open(options, SeriesOptions::default()).unwrap()
+}
+
+fn wait_until_replayed(store: &Store) {
+    while store.snapshot().partial().is_some() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn run(seed: u64, steps: &[Step]) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let clock = ManualClock::new(START);
+    let mut disk = SimDisk::new(seed);
+    let mut store = open(&disk, &clock);
+    let (mut next, mut acknowledged, mut refused) = (0, Vec::new(), Vec::new());
+    let send = |store: &Store, n: u64| -> Result<(), StoreError> {
+        let (encoding, payload) = request(n);
+        runtime.block_on(store.append(Request { tenant: Tenant::default(), encoding, payload: Bytes::from(payload) }))
+    };
+    for step in steps {
+        match step {
+            Step::Append(count) => {
+                for n in next..next + count {
+                    send(&store, n).unwrap();
+                    acknowledged.push(n);
+                }
+                next += count;
+            }
+            Step::Settle => store.settle().unwrap(),
+            Step::Restart => {
+                drop(store);
+                store = open(&disk, &clock);
+            }
+            Step::Crash { after } => {
+                disk.halt_after(*after);
+                for n in next..next + 9 {
+                    if send(&store, n).is_ok() { acknowledged.push(n) } else { refused.push(n) }
+                    if n % 4 == 3 {
+                        drop(store.settle());
+                    }
+                }
+                next += 9;
+                disk = disk.crash();
+                drop(store);
+                store = open(&disk, &clock);
+                // Clients come again with what was refused, and it may be there.
+                for n in refused.drain(..) {
+                    send(&store, n).unwrap();
+                    acknowledged.push(n);
+                }
+            }
+        }
+        wait_until_replayed(&store);
+        acknowledged.sort_unstable();
+        assert_eq!(found(&store), acknowledged, "{:?}", store.stats());
+    }
+    store.settle().unwrap();
+    assert_eq!(found(&store), acknowledged);
+    assert_eq!(store.stats().unreadable, 0);
+    acknowledged.len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_acknowledged_is_answered_once_through_crashes(seed: u64, steps in prop::collection::vec(step(), 1..7)) {
+        run(seed, &steps);
+    }
+}
+
+#[test]
+fn the_store_answers_before_and_after_settling_and_a_restart() {
+    assert_eq!(run(1, &[Step::Append(30), Step::Settle, Step::Append(30), Step::Restart, Step::Settle, Step::Restart]), 60);
+}
