@@ -28,6 +28,8 @@ use crate::{SegmentMeta, StoreError};
 /// The version that is written.
 pub const FORMAT: u32 = 1;
 const FOLDER: &str = "manifest";
+/// What a manifest is called until it is whole.
+const UNFINISHED: &str = ".tmp";
 /// How many manifests stay on disk.
 const KEPT: usize = 4;
 /// A manifest larger than this is not believed.
@@ -133,7 +135,12 @@ impl Manifests {
         let mut numbers: Vec<u64> =
             entries.iter().filter_map(|e| e.name.strip_suffix(".json").and_then(|n| n.parse().ok())).collect();
         numbers.sort_unstable();
-        let mut found = Self { disk, next: numbers.last().map_or(1, |n| n + 1), newest: Vec::new(), damaged: 0 };
+        for unfinished in entries.iter().filter(|e| e.name.ends_with(UNFINISHED)) {
+            // One that stays is in nobody's way but its own number's, which is not used again.
+            let _ = disk.remove(&format!("{FOLDER}/{}", unfinished.name));
+        }
+        let tried = entries.iter().filter_map(|e| e.name.split('.').next().and_then(|n| n.parse::<u64>().ok())).max();
+        let mut found = Self { disk, next: tried.map_or(1, |n| n + 1), newest: Vec::new(), damaged: 0 };
         for number in numbers.iter().rev() {
             let path = path_of(*number);
             match load(&*found.disk, &path) {
@@ -193,12 +200,18 @@ impl Manifests {
         self.next += 1;
         manifest.number = number;
         let path = path_of(number);
+        if self.disk.open(&path).is_ok() {
+            return Err(StoreError::Corrupt { file: path, reason: "another process has written it".into() });
+        }
         let bytes = encode(&manifest)?;
-        let file = self.disk.create(&path).map_err(StoreError::io(format!("creating {path}")))?;
+        // Under another name first, so that a killed process leaves no half manifest that looks like damage.
+        let unfinished = format!("{path}{UNFINISHED}");
+        let file = self.disk.create(&unfinished).map_err(StoreError::io(format!("creating {unfinished}")))?;
         let written = file.write_at(0, &mut [IoSlice::new(&bytes)]).and_then(|()| file.sync());
-        if let Err(e) = written.and_then(|()| self.disk.sync_dir(FOLDER)) {
-            // Only tidying: a half-written file is passed over at the next start.
-            let _ = self.disk.remove(&path);
+        let named = written.and_then(|()| self.disk.rename(&unfinished, &path)).and_then(|()| self.disk.sync_dir(FOLDER));
+        if let Err(e) = named {
+            // Only tidying: the next start removes the one, and the other is a true account of what is there.
+            let _ = self.disk.remove(&unfinished);
             return Err(StoreError::Io { what: format!("writing {path}"), source: e });
         }
         let manifest = Arc::new(manifest);

@@ -262,7 +262,9 @@ fn run(seed: u64, steps: &[Step]) -> Model {
                 disk = disk.crash();
                 drop(toy);
                 disk.set_capacity(None);
-                if *damage_manifest && let Some(newest) = disk.files().into_iter().rfind(|f| f.starts_with("manifest/")) {
+                if *damage_manifest
+                    && let Some(newest) = disk.files().into_iter().rfind(|f| f.starts_with("manifest/") && f.ends_with(".json"))
+                {
                     disk.flip(&newest, 60 + seed % 50, 2);
                 }
                 toy = Toy::open(small(&disk), &clock).expect("opens after a crash");

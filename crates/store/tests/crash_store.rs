@@ -33,10 +33,7 @@ fn request(n: u64) -> (Encoding, String) {
                 time + 5
             ),
         ),
-        1 => (
-            Encoding::LokiPushJson,
-            format!(r#"{{"streams":[{{"stream":{{"app":"shop"}},"values":[["{time}","{n}"]]}}]}}"#),
-        ),
+        1 => (Encoding::LokiPushJson, format!(r#"{{"streams":[{{"stream":{{"app":"shop"}},"values":[["{time}","{n}"]]}}]}}"#)),
         _ => (
             Encoding::OtlpMetricsJson,
             format!(
@@ -140,7 +137,11 @@ fn run(seed: u64, steps: &[Step]) -> usize {
             Step::Crash { after } => {
                 disk.halt_after(*after);
                 for n in next..next + 9 {
-                    if send(&store, n).is_ok() { acknowledged.push(n) } else { refused.push(n) }
+                    if send(&store, n).is_ok() {
+                        acknowledged.push(n)
+                    } else {
+                        refused.push(n)
+                    }
                     if n % 4 == 3 {
                         drop(store.settle());
                     }

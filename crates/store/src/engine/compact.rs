@@ -15,6 +15,8 @@ use super::{Core, Segment};
 use crate::{Segments, StoreError};
 
 const TICK: Duration = Duration::from_secs(1);
+/// How long the compactor waits after an error.
+const AFTER_ERROR: Duration = Duration::from_secs(30);
 /// How often retention is applied.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// Rows may come this long after their hour before it counts as over.
@@ -104,7 +106,10 @@ impl Core {
             Ok(merged) => merged,
             Err(e) => {
                 count(&self.counters.compaction_errors);
-                exhausted.0.insert(ids(&inputs));
+                // The disk may be better later; what is wrong with the segments stays wrong.
+                if !matches!(e, StoreError::Io { .. } | StoreError::Full(_) | StoreError::Closed) {
+                    exhausted.0.insert(ids(&inputs));
+                }
                 if let StoreError::Corrupt { file, reason } = &e {
                     // The reason names the file itself or a sidecar of it.
                     let stem = |path: &str| path.rsplit_once('.').map_or(path.to_owned(), |(s, _)| s.to_owned());
@@ -188,7 +193,7 @@ pub(crate) fn run(core: &Arc<Core>) {
                 if !matches!(e, StoreError::Closed) {
                     tracing::error!(error = %e, "segments could not be merged");
                 }
-                core.rest(TICK);
+                core.rest(AFTER_ERROR);
             }
         }
     }

@@ -28,6 +28,8 @@ use crate::{Record, StoreError};
 
 /// Bytes that may wait for an applier before its feed falls behind.
 const LONGEST_QUEUE: usize = 64 << 20;
+/// A table is asked for its memory so many times on the way to a flush, about.
+const MEASURED_IN: usize = 64;
 /// How long an applier waits after an error before it reads the log again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -69,7 +71,7 @@ pub(crate) struct Feed {
     /// The last sequence that was applied or skipped.
     position: AtomicU64,
     /// The table's memory when last asked.
-    pub(crate) memory: AtomicUsize,
+    memory: AtomicUsize,
     /// When the oldest row of the head came, in nanoseconds of the monotonic clock plus one; 0 for an empty head.
     pub(crate) oldest: AtomicU64,
     live: AtomicBool,
@@ -77,8 +79,12 @@ pub(crate) struct Feed {
     pub(crate) flush: Mutex<Option<Flushing>>,
     /// Whether there is one; changes under `order`.
     pub(crate) flushing: AtomicBool,
-    /// What the table held after the last flush.
-    pub(crate) floor: AtomicUsize,
+    /// What the table held after the last flush: indexes and caches that a flush does not free.
+    floor: AtomicUsize,
+    /// Bytes of payloads applied since the table's memory was last asked for.
+    unmeasured: AtomicUsize,
+    /// The sequence up to which the manifest in force covers this signal.
+    pub(crate) covered: AtomicU64,
 }
 
 impl Feed {
@@ -95,7 +101,26 @@ impl Feed {
             flush: Mutex::default(),
             flushing: AtomicBool::new(false),
             floor: AtomicUsize::new(0),
+            unmeasured: AtomicUsize::new(0),
+            covered: AtomicU64::new(0),
         }
+    }
+
+    /// Notes what the table holds.
+    pub(crate) fn measured(&self, memory: usize) {
+        self.memory.store(memory, Ordering::Relaxed);
+        self.floor.fetch_min(memory, Ordering::Relaxed);
+        self.unmeasured.store(0, Ordering::Relaxed);
+    }
+
+    /// Nothing is left to write: what the table holds now no flush frees.
+    pub(crate) fn flushed(&self) {
+        self.floor.store(self.memory.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Bytes that a flush would free.
+    pub(crate) fn head_bytes(&self) -> usize {
+        self.memory.load(Ordering::Relaxed).saturating_sub(self.floor.load(Ordering::Relaxed))
     }
 
     /// The last sequence that was applied or skipped.
@@ -256,9 +281,11 @@ fn apply(core: &Core, feed: &Feed, record: &Record) {
         }
         feed.position.store(record.sequence, Ordering::Release);
     }
-    let memory = table.memory();
-    feed.memory.store(memory, Ordering::Relaxed);
-    if memory >= core.options.flush_bytes {
-        core.wake.notify_all();
+    let unmeasured = feed.unmeasured.fetch_add(record.payload.len(), Ordering::Relaxed) + record.payload.len();
+    if unmeasured >= core.options.flush_bytes / MEASURED_IN {
+        feed.measured(table.memory());
+        if feed.head_bytes() >= core.options.flush_bytes {
+            core.wake.notify_all();
+        }
     }
 }

@@ -130,6 +130,9 @@ impl Core {
         match kept.manifests.write(manifest) {
             Ok(written) => {
                 (kept.covered, kept.damaged, kept.written) = (covered, damaged, now);
+                for (feed, covered) in self.feeds.iter().zip(covered) {
+                    feed.covered.store(covered, Ordering::Release);
+                }
                 let dropped = change.gone.iter().cloned();
                 kept.dropped.extend(dropped.map(|segment| Dropped { segment, manifest: written.number, at: now }));
                 let mut current = self.live.write();
@@ -157,17 +160,30 @@ impl Core {
             feed.flushing.store(slot.is_some(), Ordering::Release);
             feed.oldest.store(0, Ordering::Release);
         }
-        let Some(flushing) = slot.take() else { return Ok(()) };
+        let Some(flushing) = slot.take() else {
+            self.note_floor(signal);
+            return Ok(());
+        };
         let outcome = self.write_segments(signal, flushing, &mut slot);
         if outcome.is_ok() {
             feed.flushing.store(false, Ordering::Release);
             count(&self.counters.flushes);
             self.measure_heads();
-            feed.floor.store(feed.memory.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.note_floor(signal);
         } else {
             count(&self.counters.flush_errors);
         }
         outcome
+    }
+
+    /// Right after a flush, if no row has come since: what the table still holds no flush frees.
+    fn note_floor(&self, signal: Signal) {
+        let feed = self.feed(signal);
+        let _order = feed.order.lock();
+        if feed.oldest.load(Ordering::Acquire) == 0 && !feed.flushing.load(Ordering::Acquire) {
+            feed.measured(self.table(signal).memory());
+            feed.flushed();
+        }
     }
 
     fn write_segments(&self, signal: Signal, flushing: Flushing, slot: &mut Option<Flushing>) -> Result<(), StoreError> {
@@ -379,12 +395,14 @@ impl Core {
             return false;
         }
         let age = self.options.clock.monotonic().saturating_sub(Duration::from_nanos(oldest - 1));
-        let memory = feed.memory.load(Ordering::Relaxed).saturating_sub(feed.floor.load(Ordering::Relaxed));
-        let largest = Signal::ALL.into_iter().map(|s| self.feed(s).memory.load(Ordering::Relaxed)).max();
+        let memory = feed.head_bytes();
+        let largest = Signal::ALL.into_iter().map(|s| self.feed(s).head_bytes()).max();
+        // What the log keeps for this signal, not for a slow reader.
+        let kept = || self.log.files().bytes_after(feed.covered.load(Ordering::Acquire));
         memory >= self.options.flush_bytes
             || age >= self.options.flush_age[signal as usize]
-            || self.log.files().bytes() > self.options.log_cap / 2
-            || (!self.has_room() && largest == Some(feed.memory.load(Ordering::Relaxed)))
+            || (!self.has_room() && largest == Some(memory))
+            || kept() > self.options.log_cap / 2
     }
 
     /// Flush, merge, cut and unlink until nothing is left to do.

@@ -3,7 +3,7 @@
 //! Threads: the log's writer, an applier a signal ([`feed`]), the keeper (flush, manifest, cut, unlink: [`keeper`]), the
 //! compactor (merges and retention: [`compact`]).
 //!
-//! # Invariants
+//! # Invariants (held by `tests/crash_engine.rs`, `crash_upkeep.rs`, `crash_store.rs` and `crash_kill.rs`)
 //!
 //! 1. *Durable before acknowledged, in the head before visible, in a segment before cut*: a record leaves the log only when
 //!    two manifests say that segments hold it, for every signal, and no named reader still needs it.
@@ -138,7 +138,7 @@ impl Core {
     }
 
     fn heads(&self) -> usize {
-        self.feeds.iter().map(|f| f.memory.load(Ordering::Relaxed)).sum()
+        self.feeds.iter().map(Feed::head_bytes).sum()
     }
 
     fn has_room(&self) -> bool {
@@ -147,14 +147,14 @@ impl Core {
 
     pub(crate) fn measure_heads(&self) {
         for feed in &self.feeds {
-            feed.memory.store(self.table(feed.signal).memory(), Ordering::Relaxed);
+            feed.measured(self.table(feed.signal).memory());
         }
         self.room.notify_waiters();
     }
 
     /// Holds a replaying applier back while the heads are too large.
     fn wait_for_memory(&self, feed: &Feed) {
-        while !self.has_room() && feed.memory.load(Ordering::Relaxed) > 0 && !self.is_stopping() {
+        while !self.has_room() && feed.head_bytes() > 0 && !self.is_stopping() {
             self.wake.notify_all();
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -112,6 +112,9 @@ impl Engine {
             replayed: Default::default(),
             options,
         });
+        for (feed, covered) in core.feeds.iter().zip(manifest.covered) {
+            feed.covered.store(covered, Ordering::Release);
+        }
         core.check_space();
         if fell_back {
             // The manifest in force is the only one again: without a second, losing it too would lose what was cut.

@@ -176,6 +176,12 @@ impl Files {
         self.catalog.lock().values().map(|f| f.bytes).sum()
     }
 
+    /// Committed bytes in the files that hold anything after `sequence`.
+    #[must_use]
+    pub fn bytes_after(&self, sequence: u64) -> u64 {
+        self.catalog.lock().values().filter(|f| f.last > sequence).map(|f| f.bytes).sum()
+    }
+
     /// How many files.
     #[must_use]
     pub fn count(&self) -> usize {
