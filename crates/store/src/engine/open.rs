@@ -17,7 +17,7 @@ use super::stats::{Counters, count};
 use super::{Core, Engine, Options, TAIL, compact, keeper, units};
 use crate::disk::Disk;
 use crate::lock::DirectoryLock;
-use crate::log::{Cursors, Log};
+use crate::log::{Cursors, Log, path_of};
 use crate::manifest::{Manifests, Quarantined};
 use crate::table::Table;
 use crate::{SegmentMeta, Segments, StoreError};
@@ -70,6 +70,9 @@ impl Engine {
         if manifests.current().is_some() {
             let before = manifests.previous().map_or(&[][..], |m| &m.segments);
             remove_orphans(&*disk, manifest.segments.iter().chain(before), &files);
+        } else if disk.open(&path_of(1)).is_ok() && manifests.damaged == 0 {
+            // Killed before the first manifest: the log still begins at its beginning, so it has everything.
+            remove_orphans(&*disk, std::iter::empty(), &files);
         } else if !files.is_empty() {
             tracing::error!(
                 files = files.len(),
