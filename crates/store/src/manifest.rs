@@ -1,8 +1,8 @@
 //! Which segments exist and how far the log is in them: numbered files, created if absent, never changed.
 //!
 //! `manifest/<number>.json` is two parts: a line `{"format":1,"bytes":…,"crc32c":…}` and, after it, so many bytes of JSON
-//! with that checksum. The newest that is intact counts; a newer one that is not (a crash while it was written, or
-//! damage) is moved to `quarantine/`.
+//! with that checksum. It is written under another name and gets its own when it is whole, so one that is not intact is
+//! damage: it is moved to `quarantine/`, and the newest that is intact counts.
 //!
 //! # Invariants
 //!
