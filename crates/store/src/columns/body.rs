@@ -34,9 +34,9 @@ pub(crate) fn split(builder: &mut BodyBuilder, lines: &ArrayRef) -> BodyColumns 
 }
 
 /// The columns that these bodies need besides [`BODY`].
-pub(crate) fn columns(bodies: &[BodyColumns]) -> Vec<SegmentColumn> {
+pub(crate) fn columns<'a>(bodies: impl Iterator<Item = &'a BodyColumns>) -> Vec<SegmentColumn> {
     let mut out: Vec<SegmentColumn> = Vec::new();
-    for (id, array) in bodies.iter().flat_map(|b| &b.columns).filter(|(id, _)| *id != BodyColumnId::Text) {
+    for (id, array) in bodies.flat_map(|b| &b.columns).filter(|(id, _)| *id != BodyColumnId::Text) {
         if !out.iter().any(|c| matches!(&c.id, ColumnId::Body(other) if other == id)) {
             let plain = array.as_string_opt::<i32>().is_some() && !repeats(array);
             out.push(SegmentColumn { id: ColumnId::Body(id.clone()), plain });

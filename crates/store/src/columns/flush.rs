@@ -53,19 +53,19 @@ pub(crate) fn flush(
         groups.push(group);
         at += group.len();
     }
-    let bodies = match table {
+    let mut bodies = match table {
         Table::Spans => Vec::new(),
         Table::Logs => split_bodies(parts, &groups)?,
     };
     let (mut columns, to_rest) = plan(parts);
-    columns.extend(body::columns(&bodies));
+    columns.extend(body::columns(bodies.iter().map(|b| &b.columns)));
     columns.sort_by(|a, b| a.id.cmp(&b.id));
     let first = parts.iter().map(|p| p.first).min().unwrap_or(0);
     let hour = hour_of(first);
     let (id, path) = segments.allocate(tenant, signal(table), hour);
     let mut writer = SegmentWriter::new(table, columns, FLUSH_LEVEL, segments.create(&path)?)?;
     for (i, group) in groups.into_iter().enumerate() {
-        write_group(&mut writer, table, parts, group, &to_rest, bodies.get(i))?;
+        write_group(&mut writer, parts, group, &to_rest, bodies.get_mut(i))?;
     }
     let written = writer.finish()?;
     Ok(SegmentMeta {
@@ -93,11 +93,27 @@ fn group_len(parts: &[Arc<Rows>], picks: &[Pick]) -> usize {
     most.min((GROUP_TEXT / average).max(1024))
 }
 
-/// The bodies of the row groups, split.
-fn split_bodies(parts: &[Arc<Rows>], groups: &[&[Pick]]) -> Result<Vec<BodyColumns>, StoreError> {
+/// The bodies of a row group: split, and the ids that stand in them or beside them.
+struct GroupBodies {
+    columns: BodyColumns,
+    ids: Option<IdFilter>,
+}
+
+/// The bodies of the row groups. All of them at once, because what they split into makes the segment's columns; their
+/// texts are in memory one group at a time.
+fn split_bodies(parts: &[Arc<Rows>], groups: &[&[Pick]]) -> Result<Vec<GroupBodies>, StoreError> {
     let mut builder = BodyBuilder::new();
     let lines = pieces(parts, &BODY);
-    groups.iter().map(|picks| Ok(body::split(&mut builder, &gather(&BODY.data_type(true), true, &lines, picks)?))).collect()
+    let trace_id = ColumnId::Field(Field::TraceId);
+    let traces = pieces(parts, &trace_id);
+    groups
+        .iter()
+        .map(|picks| {
+            let texts = gather(&BODY.data_type(true), true, &lines, picks)?;
+            let traces = gather(&trace_id.data_type(false), false, &traces, picks)?;
+            Ok(GroupBodies { columns: body::split(&mut builder, &texts), ids: id_filter(&texts, &traces) })
+        })
+        .collect()
 }
 
 /// The segment's columns, and the attributes that go to the rest column.
@@ -152,21 +168,16 @@ fn pieces<'a>(parts: &'a [Arc<Rows>], id: &ColumnId) -> Vec<Option<Piece<'a>>> {
 
 fn write_group(
     writer: &mut SegmentWriter,
-    table: Table,
     parts: &[Arc<Rows>],
     picks: &[Pick],
     to_rest: &[ColumnId],
-    bodies: Option<&BodyColumns>,
+    bodies: Option<&mut GroupBodies>,
 ) -> Result<(), StoreError> {
     let column = |id: &ColumnId, plain: bool| gather(&id.data_type(plain), plain, &pieces(parts, id), picks);
     let times = column(&super::project::TIME, false)?;
-    let ids = match table {
-        Table::Spans => None,
-        Table::Logs => {
-            let body = column(&BODY, true)?;
-            let traces = column(&ColumnId::Field(Field::TraceId), false)?;
-            id_filter(&body, &traces)
-        }
+    let (ids, bodies) = match bodies {
+        Some(group) => (group.ids.take(), Some(&group.columns)),
+        None => (None, None),
     };
     writer.write(bounds(&times), ids, |c| {
         if let Some(bodies) = bodies.filter(|_| c.id == BODY || matches!(c.id, ColumnId::Body(_))) {

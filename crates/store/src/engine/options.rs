@@ -66,7 +66,8 @@ impl Options {
             max_bytes: None,
             grace: Duration::from_secs(60),
             min_free: 256 << 20,
-            merge_at: 6,
+            // Each merge reads and writes its rows once more: few large merges cost less than many small ones.
+            merge_at: 16,
             merge_up_to: 512 << 20,
             remembered: 100_000,
         };
@@ -74,11 +75,12 @@ impl Options {
         options
     }
 
-    /// Divides a memory budget for the whole process, in bytes: a quarter of it for heads and what is being flushed (a head
-    /// is flushed when it holds a sixteenth), a sixteenth for requests under way, the rest for queries and caches.
+    /// Divides a memory budget for the whole process, in bytes: an eighth of it for heads and what is being flushed (a head
+    /// is flushed when it holds a twenty-fourth; sorting and encoding take about twice that again), a sixteenth for requests
+    /// under way, the rest for merges, queries and caches.
     pub fn set_memory(&mut self, budget: usize) {
-        self.flush_bytes = (budget / 16).max(1 << 20);
-        self.heads_bytes = (budget / 4).max(4 << 20);
+        self.flush_bytes = (budget / 24).max(1 << 20);
+        self.heads_bytes = (budget / 8).max(4 << 20);
         self.in_flight_bytes = (budget / 16).max(1 << 20);
     }
 }
