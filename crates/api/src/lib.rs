@@ -19,6 +19,9 @@ mod targets;
 mod tempo;
 mod time;
 
+#[cfg(test)]
+mod tests;
+
 pub use face::Face;
 pub use metrics::QueryMetrics;
 pub use serve::{every_port, loki_port, loki_router, prometheus_port, prometheus_router, tempo_port, tempo_router};

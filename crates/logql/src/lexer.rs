@@ -18,6 +18,8 @@ pub(crate) enum Token {
     Number(f64),
     /// Nanoseconds.
     Duration(i64),
+    /// A number of bytes, as written: `1.5KB`.
+    Size(String),
     /// Operators and marks.
     Mark(&'static str),
     End,
@@ -31,6 +33,7 @@ impl Token {
             Self::Text(t) => format!("string {t:?}"),
             Self::Number(n) => format!("number {n}"),
             Self::Duration(_) => "duration".to_owned(),
+            Self::Size(size) => format!("bytes {size}"),
             Self::Mark(m) => (*m).to_owned(),
             Self::End => "$end".to_owned(),
         }
@@ -42,6 +45,9 @@ const MARKS: [&str; 27] = [
     "|=", "|~", "|>", "!=", "!~", "!>", "=~", "==", ">=", "<=", "{", "}", "(", ")", "[", "]", ",", "|", "=", ">", "<", "+", "-",
     "*", "/", "%", "^",
 ];
+
+/// Units of bytes.
+const SIZES: [&str; 13] = ["b", "kb", "kib", "mb", "mib", "gb", "gib", "tb", "tib", "pb", "pib", "eb", "eib"];
 
 /// All tokens of `query`, [`Token::End`] last.
 pub(crate) fn lex(query: &str) -> Result<Vec<Spanned>, ParseError> {
@@ -74,7 +80,7 @@ impl<'q> Lexer<'q> {
     fn next(&mut self) -> Result<(Token, usize), ParseError> {
         loop {
             self.at += self.rest().len() - self.rest().trim_start().len();
-            if !self.rest().starts_with('#') {
+            if !self.rest().starts_with('#') && !self.rest().starts_with("//") {
                 break;
             }
             self.at += self.rest().find('\n').unwrap_or(self.rest().len());
@@ -175,6 +181,10 @@ impl<'q> Lexer<'q> {
         let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).and_then(|h| u64::from_str_radix(h, 16).ok());
         if let Some(number) = hex.map(|h| h as f64).or_else(|| text.parse().ok()) {
             return Ok(Token::Number(number));
+        }
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        if SIZES.iter().any(|size| size.eq_ignore_ascii_case(unit)) {
+            return Ok(Token::Size(text.to_owned()));
         }
         match parse_duration(text) {
             Some(ns) => Ok(Token::Duration(ns)),

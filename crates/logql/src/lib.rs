@@ -12,6 +12,9 @@ mod lines;
 mod metric;
 mod parser;
 
+#[cfg(test)]
+mod tests;
+
 pub use ast::{AggregateOp, Binary, BinaryOp, Expr, Grouping, LineFilter, LineOp, LogQuery, RangeOp, Stage};
 pub use compile::matchers_predicate;
 pub use error::{EvalError, ParseError};

@@ -9,7 +9,7 @@ use crate::lexer::{Spanned, Token, lex};
 /// Longest query that is read, bytes (Loki: 131072).
 pub const MAX_QUERY: usize = 128 << 10;
 /// Deepest nesting of an expression.
-const MAX_DEPTH: usize = 200;
+const MAX_DEPTH: usize = 128;
 
 /// Reads a query.
 ///
@@ -76,7 +76,7 @@ impl<'q> Parser<'q> {
     }
 
     fn eat_word(&mut self, word: &str) -> bool {
-        let found = matches!(&self.peek().token, Token::Word(w) if w == word);
+        let found = matches!(&self.peek().token, Token::Word(w) if w.eq_ignore_ascii_case(word));
         self.at += usize::from(found);
         found
     }
@@ -103,6 +103,13 @@ impl<'q> Parser<'q> {
 
     /// An expression whose operators bind tighter than `floor`, and how deep it is.
     fn expression(&mut self, floor: u8) -> Parsed<(Expr, usize)> {
+        self.depth = self.deeper(self.depth, self.peek().start)?;
+        let result = self.operators(floor);
+        self.depth -= 1;
+        result
+    }
+
+    fn operators(&mut self, floor: u8) -> Parsed<(Expr, usize)> {
         let start = self.peek().start;
         let (mut left, mut depth) = self.operand()?;
         loop {
@@ -140,13 +147,6 @@ impl<'q> Parser<'q> {
 
     fn operand(&mut self) -> Parsed<(Expr, usize)> {
         let start = self.peek().start;
-        self.depth = self.deeper(self.depth, start)?;
-        let result = self.nested_operand(start);
-        self.depth -= 1;
-        result
-    }
-
-    fn nested_operand(&mut self, start: usize) -> Parsed<(Expr, usize)> {
         if self.is("{") {
             let log = self.log_query()?;
             return Ok((Expr::Log(log), 1));
@@ -171,6 +171,7 @@ impl<'q> Parser<'q> {
     }
 
     fn word(&mut self, word: &str, start: usize) -> Parsed<(Expr, usize)> {
+        let word = &word.to_ascii_lowercase();
         if word == "vector" {
             self.expect("(")?;
             let (inner, _) = self.expression(0)?;
@@ -378,6 +379,9 @@ impl<'q> Parser<'q> {
     /// What stands behind `|`.
     fn stage(&mut self) -> Parsed<Stage> {
         let start = self.peek().start;
+        if self.is("(") {
+            return self.fail(start, "a label filter in parentheses is not supported yet");
+        }
         let word = self.label()?;
         let drop = match word.as_str() {
             "drop" => true,

@@ -12,6 +12,9 @@ mod functions;
 mod lexer;
 mod parser;
 
+#[cfg(test)]
+mod tests;
+
 pub use ast::{AggregateOp, At, Binary, BinaryOp, Expr, Grouping, Matching, Node, Selector, Shift, Side, Type};
 pub use error::{EvalError, ParseError};
 pub use eval::{Answer, Grid, Outcome, Question, instant, range};

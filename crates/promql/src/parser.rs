@@ -10,7 +10,7 @@ use crate::{ParseError, check};
 /// Longest query that is read, bytes.
 pub const MAX_QUERY: usize = 256 << 10;
 /// Deepest nesting of an expression.
-const MAX_DEPTH: usize = 200;
+const MAX_DEPTH: usize = 128;
 
 /// Reads a query and checks its types.
 ///
@@ -103,6 +103,13 @@ impl Parser<'_> {
 
     /// An expression whose operators bind tighter than `floor`, and how deep it is.
     fn expression(&mut self, floor: u8) -> Parsed<(Expr, usize)> {
+        self.depth = self.deeper(self.depth, self.peek().start)?;
+        let result = self.operators(floor);
+        self.depth -= 1;
+        result
+    }
+
+    fn operators(&mut self, floor: u8) -> Parsed<(Expr, usize)> {
         let (mut left, mut depth) = self.unary()?;
         while let Some(op) = self.binary_op().filter(|op| op.precedence() > floor) {
             let op_at = self.advance().start;
@@ -163,10 +170,8 @@ impl Parser<'_> {
             _ => return self.postfixed(),
         };
         self.advance();
-        self.depth = self.deeper(self.depth, start)?;
         // Binds like `*`: `-a ^ b` is `-(a ^ b)`, `-a * b` is `(-a) * b`.
         let (expr, depth) = self.expression(BinaryOp::Mul.precedence())?;
-        self.depth -= 1;
         let depth = self.deeper(depth, start)?;
         if !matches!(expr.value_type(), Type::Scalar | Type::Vector) {
             let got = expr.value_type().as_str();
@@ -186,9 +191,7 @@ impl Parser<'_> {
     /// An operand and its `[range]`, `offset`, `@`.
     fn postfixed(&mut self) -> Parsed<(Expr, usize)> {
         let start = self.peek().start;
-        self.depth = self.deeper(self.depth, start)?;
         let (mut expr, mut depth) = self.primary()?;
-        self.depth -= 1;
         loop {
             if self.peek().token == Token::Mark('[') {
                 depth = self.deeper(depth, start)?;
@@ -484,6 +487,7 @@ impl Parser<'_> {
     /// What follows a metric name, or starts with `{`.
     fn selector(&mut self, name: Option<(String, usize)>) -> Parsed<Selector> {
         let start = name.as_ref().map_or(self.peek().start, |(_, at)| *at);
+        let outside = name.is_some();
         let mut metric = name.map(|(name, _)| name);
         let mut matchers = Vec::new();
         if self.eat('{') {
@@ -502,7 +506,8 @@ impl Parser<'_> {
             }
         }
         if let Some(name) = metric {
-            if let Some(other) = matchers.iter().find(|m: &&LabelMatcher| m.name == "__name__" && m.op == MatchOp::Eq) {
+            if let Some(other) = matchers.iter().find(|m: &&LabelMatcher| outside && m.name == "__name__" && m.op == MatchOp::Eq)
+            {
                 let message = format!("metric name must not be set twice: {name:?} or {:?}", other.value);
                 return self.fail(start, message);
             }

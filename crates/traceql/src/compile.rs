@@ -168,8 +168,13 @@ fn compare_id(field: Field, op: Op, id: impl Into<Vec<u8>>) -> Predicate {
 /// A comparison with the first of `columns` that the row has.
 pub(crate) fn first_of(columns: &[Column], op: Op, value: &Static) -> Predicate {
     if *value == Static::Nil {
-        let any = Predicate::Or(columns.iter().cloned().map(Predicate::Exists).collect());
-        return if op == Op::Ne { any } else { not(any) };
+        let exists = |c: &Column| Predicate::Exists(c.clone());
+        // Tempo asks span and resource each on its own: an attribute of open scope is nil where either lacks it.
+        let each: Vec<Predicate> = match op {
+            Op::Ne => columns.iter().map(exists).collect(),
+            _ => nil_columns(columns).iter().map(|c| not(exists(c))).collect(),
+        };
+        return Predicate::Or(each);
     }
     let mut alternatives = Vec::new();
     for (i, column) in columns.iter().enumerate() {
@@ -179,6 +184,11 @@ pub(crate) fn first_of(columns: &[Column], op: Op, value: &Static) -> Predicate 
         alternatives.push(if all.len() == 1 { all.remove(0) } else { Predicate::And(all) });
     }
     if alternatives.len() == 1 { alternatives.remove(0) } else { Predicate::Or(alternatives) }
+}
+
+/// The columns of which one must be absent for an attribute to be nil: of open ones, the span's and the resource's.
+pub(crate) fn nil_columns(columns: &[Column]) -> &[Column] {
+    &columns[..columns.len().min(2)]
 }
 
 /// A comparison that a row without the column, or with another type, does not satisfy.
@@ -313,19 +323,30 @@ fn integers(op: Op, l: i64, r: i64) -> Option<Static> {
     }))
 }
 
-/// The attributes and intrinsics that an expression reads, in their order, each once.
-pub(crate) fn touched<'e>(expr: &'e Expr, out: &mut Vec<&'e Expr>) {
+/// What an expression reads of a span.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Touched<'e> {
+    /// An attribute or intrinsic.
+    Value(&'e Expr),
+    /// An attribute that is asked to be absent.
+    Absent(&'e Expr),
+}
+
+/// The attributes and intrinsics that an expression reads, in their order.
+pub(crate) fn touched<'e>(expr: &'e Expr, out: &mut Vec<Touched<'e>>) {
+    let nil = Node::Static(Static::Nil);
     match &expr.node {
         Node::Static(_) => {}
-        Node::Attribute { .. } | Node::Intrinsic(_) => {
-            if !out.iter().any(|e| e.node == expr.node) {
-                out.push(expr);
-            }
-        }
+        Node::Attribute { .. } | Node::Intrinsic(_) => out.push(Touched::Value(expr)),
         Node::Not(e) | Node::Negate(e) => touched(e, out),
-        Node::Binary(b) => {
-            touched(&b.left, out);
-            touched(&b.right, out);
-        }
+        Node::Binary(b) => match (&b.left, &b.right) {
+            (e, other) | (other, e) if b.op == Op::Eq && other.node == nil && matches!(e.node, Node::Attribute { .. }) => {
+                out.push(Touched::Absent(e));
+            }
+            (left, right) => {
+                touched(left, out);
+                touched(right, out);
+            }
+        },
     }
 }

@@ -12,6 +12,9 @@ mod parser;
 mod search;
 mod tags;
 
+#[cfg(test)]
+mod tests;
+
 pub use ast::{AttributeScope, Binary, Expr, Intrinsic, KINDS, Node, Op, Query, STATUSES, Static, Type};
 pub use compile::compile;
 pub use error::{EvalError, ParseError};

@@ -7,7 +7,7 @@ use crate::lexer::{Spanned, Token, lex};
 /// Longest query that is read, bytes.
 pub const MAX_QUERY: usize = 128 << 10;
 /// Deepest nesting of an expression.
-const MAX_DEPTH: usize = 200;
+const MAX_DEPTH: usize = 128;
 
 /// Reads a query and checks its types.
 ///
@@ -61,7 +61,7 @@ impl Parser<'_> {
     }
 
     fn query(&mut self) -> Parsed<Query> {
-        if matches!(self.peek().token, Token::Mark("(")) || matches!(self.peek().token, Token::Word(_)) {
+        if !matches!(self.peek().token, Token::Mark("{") | Token::End) {
             return self
                 .fail(self.peek().start, format!("a query that starts with {} is not supported yet", self.peek().token.name()));
         }
@@ -127,6 +127,13 @@ impl Parser<'_> {
 
     /// An expression whose operators bind tighter than `floor`, and how deep it is.
     fn expression(&mut self, floor: u8) -> Parsed<(Expr, usize)> {
+        self.depth = self.deeper(self.depth, self.peek().start)?;
+        let result = self.operators(floor);
+        self.depth -= 1;
+        result
+    }
+
+    fn operators(&mut self, floor: u8) -> Parsed<(Expr, usize)> {
         let (mut left, mut depth) = self.operand()?;
         loop {
             let Token::Mark(mark) = self.peek().token else { return Ok((left, depth)) };
@@ -158,6 +165,13 @@ impl Parser<'_> {
         }
         if let Some(t) = [l, r].into_iter().find(|t| *t != Type::Any && !fits(*t)) {
             return self.fail(at, format!("illegal operation for the given types: {} with {t:?}", op.as_str()));
+        }
+        for (side, other) in [(left, right), (right, left)] {
+            let service = matches!(&side.node, Node::Attribute { scope: crate::AttributeScope::Resource, name, .. } if name == "service.name");
+            let always = service || matches!(side.node, Node::Intrinsic(i) if i != Intrinsic::Parent);
+            if op == Op::Eq && always && other.node == Node::Static(Static::Nil) {
+                return self.fail(at, "= nil is not valid because intrinsics and resource.service.name cannot be nil");
+            }
         }
         if let (Op::Matches | Op::NotMatches, Node::Static(Static::Text(pattern))) = (op, &right.node)
             && let Err(e) = crate::compile::anchored(pattern)

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use model::{OwnedValue, Scope, SpanId, Tenant, TimeRange, TraceId};
 use store::{Batch, Column, CompareOp, Field, Literal, Order, Predicate, Reader, Scan, Table};
 
-use crate::ast::{AttributeScope, Expr, Intrinsic, KINDS, Node, Query, STATUSES};
-use crate::compile::{columns, compile, touched};
+use crate::ast::{AttributeScope, Intrinsic, KINDS, Node, Query, STATUSES};
+use crate::compile::{Touched, columns, compile, nil_columns, touched};
 use crate::{EvalError, ParseError};
 
 /// What a search is asked of, and within which bounds.
@@ -45,6 +45,8 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq)]
 enum Shown {
     Attribute(AttributeScope, String),
+    /// `nil`, for each place where the attribute is absent.
+    Absent(AttributeScope, String),
     Intrinsic(Intrinsic),
 }
 
@@ -55,14 +57,22 @@ impl Plan {
     /// [`ParseError`] for what this version cannot do.
     pub fn new(text: &str, query: &Query) -> Result<Self, ParseError> {
         let predicate = compile(text, query.filter.as_ref())?;
-        let mut expressions: Vec<&Expr> = Vec::new();
-        query.filter.iter().chain(&query.select).for_each(|e| touched(e, &mut expressions));
-        let shown = |e: &&Expr| match &e.node {
-            Node::Attribute { scope, name, .. } => Some(Shown::Attribute(*scope, name.clone())),
-            Node::Intrinsic(i) => Some(Shown::Intrinsic(*i)),
-            _ => None,
-        };
-        Ok(Self { predicate, show: expressions.iter().filter_map(shown).collect(), min_duration: None, max_duration: None })
+        let mut read: Vec<Touched<'_>> = Vec::new();
+        query.filter.iter().chain(&query.select).for_each(|e| touched(e, &mut read));
+        let mut show: Vec<Shown> = Vec::new();
+        for touched in read {
+            let (Touched::Value(e) | Touched::Absent(e)) = touched;
+            let shown = match (&e.node, touched) {
+                (Node::Attribute { scope, name, .. }, Touched::Value(_)) => Shown::Attribute(*scope, name.clone()),
+                (Node::Attribute { scope, name, .. }, Touched::Absent(_)) => Shown::Absent(*scope, name.clone()),
+                (Node::Intrinsic(i), _) => Shown::Intrinsic(*i),
+                _ => continue,
+            };
+            if !show.contains(&shown) {
+                show.push(shown);
+            }
+        }
+        Ok(Self { predicate, show, min_duration: None, max_duration: None })
     }
 
     /// The plan for spans that `predicate` accepts, shown with their own times only.
@@ -224,7 +234,7 @@ fn projection_of(show: &[Shown]) -> Vec<Column> {
     let mut columns_of: Vec<Column> = [Field::SpanId, Field::Time, Field::Duration].map(Column::Field).into();
     for shown in show {
         match shown {
-            Shown::Attribute(scope, name) => columns_of.extend(columns(*scope, name)),
+            Shown::Attribute(scope, name) | Shown::Absent(scope, name) => columns_of.extend(columns(*scope, name)),
             Shown::Intrinsic(i) => columns_of.extend(field_of(*i).map(Column::Field)),
         }
     }
@@ -257,6 +267,17 @@ fn found_span(batch: &Batch, row: usize, show: &[Shown]) -> FoundSpan {
             Shown::Attribute(scope, name) => {
                 let value = columns(*scope, name).iter().find_map(|c| batch.attribute(row, c).map(|v| v.to_owned_value()));
                 span.attributes.extend(value.map(|v| (name.clone(), v)));
+            }
+            Shown::Absent(scope, name) => {
+                let columns = columns(*scope, name);
+                let absent = nil_columns(&columns).iter().filter(|c| batch.attribute(row, c).is_none());
+                span.attributes.extend(absent.map(|_| (name.clone(), OwnedValue::Str("nil".to_owned()))));
+            }
+            Shown::Intrinsic(Intrinsic::NestedSetParent) => {
+                // Others' numbers need the whole tree.
+                if batch.id(row, Field::ParentSpanId).is_empty() {
+                    span.attributes.push((Intrinsic::NestedSetParent.as_str().to_owned(), OwnedValue::Int(-1)));
+                }
             }
             Shown::Intrinsic(Intrinsic::Name) => {
                 span.name = Some(batch.text(row, Field::Name).to_owned()).filter(|n| !n.is_empty());

@@ -163,7 +163,8 @@ fn matched(b: &Binary, left: Vec<Series>, right: Vec<Series>) -> Result<Vec<Seri
                 }
                 let (l, r) = if swapped { (theirs, mine) } else { (mine, theirs) };
                 *value = pair(b, l, r, l);
-                if b.matching.many.is_none() && present(*value).is_some() {
+                // Also where a comparison leaves nothing.
+                if b.matching.many.is_none() {
                     let steps = taken.entry(key.clone()).or_insert_with(|| vec![false; s.values.len()]);
                     if std::mem::replace(&mut steps[step], true) {
                         return Err(EvalError::Execution(

@@ -145,7 +145,7 @@ impl Evaluator<'_> {
                 ));
                 continue;
             };
-            histograms.entry(without(&s.labels, |n| n == "le" || n == "__name__")).or_default().push((upper, s));
+            histograms.entry(without(&s.labels, |n| n == "le")).or_default().push((upper, s));
         }
         let mut forced = false;
         let mut out = Vec::new();
@@ -163,7 +163,7 @@ impl Evaluator<'_> {
                 forced |= repaired;
                 values.push(quiet(value));
             }
-            out.push(Series { labels, values });
+            out.push(Series { labels: nameless(&labels), values });
         }
         if let Some(q) = quantiles.iter().find(|q| !(0.0..=1.0).contains(*q)) {
             self.warnings
@@ -177,7 +177,7 @@ impl Evaluator<'_> {
                 self.position(expr)
             ));
         }
-        Ok(out)
+        unite(out)
     }
 }
 

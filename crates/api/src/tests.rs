@@ -1,0 +1,463 @@
+//! Requests in, golden answers out, over the contract's in-memory model.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use http::{HeaderMap, Request, StatusCode};
+use model::{Attr, Event, Group, Labels, Link, Log, Span, SpanId, Tenant, TraceId, Value};
+use serde_json::{Value as Json, json};
+use store::memory::Memory;
+use tower::ServiceExt;
+use wire::{LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
+
+use crate::{Api, NoTargets, ScrapeTarget, Settings, Targets, every_port, loki_port, prometheus_port, tempo_port};
+
+const SECOND: i64 = 1_000_000_000;
+
+fn attr<'a>(key: &'a str, value: Value<'a>) -> Attr<'a> {
+    Attr { key, value }
+}
+
+fn log<'a>(time: i64, line: &'a str, attributes: &'a [Attr<'a>]) -> Log<'a> {
+    Log {
+        time,
+        observed: 0,
+        severity_number: 0,
+        severity_text: "",
+        body: Value::Str(line),
+        event_name: "",
+        trace_id: TraceId::NONE,
+        span_id: SpanId::NONE,
+        flags: 0,
+        attributes,
+        dropped_attributes: 0,
+    }
+}
+
+/// Two series, three log lines, one trace of two spans; another tenant has one series more.
+fn store() -> Memory {
+    let store = Memory::new();
+    let mut sink = store.ingest(&Tenant::default());
+    for (job, values) in [("a", [1.0, 2.5]), ("b\"", [f64::NAN, f64::INFINITY])] {
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", job)]);
+        SampleSink::series(&mut sink, RawLabels::from_pairs(job.as_bytes(), &labels.iter().collect::<Vec<_>>()));
+        values.into_iter().enumerate().for_each(|(i, v)| sink.sample(i as i64 * 60_000, v));
+    }
+    sink.metadata("up", MetricKind::Gauge, "Whether.", "");
+    LogSink::group(&mut sink, &Group { labels: &[("app", "shop")], ..Group::default() });
+    sink.log(&log(SECOND, "one \"quoted\"", &[attr("trace_id", Value::Str("x"))]));
+    sink.log(&log(2 * SECOND, "two", &[]));
+    LogSink::group(&mut sink, &Group { labels: &[("app", "db"), ("env", "prod")], ..Group::default() });
+    sink.log(&log(3 * SECOND, "three", &[]));
+    let shop = [attr("service.name", Value::Str("shop"))];
+    SpanSink::group(&mut sink, &Group { resource: &shop, scope_name: "lib", resource_dropped: 2, ..Group::default() });
+    sink.span(&Span {
+        trace_id: "0a01".parse().expect("an id"),
+        span_id: SpanId([1; 8]),
+        name: "GET /",
+        kind: 2,
+        start: 10 * SECOND,
+        end: 11 * SECOND,
+        attributes: &[attr("http.code", Value::Int(200)), attr("ok", Value::Bool(true))],
+        ..Span::default()
+    });
+    let db = [attr("service.name", Value::Str("db"))];
+    SpanSink::group(&mut sink, &Group { resource: &db, ..Group::default() });
+    let nested = [attr("message", Value::Str("no")), attr("n", Value::Int(-1))];
+    sink.span(&Span {
+        trace_id: "0a01".parse().expect("an id"),
+        span_id: SpanId([2; 8]),
+        parent_span_id: SpanId([1; 8]),
+        name: "SELECT",
+        kind: 3,
+        start: 10 * SECOND + 1,
+        end: 10 * SECOND + 2_000_000,
+        status_code: 2,
+        attributes: &[attr("http.code", Value::Double(0.5))],
+        events: &[Event { time: 10 * SECOND + 5, name: "exception", attributes: 0..1, dropped_attributes: 0 }],
+        links: &[Link { trace_id: TraceId([7; 16]), span_id: SpanId([7; 8]), attributes: 1..2, ..Link::default() }],
+        nested: &nested,
+        ..Span::default()
+    });
+    drop(sink);
+    let mut sink = store.ingest(&Tenant::new("other").expect("valid"));
+    SampleSink::series(&mut sink, RawLabels::from_pairs(b"", &[("__name__", "theirs")]));
+    sink.sample(0, 1.0);
+    drop(sink);
+    store
+}
+
+struct OneTarget;
+
+impl Targets for OneTarget {
+    fn active(&self) -> Vec<ScrapeTarget> {
+        vec![ScrapeTarget {
+            pool: "j".into(),
+            url: "http://h:1/metrics".into(),
+            discovered: vec![("__address__".into(), "h:1".into())],
+            labels: vec![("job".into(), "j".into())],
+            health: "down",
+            last_error: "refused".into(),
+            last_scrape: None,
+            last_duration: Duration::from_millis(10),
+            interval: Duration::from_secs(15),
+            timeout: Duration::from_millis(2500),
+        }]
+    }
+}
+
+fn api(targets: Arc<dyn Targets>) -> Arc<Api> {
+    let api = Arc::new(Api::new(Arc::new(store()), targets, Settings::default()));
+    api.set_ready(true);
+    api
+}
+
+fn every() -> Router {
+    every_port(&api(Arc::new(NoTargets)))
+}
+
+async fn send(router: &Router, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let response = router.clone().oneshot(request).await.expect("routers do not fail");
+    let (parts, body) = response.into_parts();
+    (parts.status, parts.headers, to_bytes(body, usize::MAX).await.expect("a whole body").to_vec())
+}
+
+async fn get(router: &Router, uri: &str) -> (u16, String) {
+    let (status, _, body) = send(router, Request::get(uri).body(Body::empty()).expect("a request")).await;
+    (status.as_u16(), String::from_utf8(body).expect("text"))
+}
+
+async fn get_json(router: &Router, uri: &str) -> Json {
+    let (status, body) = get(router, uri).await;
+    assert_eq!(status, 200, "{uri}: {body}");
+    serde_json::from_str(&body).unwrap_or_else(|e| panic!("{uri}: {e}: {body}"))
+}
+
+#[tokio::test]
+async fn prometheus_answers_are_those_of_prometheus() {
+    let router = every();
+    let golden = [
+        (
+            "query?query=up&time=60",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[60,"2.5"]},{"metric":{"__name__":"up","job":"b\""},"value":[60,"+Inf"]}]}}"#,
+        ),
+        ("query?query=1%2B1&time=4", r#"{"status":"success","data":{"resultType":"scalar","result":[4,"2"]}}"#),
+        ("query?query=%22a%22&time=4.5", r#"{"status":"success","data":{"resultType":"string","result":[4.500,"a"]}}"#),
+        (
+            "query?query=up%7Bjob%3D%22a%22%7D%5B5m%5D&time=1970-01-01T00:01:00Z",
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"up","job":"a"},"values":[[0,"1"],[60,"2.5"]]}]}}"#,
+        ),
+        (
+            "query?query=up&time=60&limit=1",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[60,"2.5"]}]},"warnings":["results truncated due to limit"]}"#,
+        ),
+        (
+            "query_range?query=sum(up%7Bjob=%22a%22%7D)&start=0&end=60&step=30s",
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1"],[30,"1"],[60,"2.5"]]}]}}"#,
+        ),
+        (
+            "series?match[]=up%7Bjob=%22a%22%7D&match%5B%5D=nothing",
+            r#"{"status":"success","data":[{"__name__":"up","job":"a"}]}"#,
+        ),
+        ("labels", r#"{"status":"success","data":["__name__","job"]}"#),
+        ("label/job/values", r#"{"status":"success","data":["a","b\""]}"#),
+        ("label/job/values?match[]=up%7Bjob!=%22a%22%7D", r#"{"status":"success","data":["b\""]}"#),
+        ("label/job/values?start=100&end=200", r#"{"status":"success","data":[]}"#),
+        ("metadata", r#"{"status":"success","data":{"up":[{"type":"gauge","help":"Whether.","unit":""}]}}"#),
+        ("rules", r#"{"status":"success","data":{"groups":[]}}"#),
+        ("alerts", r#"{"status":"success","data":{"alerts":[]}}"#),
+        ("targets", r#"{"status":"success","data":{"activeTargets":[],"droppedTargetCounts":{},"droppedTargets":[]}}"#),
+    ];
+    for (query, expected) in golden {
+        assert_eq!(get(&router, &format!("/api/v1/{query}")).await, (200, expected.to_owned()), "{query}");
+    }
+    assert_eq!(get(&router, "/-/healthy").await, (200, "Prometheus Server is Healthy.\n".to_owned()));
+    let build = get_json(&router, "/api/v1/status/buildinfo").await;
+    assert!(build["data"]["version"].as_str().is_some_and(|v| v.starts_with("3.")), "{build}");
+    assert!(build["data"].get("features").is_none(), "Grafana takes features for Mimir");
+}
+
+#[tokio::test]
+async fn failures_have_the_shape_of_their_api() {
+    let router = every();
+    let bad = |kind: &str, error: &str| json!({"status": "error", "errorType": kind, "error": error}).to_string();
+    let sorted = |text: String| serde_json::from_str::<Json>(&text).map_or(text, |j| j.to_string());
+    let cases = [
+        ("/api/v1/query?query=up%7B", 400, bad("bad_data", "invalid parameter \"query\": 1:4: parse error: unexpected end of input in label matching, expected label name or \"}\"")),
+        ("/api/v1/query?query=up&time=x", 400, bad("bad_data", "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp")),
+        ("/api/v1/query?query=up*on()up&time=60", 422, bad("execution", "found duplicate series for the match group {} on the right hand-side of the operation: [{__name__=\"up\", job=\"b\\\"\"}, {__name__=\"up\", job=\"a\"}];many-to-many matching not allowed: matching labels must be unique on one side")),
+        ("/api/v1/query_range?query=up&start=2&end=1&step=1", 400, bad("bad_data", "invalid parameter \"end\": end timestamp must not be before start time")),
+        ("/api/v1/query_range?query=up&start=0&end=1&step=0", 400, bad("bad_data", "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer")),
+        ("/api/v1/query_range?query=up&start=0&end=11001&step=1", 400, bad("bad_data", "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)")),
+        ("/api/v1/series", 400, bad("bad_data", "no match[] parameter provided")),
+        ("/api/v1/nothing", 404, bad("not_found", "404 page not found")),
+        ("/loki/api/v1/nothing", 404, "404 page not found".to_owned()),
+        ("/api/v2/nothing", 404, "404 page not found".to_owned()),
+        ("/elsewhere", 404, "404 page not found".to_owned()),
+        ("/loki/api/v1/query_range?query=%7B", 400, "parse error at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER".to_owned()),
+        ("/loki/api/v1/query?query=%7Ba=%22b%22%7D", 400, "log queries are not supported as an instant query type, please change your query to a range query type".to_owned()),
+        ("/api/search?q=%7B", 400, "invalid TraceQL query: parse error at line 1, col 2: unexpected the end of the query, expected an attribute, an intrinsic or a value".to_owned()),
+        ("/api/traces/0", 404, "trace not found".to_owned()),
+        ("/api/traces/xyz", 400, "invalid trace id \"xyz\": 'z' is not a hexadecimal digit".to_owned()),
+    ];
+    for (uri, status, body) in cases {
+        let (got_status, got) = get(&router, uri).await;
+        assert_eq!((got_status, sorted(got)), (status, body), "{uri}");
+    }
+    let request = Request::get("/api/v1/labels").header("X-Scope-OrgID", "a/b").body(Body::empty()).expect("a request");
+    assert_eq!(send(&router, request).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn get_and_form_are_equal_and_tenants_are_apart() {
+    let router = every();
+    for (path, form) in [
+        ("/api/v1/query", "query=up&time=60"),
+        ("/loki/api/v1/query_range", "query=%7Bapp%3D%22db%22%7D&start=0&end=10000000000"),
+    ] {
+        let (_, by_get) = get(&router, &format!("{path}?{form}")).await;
+        let request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form))
+            .expect("a request");
+        let (status, _, body) = send(&router, request).await;
+        let without_time = |text: &str| text.split("\"stats\"").next().unwrap_or("").to_owned();
+        assert_eq!((status.as_u16(), without_time(&String::from_utf8_lossy(&body))), (200, without_time(&by_get)), "{path}");
+    }
+    let request = Request::get("/api/v1/label/__name__/values").header("x-scope-orgid", "other").body(Body::empty());
+    let (_, _, body) = send(&router, request.expect("a request")).await;
+    assert_eq!(String::from_utf8_lossy(&body), r#"{"status":"success","data":["theirs"]}"#);
+}
+
+#[tokio::test]
+async fn answers_are_compressed_where_that_is_accepted() {
+    let router = every();
+    let uri = "/api/v1/query_range?query=up&start=0&end=60&step=1";
+    let (_, plain) = get(&router, uri).await;
+    let request = Request::get(uri).header("accept-encoding", "deflate, gzip").body(Body::empty()).expect("a request");
+    let (_, headers, body) = send(&router, request).await;
+    assert_eq!(headers.get("content-encoding").map(|v| v.as_bytes()), Some(&b"gzip"[..]));
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut unpacked).expect("gzip");
+    assert_eq!(unpacked, plain);
+    let request = Request::get(uri).header("accept-encoding", "gzip;q=0").body(Body::empty()).expect("a request");
+    assert!(send(&router, request).await.1.get("content-encoding").is_none());
+}
+
+#[tokio::test]
+async fn loki_answers_are_those_of_loki() {
+    let router = every();
+    let data = |json: Json| json["data"].clone();
+    let range = "start=0&end=10000000000";
+    let all = data(get_json(&router, &format!("/loki/api/v1/query_range?query=%7Bapp=~%22.%2B%22%7D&{range}")).await);
+    assert_eq!(all["resultType"], "streams");
+    assert_eq!(
+        all["result"],
+        json!([
+            {"stream": {"app": "db", "env": "prod"}, "values": [["3000000000", "three"]]},
+            {"stream": {"app": "shop"}, "values": [["2000000000", "two"]]},
+            {"stream": {"app": "shop", "trace_id": "x"}, "values": [["1000000000", "one \"quoted\""]]},
+        ])
+    );
+    let request = Request::get(format!("/loki/api/v1/query_range?query=%7Bapp=%22shop%22%7D&direction=forward&{range}"))
+        .header("X-Loki-Response-Encoding-Flags", "categorize-labels");
+    let (_, _, body) = send(&router, request.body(Body::empty()).expect("a request")).await;
+    let categorized = data(serde_json::from_slice(&body).expect("JSON"));
+    assert_eq!(categorized["encodingFlags"], json!(["categorize-labels"]));
+    assert_eq!(
+        categorized["result"],
+        json!([{"stream": {"app": "shop"}, "values": [
+            ["1000000000", "one \"quoted\"", {"structuredMetadata": {"trace_id": "x"}}],
+            ["2000000000", "two", {}],
+        ]}])
+    );
+    // Start is inside, end is not.
+    let edges = data(get_json(&router, "/loki/api/v1/query_range?query=%7Bapp=~%22.%2B%22%7D&start=2&end=3&limit=5").await);
+    assert_eq!(edges["result"], json!([{"stream": {"app": "shop"}, "values": [["2000000000", "two"]]}]));
+    // Grafana's health check.
+    let health =
+        data(get_json(&router, "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000&direction=backward").await);
+    assert_eq!(health["resultType"], "vector");
+    assert_eq!(health["result"], json!([{"metric": {}, "value": [4_000_000_000i64, "2"]}]));
+    let counts = data(
+        get_json(
+            &router,
+            "/loki/api/v1/query_range?query=sum%20by(app)(count_over_time(%7Bapp=~%22.%2B%22%7D%5B2s%5D))&start=0&end=4&step=2",
+        )
+        .await,
+    );
+    assert_eq!(
+        counts["result"],
+        json!([
+            {"metric": {"app": "db"}, "values": [[4, "1"]]},
+            {"metric": {"app": "shop"}, "values": [[2, "2"]]},
+        ])
+    );
+    for (path, expected) in [
+        ("labels", json!(["app", "env"])),
+        ("label/app/values", json!(["db", "shop"])),
+        ("label/app/values?query=%7Benv=%22prod%22%7D", json!(["db"])),
+        ("series?match[]=%7Bapp=%22db%22%7D", json!([{"app": "db", "env": "prod"}])),
+    ] {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        assert_eq!(data(get_json(&router, &format!("/loki/api/v1/{path}{separator}{range}")).await), expected, "{path}");
+    }
+    let stats = get_json(&router, &format!("/loki/api/v1/index/stats?query=%7Bapp=%22shop%22%7D&{range}")).await;
+    assert_eq!(stats, json!({"streams": 1, "chunks": 1, "entries": 2, "bytes": 15}));
+    assert_eq!(get(&router, "/loki/api/v1/query_range?query=%7Ba=%22b%22%7D&limit=5001").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_trace_comes_back_as_it_was_sent() {
+    let router = every();
+    let v1 = get_json(&router, "/api/traces/a01").await;
+    let v2 = get_json(&router, "/api/v2/traces/00000000000000000000000000000a01?start=1&end=20").await;
+    assert_eq!(v1["batches"], v2["trace"]["resourceSpans"]);
+    assert_eq!(v2["metrics"], json!({}));
+    let [shop, db] = &v1["batches"].as_array().expect("batches")[..] else { panic!("{v1}") };
+    assert_eq!(shop["resource"]["droppedAttributesCount"], 2);
+    assert_eq!(shop["scopeSpans"][0]["scope"]["name"], "lib");
+    let root = &shop["scopeSpans"][0]["spans"][0];
+    assert_eq!((&root["name"], &root["kind"]), (&json!("GET /"), &json!("SPAN_KIND_SERVER")));
+    assert_eq!(root["startTimeUnixNano"], "10000000000");
+    let span = &db["scopeSpans"][0]["spans"][0];
+    assert_eq!(span["status"]["code"], "STATUS_CODE_ERROR");
+    assert_eq!(span["attributes"], json!([{"key": "http.code", "value": {"doubleValue": 0.5}}]));
+    assert_eq!(span["events"][0]["attributes"], json!([{"key": "message", "value": {"stringValue": "no"}}]));
+    assert_eq!(span["links"][0]["attributes"], json!([{"key": "n", "value": {"intValue": "-1"}}]));
+    // Protobuf: version 2 wraps what version 1 sends bare.
+    let protobuf = async |uri: &str| {
+        let request = Request::get(uri).header("accept", "application/protobuf").body(Body::empty()).expect("a request");
+        let (status, headers, body) = send(&router, request).await;
+        assert_eq!(status, 200);
+        assert_eq!(headers.get("content-type").map(|v| v.as_bytes()), Some(&b"application/protobuf"[..]));
+        body
+    };
+    let (bare, wrapped) = (protobuf("/api/traces/a01").await, protobuf("/api/v2/traces/a01").await);
+    let json = wire::otlp::traces_json(&bare, wire::otlp::Style::Protobuf, "batches").expect("a trace");
+    assert_eq!(serde_json::from_str::<Json>(&json).expect("JSON"), v1);
+    let at = wrapped.windows(bare.len()).position(|w| w == &bare[..]).expect("the trace is inside");
+    assert_eq!((wrapped[0], &wrapped[at + bare.len()..]), (0x0a, &[0x12, 0][..]));
+    assert_eq!(get_json(&router, "/api/v2/traces/a02").await, json!({"trace": {}, "metrics": {}}));
+    assert_eq!(get(&router, "/api/traces/a02").await, (404, "trace not found".to_owned()));
+}
+
+#[tokio::test]
+async fn tempo_searches_are_those_of_tempo() {
+    let router = every();
+    let found = get_json(&router, "/api/search?q=%7B%20.http.code%20%3E%201%20%7D&start=5&end=20").await;
+    let set = json!({"matched": 1, "spans": [{
+        "spanID": "0101010101010101",
+        "startTimeUnixNano": "10000000000",
+        "durationNanos": "1000000000",
+        "attributes": [{"key": "http.code", "value": {"intValue": "200"}}],
+    }]});
+    assert_eq!(
+        found["traces"],
+        json!([{
+            "traceID": "a01",
+            "rootServiceName": "shop",
+            "rootTraceName": "GET /",
+            "startTimeUnixNano": "10000000000",
+            "durationMs": 1000,
+            "spanSet": set,
+            "spanSets": [set],
+            "serviceStats": {"db": {"spanCount": 1, "errorCount": 1}, "shop": {"spanCount": 1}},
+        }])
+    );
+    for (query, traces) in [
+        ("tags=service.name%3Ddb%20http.code%3D0.5", 1),
+        ("tags=service.name%3Ddb%20ok%3Dtrue", 0),
+        ("tags=name%3DSELECT&minDuration=2s", 0),
+        ("q=%7B%7D&start=1&end=9", 0),
+        ("", 1),
+    ] {
+        let found = get_json(&router, &format!("/api/search?{query}")).await;
+        assert_eq!(found["traces"].as_array().map(Vec::len), Some(traces), "{query}");
+    }
+    let tags = get_json(&router, "/api/v2/search/tags").await;
+    assert_eq!(tags["scopes"][0], json!({"name": "resource", "tags": ["service.name"]}));
+    assert_eq!(tags["scopes"][1], json!({"name": "span", "tags": ["http.code", "ok"]}));
+    assert_eq!(get_json(&router, "/api/search/tags?scope=span").await["tagNames"], json!(["http.code", "ok"]));
+    for (path, expected) in [
+        ("/api/search/tag/service.name/values", json!(["db", "shop"])),
+        (
+            "/api/v2/search/tag/resource.service.name/values",
+            json!([{"type": "string", "value": "db"}, {"type": "string", "value": "shop"}]),
+        ),
+        ("/api/v2/search/tag/.service.name/values?q=%7Bstatus%3Derror%7D", json!([{"type": "string", "value": "db"}])),
+        ("/api/v2/search/tag/span.http.code/values", json!([{"type": "float", "value": "0.5"}, {"type": "int", "value": "200"}])),
+        ("/api/v2/search/tag/span.ok/values", json!([{"type": "bool", "value": "true"}])),
+        (
+            "/api/v2/search/tag/status/values",
+            json!([{"type": "keyword", "value": "unset"}, {"type": "keyword", "value": "ok"}, {"type": "keyword", "value": "error"}]),
+        ),
+        ("/api/v2/search/tag/rootName/values", json!([{"type": "string", "value": "GET /"}])),
+    ] {
+        assert_eq!(get_json(&router, path).await["tagValues"], expected, "{path}");
+    }
+    assert_eq!(get(&router, "/api/echo").await, (200, "echo".to_owned()));
+}
+
+#[tokio::test]
+async fn each_port_says_when_it_is_ready_and_404_in_its_own_shape() {
+    let api = Arc::new(Api::new(Arc::new(store()), Arc::new(OneTarget), Settings::default()));
+    let (prometheus, loki, tempo) = (prometheus_port(&api), loki_port(&api), tempo_port(&api));
+    let ready = async || [get(&prometheus, "/-/ready").await.0, get(&loki, "/ready").await.0, get(&tempo, "/ready").await.0];
+    assert_eq!(ready().await, [503, 503, 503]);
+    api.set_ready(true);
+    assert_eq!(ready().await, [200, 200, 200]);
+    assert!(get(&prometheus, "/nothing").await.1.starts_with("{\"status\":\"error\""));
+    assert_eq!(get(&loki, "/api/v1/query").await, (404, "404 page not found".to_owned()));
+    let targets = get_json(&prometheus, "/api/v1/targets").await;
+    assert_eq!(
+        targets["data"]["activeTargets"][0],
+        json!({
+            "discoveredLabels": {"__address__": "h:1"},
+            "labels": {"job": "j"},
+            "scrapePool": "j",
+            "scrapeUrl": "http://h:1/metrics",
+            "globalUrl": "http://h:1/metrics",
+            "lastError": "refused",
+            "lastScrape": "0001-01-01T00:00:00Z",
+            "lastScrapeDuration": 0.01,
+            "health": "down",
+            "scrapeInterval": "15s",
+            "scrapeTimeout": "2500ms",
+        })
+    );
+}
+
+#[tokio::test]
+async fn queries_are_counted() {
+    let api = api(Arc::new(NoTargets));
+    let router = every_port(&api);
+    get(&router, "/api/v1/labels").await;
+    get(&router, "/api/v1/series").await;
+    let mut text = String::new();
+    api.metrics().write_text(&mut text);
+    for line in [
+        "braid_api_requests_total{api=\"prometheus\",route=\"/api/v1/labels\",code=\"200\"} 1",
+        "braid_api_requests_total{api=\"prometheus\",route=\"/api/v1/series\",code=\"400\"} 1",
+        "braid_api_request_duration_seconds_count{api=\"prometheus\",route=\"/api/v1/labels\"} 1",
+        "braid_api_rows_total{api=\"prometheus\",route=\"/api/v1/labels\"} 2",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_takes_no_longer_than_it_may() {
+    let api = Api::new(Arc::new(store()), Arc::new(NoTargets), Settings { timeout: Duration::ZERO, ..Settings::default() });
+    let slow = |cancelled: &std::sync::atomic::AtomicBool| {
+        while !cancelled.load(std::sync::atomic::Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        Ok(())
+    };
+    let result = crate::run::blocking(&api, None, slow).await;
+    assert_eq!(result, Err(crate::answer::Failure::Timeout));
+}

@@ -1,0 +1,223 @@
+//! Parsing and evaluating, on the contract's in-memory model.
+
+use std::sync::atomic::AtomicBool;
+
+use model::{Attr, Group, Labels, Log, SpanId, Tenant, TimeRange, TraceId, Value};
+use proptest::prelude::*;
+use store::memory::Memory;
+use wire::LogSink;
+
+use crate::{Direction, EvalError, Expr, Grid, Line, Metric, Question, lines, metric, parse, parse_matchers};
+
+const SECOND: i64 = 1_000_000_000;
+
+/// Streams of lines; line `n` of each comes at second `n`.
+fn store(streams: &[(&[(&str, &str)], &[&str])]) -> Memory {
+    let store = Memory::new();
+    let mut sink = store.ingest(&Tenant::default());
+    for (labels, lines) in streams {
+        sink.group(&Group { labels, ..Group::default() });
+        for (i, line) in lines.iter().enumerate() {
+            sink.log(&log(i as i64 * SECOND, line, &[]));
+        }
+    }
+    drop(sink);
+    store
+}
+
+fn log<'a>(time: i64, line: &'a str, attributes: &'a [Attr<'a>]) -> Log<'a> {
+    Log {
+        time,
+        observed: 0,
+        severity_number: 0,
+        severity_text: "",
+        body: Value::Str(line),
+        event_name: "",
+        trace_id: TraceId::NONE,
+        span_id: SpanId::NONE,
+        flags: 0,
+        attributes,
+        dropped_attributes: 0,
+    }
+}
+
+fn ask<T>(store: &Memory, f: impl FnOnce(&Question<'_>) -> T) -> T {
+    let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
+    f(&Question { reader: &view, tenant: &tenant, max_lines: 1000, cancelled: &cancelled })
+}
+
+fn read(store: &Memory, query: &str, direction: Direction, limit: usize) -> Vec<Line> {
+    let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}: {:?}", parse(query)) };
+    ask(store, |q| lines(q, &log, TimeRange::ALL, direction, limit)).unwrap_or_else(|e| panic!("{query}: {e}"))
+}
+
+fn sample() -> Memory {
+    store(&[
+        (&[("app", "a"), ("env", "prod")], &["GET /one 200", "GET /two 500", "POST /one 200", "weird \"quoted\" [x]"]),
+        (&[("app", "b")], &["other one", "other TWO"]),
+    ])
+}
+
+#[test]
+fn selectors_and_line_filters_choose_lines() {
+    let store = sample();
+    let cases: &[(&str, &[&str])] = &[
+        (r#"{app="b"}"#, &["other one", "other TWO"]),
+        (r#"{app=~"a|b"} |= "one""#, &["GET /one 200", "other one", "POST /one 200"]),
+        (r#"{app!="a", app!=""}"#, &["other one", "other TWO"]),
+        (r#"{app=~".+", env=""}"#, &["other one", "other TWO"]),
+        (r#"{app=~".+", env!="prod"}"#, &["other one", "other TWO"]),
+        (r#"{app=~".+", env!~"dev"} |= "other""#, &["other one", "other TWO"]),
+        (r#"{app=~".+", env=~"prod|"} |= "other""#, &["other one", "other TWO"]),
+        (r#"{app="a"} |= "one" != "POST""#, &["GET /one 200"]),
+        (r#"{app="a"} |= "two" or "POST""#, &["GET /two 500", "POST /one 200"]),
+        (r#"{app="a"} != "two" or "POST""#, &["GET /one 200", "weird \"quoted\" [x]"]),
+        (r#"{app="a"} |~ "5.0$""#, &["GET /two 500"]),
+        (r#"{app="a"} !~ `/(one|two)`"#, &["weird \"quoted\" [x]"]),
+        (r#"{app="a"} |= `"quoted" [x`"#, &["weird \"quoted\" [x]"]),
+        (r#"{app="a"} |= "\"quoted\"""#, &["weird \"quoted\" [x]"]),
+        (r#"{app="b"} |= """#, &["other one", "other TWO"]),
+        (r#"{app="b"} |~ "(?i)two" # a comment"#, &["other TWO"]),
+        // Patterns are anchored in selectors, not in filters.
+        (r#"{app=~"."} |~ "TW""#, &["other TWO"]),
+        (r#"{env=~"pro"}"#, &[]),
+    ];
+    for (query, expected) in cases {
+        let texts: Vec<String> = read(&store, query, Direction::Forward, 100).into_iter().map(|l| l.text).collect();
+        assert_eq!(texts, *expected, "{query}");
+    }
+}
+
+#[test]
+fn the_limit_keeps_the_first_lines_of_the_direction() {
+    let store = sample();
+    let texts = |direction, limit| {
+        read(&store, r#"{app="a"}"#, direction, limit).into_iter().map(|l| l.time / SECOND).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(Direction::Forward, 2), [0, 1]);
+    assert_eq!(texts(Direction::Backward, 2), [3, 2]);
+}
+
+#[test]
+fn metadata_is_what_is_known_besides_the_stream() {
+    let store = Memory::new();
+    let mut sink = store.ingest(&Tenant::default());
+    let resource = [Attr { key: "service.name", value: Value::Str("shop") }, Attr { key: "host.name", value: Value::Str("h1") }];
+    sink.group(&Group { resource: &resource, scope_name: "lib", labels: &[("service_name", "shop")], ..Group::default() });
+    let attributes = [Attr { key: "http.code", value: Value::Int(200) }, Attr { key: "service_name", value: Value::Str("x") }];
+    sink.log(&Log { trace_id: TraceId([1; 16]), severity_number: 9, severity_text: "INFO", ..log(5, "hello", &attributes) });
+    drop(sink);
+    let found = read(&store, r#"{service_name="shop"}"#, Direction::Forward, 10);
+    assert_eq!(found[0].stream.to_string(), r#"{service_name="shop"}"#);
+    assert_eq!(
+        found[0].labels(),
+        Labels::from_pairs([
+            ("service_name", "shop"),
+            ("service_name_extracted", "x"),
+            ("host_name", "h1"),
+            ("http_code", "200"),
+            ("scope_name", "lib"),
+            ("severity_number", "9"),
+            ("severity_text", "INFO"),
+            ("trace_id", "01010101010101010101010101010101"),
+        ])
+    );
+    let dropped = read(&store, r#"{service_name="shop"} | drop host_name, trace_id | keep http_code"#, Direction::Forward, 10);
+    assert_eq!(dropped[0].labels(), Labels::from_pairs([("http_code", "200")]));
+}
+
+#[test]
+fn metric_queries_count_lines_of_a_range_whose_far_end_is_open() {
+    let store = sample();
+    let run = |query: &str, start: i64, end: i64| {
+        let expr = parse(query).unwrap_or_else(|e| panic!("{query}: {e}"));
+        let grid = Grid { start: start * SECOND, end: end * SECOND, step: SECOND };
+        match ask(&store, |q| metric(q, &expr, grid)).unwrap_or_else(|e| panic!("{query}: {e}")) {
+            Metric::Scalar(values) => vec![format!("{values:?}")],
+            Metric::Series(series) => series
+                .into_iter()
+                .map(|(l, v)| {
+                    let values: Vec<String> = v.iter().map(|v| v.map_or("-".to_owned(), |v| v.to_string())).collect();
+                    format!("{l} {}", values.join(" "))
+                })
+                .collect(),
+        }
+    };
+    let cases: &[(&str, &[&str])] = &[
+        (r#"count_over_time({app="a"}[2s])"#, &[r#"{app="a", env="prod"} 1 2 2 2 1 -"#]),
+        (r#"count_over_time({app="a"} |= "one" [2s])"#, &[r#"{app="a", env="prod"} 1 1 1 1 - -"#]),
+        (r#"rate({app="b"}[2s])"#, &[r#"{app="b"} 0.5 1 0.5 - - -"#]),
+        (r#"bytes_over_time({app="b"}[1s])"#, &[r#"{app="b"} 9 9 - - - -"#]),
+        (r#"SUM(count_over_time({app=~"a|b"}[1s]))"#, &["{} 2 2 1 1 - -"]),
+        (r#"sum by (app) (count_over_time({app=~"a|b"} | drop env [1s])) > 1"#, &[]),
+        (r#"max without (env) (count_over_time({app="a"}[3s]))"#, &[r#"{app="a"} 1 2 3 3 2 1"#]),
+        (r#"count_over_time({app="b"}[1s] offset 1s)"#, &[r#"{app="b"} - 1 1 - - -"#]),
+        (r#"count_over_time({app="b"}[1s]) * 2 + 1"#, &[r#"{app="b"} 3 3 - - - -"#]),
+        (r#"absent_over_time({app="b"}[1s])"#, &[r#"{app="b"} - - 1 1 1 1"#]),
+        ("vector(1)+vector(1)", &["{} 2 2 2 2 2 2"]),
+        ("1 + 2 * 3", &["[7.0, 7.0, 7.0, 7.0, 7.0, 7.0]"]),
+        (r#"vector(0) or count_over_time({app="b"}[1s])"#, &["{} 0 0 0 0 0 0", r#"{app="b"} 1 1 - - - -"#]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(run(query, 0, 5), *expected, "{query}");
+    }
+    let Ok(expr) = parse(r#"count_over_time({app="a"}[1h])"#) else { panic!("valid") };
+    let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
+    let question = Question { reader: &view, tenant: &tenant, max_lines: 3, cancelled: &cancelled };
+    let result = metric(&question, &expr, Grid { start: 10 * SECOND, end: 10 * SECOND, step: 1 });
+    assert!(matches!(result, Err(EvalError::Execution(_))), "{result:?}");
+}
+
+#[test]
+fn what_is_wrong_or_not_there_yet_is_refused_where_it_stands() {
+    let cases = [
+        ("", "line 1, col 1: syntax error: unexpected $end"),
+        ("{", "line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER"),
+        (r#"{app="a"} |="#, "line 1, col 13: syntax error: unexpected $end, expecting STRING"),
+        (r#"{app="a"} foo"#, "line 1, col 11: syntax error: unexpected identifier \"foo\", expecting $end"),
+        (r#"{app="a" |= "x"}"#, "line 1, col 10: syntax error: unexpected |=, expecting ,"),
+        ("{app=~\"a\" }\n| json", "line 2, col 3: the pipeline stage json is not supported yet"),
+        (r#"{app="a"} |> "<_>""#, "line 1, col 11: the pattern filter |> is not supported yet"),
+        (r#"{app="a"} | (size > 1KB)"#, "line 1, col 13: a label filter in parentheses is not supported yet"),
+        (r#"{app="a"} |= ip("::1")"#, "line 1, col 14: the line filter ip() is not supported yet"),
+        (r#"rate({app="a"})"#, "line 1, col 15: syntax error: unexpected ), expecting a range such as [5m]"),
+        (r#"topk(1, rate({app="a"}[5m]))"#, "line 1, col 1: topk() is not known, or not supported yet"),
+        (r#"sum({app="a"})"#, "line 1, col 5: sum() takes a metric query"),
+        (r#"{app="a"} |= "open"#, "line 1, col 14: literal not terminated"),
+    ];
+    for (query, message) in cases {
+        assert_eq!(parse(query).expect_err(query).to_string(), format!("parse error at {message}"), "{query}");
+    }
+    for query in ["{}", r#"{a=~".*"}"#, r#"{a!="x"}"#, r#"{a=""}"#] {
+        assert!(parse(query).expect_err(query).message.starts_with("queries require at least one"), "{query}");
+    }
+    assert!(parse_matchers("{}").is_ok_and(|m| m.is_empty()));
+    assert!(parse_matchers(r#"{a="b"} |= "x""#).is_err());
+}
+
+#[test]
+fn deep_and_long_queries_are_refused() {
+    for deep in
+        ["(".repeat(50_000), "sum(".repeat(20_000), format!("1{}", "+1".repeat(50_000)), format!("1{}", "^1".repeat(50_000))]
+    {
+        assert!(parse(&deep).is_err());
+    }
+    assert!(parse(&" ".repeat(crate::MAX_QUERY + 1)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_or_is_refused(text in ".{0,60}") {
+        let _ = parse(&text);
+        let _ = parse_matchers(&text);
+    }
+
+    #[test]
+    fn any_row_of_words_parses_or_is_refused(words in proptest::collection::vec(prop_oneof![
+        Just("{"), Just("}"), Just("app"), Just("="), Just("=~"), Just("!="), Just("\"a\""), Just("|="), Just("|~"), Just("|"),
+        Just("or"), Just("("), Just(")"), Just("["), Just("]"), Just("5m"), Just("1"), Just("+"), Just("sum"), Just("by"),
+        Just("rate"), Just("offset"), Just("drop"), Just(","), Just("vector"), Just("-"),
+    ], 0..24)) {
+        let _ = parse(&words.join(" "));
+    }
+}

@@ -1,0 +1,264 @@
+//! Parsing and evaluating, on the contract's in-memory model.
+
+use std::sync::atomic::AtomicBool;
+
+use model::{Labels, STALE_NAN_BITS, Tenant};
+use proptest::prelude::*;
+use store::memory::Memory;
+use wire::{RawLabels, SampleSink};
+
+use crate::{Answer, EvalError, Grid, Outcome, Question, instant, parse, range};
+
+/// A store of series; samples stand one minute apart from 0 on, `None` for no sample.
+fn store(series: &[(&[(&str, &str)], &[Option<f64>])]) -> Memory {
+    let store = Memory::new();
+    let mut sink = store.ingest(&Tenant::default());
+    for (i, (labels, values)) in series.iter().enumerate() {
+        let labels = Labels::from_pairs(labels.iter().copied());
+        let pairs: Vec<_> = labels.iter().collect();
+        SampleSink::series(&mut sink, RawLabels::from_pairs(&[i as u8], &pairs));
+        for (minute, value) in values.iter().enumerate() {
+            if let Some(value) = value {
+                sink.sample(minute as i64 * 60_000, *value);
+            }
+        }
+    }
+    drop(sink);
+    store
+}
+
+fn ask<T>(store: &Memory, f: impl FnOnce(&Question<'_>) -> T) -> T {
+    let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
+    f(&Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, max_samples: 1_000_000, cancelled: &cancelled })
+}
+
+fn at(store: &Memory, minute: i64, query: &str) -> Result<Outcome, EvalError> {
+    let expr = parse(query).unwrap_or_else(|e| panic!("{query}: {e}"));
+    ask(store, |q| instant(q, query, &expr, minute * 60_000))
+}
+
+fn show(answer: &Answer) -> Vec<String> {
+    match answer {
+        Answer::Scalar(v) => vec![crate::number(*v)],
+        Answer::Text(t) => vec![t.clone()],
+        Answer::Vector(vector) => vector.iter().map(|(l, v)| format!("{l} {}", crate::number(*v))).collect(),
+        Answer::Matrix(matrix) => {
+            let points = |p: &[(i64, f64)]| {
+                let points: Vec<_> = p.iter().map(|(t, v)| format!("{}@{}", crate::number(*v), t / 60_000)).collect();
+                points.join(" ")
+            };
+            matrix.iter().map(|(l, p)| format!("{l} {}", points(p))).collect()
+        }
+    }
+}
+
+#[test]
+fn what_is_promql_parses_and_what_is_not_is_refused_where_it_is_wrong() {
+    let good = [
+        "1",
+        "-1 ^ 2",
+        "0x1f + 1e3 + .5 + Inf - nan",
+        "5m",
+        "up",
+        "sum",
+        "a:b:c",
+        r#"{"http.requests"}"#,
+        r#"{"http.requests", job=~"a|b", "quoted label"!="x"}"#,
+        r#"up{job="a",}"#,
+        "up[5m] offset -1h30m @ 123.4",
+        "up @ start() offset 5m",
+        "rate(up[300])",
+        "sum by (job, instance) (rate(up[5m])) / on (job) group_left (team) b",
+        "topk(5, up) without (instance)",
+        "a and on () b or c unless ignoring (x) d",
+        "a > bool 0",
+        "max_over_time(rate(up[5m])[1h:1m])",
+        "\"text\" # a comment",
+        "label_replace(up, \"a\", \"$1\", \"b\", '(.*)')",
+        "histogram_quantile(0.9, sum by (le) (rate(x_bucket[5m])))",
+    ];
+    for query in good {
+        assert!(parse(query).is_ok(), "{query}: {:?}", parse(query).err());
+    }
+    let bad = [
+        ("", "1:1: parse error: no expression found in input"),
+        ("up{", "1:4: parse error: unexpected end of input in label matching, expected label name or \"}\""),
+        ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+        ("{a=~\".*\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+        ("a{__name__=\"b\"}", "1:1: parse error: metric name must not be set twice: \"a\" or \"b\""),
+        ("1 +\n  *", "2:3: parse error: unexpected <op:*>"),
+        ("1 > 2", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
+        ("a + bool b", "1:5: parse error: bool modifier can only be used on comparison operators"),
+        ("1 and 2", "1:3: parse error: set operator \"and\" not allowed in binary scalar expression"),
+        ("rate(up)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector"),
+        ("rate(up[5m], 1)", "1:1: parse error: expected 1 argument(s) in call to \"rate\", got 2"),
+        ("nope(up)", "1:1: parse error: unknown function with name \"nope\""),
+        ("sum(up, 1)", "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 1, got 2"),
+        ("up[5m1h]", "1:4: parse error: bad number or duration syntax: \"5m1h\""),
+        ("up[0s]", "1:4: parse error: duration must be greater than 0"),
+        ("up offset 1m offset 2m", "1:1: parse error: offset may not be set multiple times"),
+        ("(a + b)[5m]", "1:8: parse error: ranges only allowed for vector selectors"),
+        ("\"open", "1:1: parse error: unterminated quoted string"),
+        ("a on b", "1:3: parse error: unexpected identifier \"on\""),
+        ("up{a=~\"(\"}", "1:7: parse error: error parsing regexp: regex parse error:     ^(?s:()$     ^ error: unclosed group"),
+    ];
+    for (query, error) in bad {
+        assert_eq!(parse(query).expect_err(query).to_string(), error, "{query}");
+    }
+}
+
+#[test]
+fn instant_queries_follow_prometheus() {
+    let n = |values: &[f64]| values.iter().map(|v| Some(*v)).collect::<Vec<_>>();
+    let counter = n(&[0.0, 60.0, 120.0, 30.0, 90.0, 150.0]);
+    let store = store(&[
+        (&[("__name__", "c_total"), ("job", "a"), ("i", "1")], &counter),
+        (&[("__name__", "c_total"), ("job", "a"), ("i", "2")], &n(&[0.0, 120.0, 240.0, 360.0, 480.0, 600.0])),
+        (&[("__name__", "c_total"), ("job", "b"), ("i", "1")], &n(&[5.0, 5.0, 5.0, 5.0, 5.0, 5.0])),
+        (&[("__name__", "g"), ("job", "a")], &n(&[1.0, 2.0, 3.0, f64::NAN, 5.0, -6.0])),
+        (&[("__name__", "h_bucket"), ("le", "0.1")], &n(&[0.0, 6.0])),
+        (&[("__name__", "h_bucket"), ("le", "1")], &n(&[0.0, 12.0])),
+        (&[("__name__", "h_bucket"), ("le", "+Inf")], &n(&[0.0, 12.0])),
+        (&[("__name__", "gone")], &[Some(1.0), Some(f64::from_bits(STALE_NAN_BITS))]),
+        (&[("__name__", "team"), ("job", "a"), ("team", "x")], &n(&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0])),
+    ]);
+    let cases: &[(i64, &str, &[&str])] = &[
+        (5, "1 + 2 * 3 ^ 2", &["19"]),
+        (5, "-2 ^ 2", &["-4"]),
+        (5, "time()", &["300"]),
+        (5, r#"g"#, &[r#"{__name__="g", job="a"} -6"#]),
+        // Looks back five minutes, the far end left out.
+        (9, "g", &[r#"{__name__="g", job="a"} -6"#]),
+        (10, "g", &[]),
+        // A staleness marker ends a series at once.
+        (0, "gone", &[r#"{__name__="gone"} 1"#]),
+        (1, "gone", &[]),
+        (1, "count_over_time(gone[5m])", &["{} 1"]),
+        (5, "g offset 1m", &[r#"{__name__="g", job="a"} 5"#]),
+        (5, "g @ 120", &[r#"{__name__="g", job="a"} 3"#]),
+        // The far end of a range is left out: four samples, three of them increases.
+        (5, r#"increase(c_total{i="2"}[4m])"#, &[r#"{i="2", job="a"} 480"#]),
+        // A fall is a reset; the counter cannot have been below zero before the range.
+        (5, r#"increase(c_total{job="a", i="1"}[5m])"#, &[r#"{i="1", job="a"} 262.5"#]),
+        (5, r#"rate(c_total{i="2"}[4m])"#, &[r#"{i="2", job="a"} 2"#]),
+        (5, r#"irate(c_total{i="2"}[4m])"#, &[r#"{i="2", job="a"} 2"#]),
+        (5, "rate(g[30s])", &[]),
+        (5, "sum by (job) (rate(c_total{i=\"2\"}[4m]))", &[r#"{job="a"} 2"#]),
+        (5, "sum(c_total)", &["{} 755"]),
+        (5, "avg without (i) (c_total)", &[r#"{job="a"} 375"#, r#"{job="b"} 5"#]),
+        (5, "count by (job) (c_total) > 1", &[r#"{job="a"} 2"#]),
+        (5, "min(c_total) - max(c_total)", &["{} -595"]),
+        (5, "topk(1, c_total)", &[r#"{__name__="c_total", i="2", job="a"} 600"#]),
+        (5, "c_total * 2 > 1000", &[r#"{i="2", job="a"} 1200"#]),
+        (5, "c_total > 500", &[r#"{__name__="c_total", i="2", job="a"} 600"#]),
+        (5, r#"c_total{job="b"} == bool 5"#, &[r#"{i="1", job="b"} 1"#]),
+        (5, "g + on (job) team", &[r#"{job="a"} -5"#]),
+        (5, "sum by (job) (c_total) * ignoring (team) team", &[r#"{job="a"} 750"#]),
+        (
+            5,
+            r#"c_total{job="a"} * on (job) group_left (team) team"#,
+            &[r#"{i="1", job="a", team="x"} 150"#, r#"{i="2", job="a", team="x"} 600"#],
+        ),
+        (5, "g and on (job) team", &[r#"{__name__="g", job="a"} -6"#]),
+        (5, "g unless on (job) team", &[]),
+        (5, "absent(nothing{a=\"b\"})", &[r#"{a="b"} 1"#]),
+        (5, "scalar(g) + 1", &["-5"]),
+        (5, "vector(1) + 1", &["{} 2"]),
+        (3, "g", &[r#"{__name__="g", job="a"} NaN"#]),
+        (3, "g == g", &[]),
+        (1, "histogram_quantile(0.5, h_bucket)", &["{} 0.1"]),
+        (1, "histogram_quantile(0.75, h_bucket)", &["{} 0.55"]),
+        (5, r#"label_replace(g, "x", "$1-y", "job", "(.*)")"#, &[r#"{__name__="g", job="a", x="a-y"} -6"#]),
+        (5, "max_over_time(g[2m:1m])", &[r#"{job="a"} 5"#]),
+        (5, "clamp(g, 0, 1)", &[r#"{job="a"} 0"#]),
+        (2, "g[2m]", &[r#"{__name__="g", job="a"} 2@1 3@2"#]),
+    ];
+    for (minute, query, expected) in cases {
+        let outcome = at(&store, *minute, query).unwrap_or_else(|e| panic!("{query}: {e}"));
+        assert_eq!(show(&outcome.answer), *expected, "{query} at minute {minute}");
+    }
+    let failures = [
+        ("c_total * on (job) c_total", "found duplicate series for the match group {job=\"a\"} on the right hand-side"),
+        ("c_total * on (job) team", "multiple matches for labels: many-to-one matching must be explicit"),
+        (
+            "abs({__name__=~\"g|team\", job=\"a\", team=\"\"} or label_replace(team, \"team\", \"\", \"team\", \"x\"))",
+            "same labelset",
+        ),
+        ("histogram_sum(g)", "histogram_sum() is not supported yet"),
+    ];
+    for (query, error) in failures {
+        let message = at(&store, 5, query).expect_err(query).to_string();
+        assert!(message.contains(error), "{query}: {message}");
+    }
+    let noted = at(&store, 5, "rate(g[5m])").expect("evaluates");
+    assert_eq!(noted.infos.len(), 1);
+    assert!(noted.infos[0].ends_with("\"g\" (1:6)"), "{:?}", noted.infos);
+}
+
+#[test]
+fn range_queries_give_each_step_its_own_value() {
+    let store = store(&[
+        (&[("__name__", "g"), ("i", "1")], &[Some(1.0), Some(2.0), Some(f64::from_bits(STALE_NAN_BITS)), Some(4.0)]),
+        (&[("__name__", "g"), ("i", "2")], &[None, Some(10.0), Some(20.0), None]),
+    ]);
+    let run = |query: &str| {
+        let expr = parse(query).unwrap_or_else(|e| panic!("{query}: {e}"));
+        let grid = Grid { start: 0, end: 180_000, step: 60_000 };
+        show(&ask(&store, |q| range(q, query, &expr, grid)).unwrap_or_else(|e| panic!("{query}: {e}")).answer)
+    };
+    assert_eq!(run("g"), [r#"{__name__="g", i="1"} 1@0 2@1 4@3"#, r#"{__name__="g", i="2"} 10@1 20@2 20@3"#]);
+    assert_eq!(run("sum(g)"), ["{} 1@0 12@1 20@2 24@3"]);
+    assert_eq!(run("1"), ["{} 1@0 1@1 1@2 1@3"]);
+    assert_eq!(run("g @ end() > 4"), [r#"{__name__="g", i="2"} 20@0 20@1 20@2 20@3"#]);
+    assert_eq!(run("count_over_time(g[2m])"), [r#"{i="1"} 1@0 2@1 1@2 1@3"#, r#"{i="2"} 1@1 2@2 1@3"#]);
+}
+
+#[test]
+fn a_query_keeps_to_its_bounds() {
+    let store = store(&[(&[("__name__", "g")], &[Some(1.0)])]);
+    let expr = parse("g").expect("valid");
+    let (view, tenant) = (store.view(), Tenant::default());
+    let with = |cancelled: bool, max_samples| {
+        let cancelled = AtomicBool::new(cancelled);
+        let question = Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, max_samples, cancelled: &cancelled };
+        range(&question, "g", &expr, Grid { start: 0, end: 100, step: 1 })
+    };
+    assert!(matches!(with(false, 100), Err(EvalError::TooManySamples)));
+    assert!(matches!(with(true, 1000), Err(EvalError::Cancelled)));
+    assert!(with(false, 101).is_ok());
+}
+
+#[test]
+fn deep_and_long_queries_are_refused() {
+    for deep in [
+        "(".repeat(100_000),
+        "-".repeat(100_000) + "1",
+        "sum(".repeat(50_000),
+        format!("1{}", "+1".repeat(50_000)),
+        format!("1{}", "^1".repeat(50_000)),
+        format!("up{}", "[5m:1m]".repeat(20_000)),
+    ] {
+        assert!(parse(&deep).is_err());
+    }
+    assert!(parse(&" ".repeat(crate::MAX_QUERY + 1)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_or_is_refused(text in ".{0,60}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn any_row_of_words_parses_or_is_refused(words in proptest::collection::vec(prop_oneof![
+        Just("sum"), Just("rate"), Just("up"), Just("by"), Just("("), Just(")"), Just("{"), Just("}"), Just("["), Just("]"),
+        Just("5m"), Just("1"), Just(":"), Just("offset"), Just("@"), Just("-"), Just("and"), Just("=~"), Just("\"a\""),
+        Just("job"), Just(","), Just("bool"), Just(">"), Just("on"), Just("group_left"), Just("start"),
+    ], 0..24)) {
+        let query = words.join(" ");
+        if let Ok(expr) = parse(&query) {
+            // What parses also evaluates, if to an error.
+            let _ = ask(&Memory::new(), |q| instant(q, &query, &expr, 0));
+        }
+    }
+}
