@@ -136,16 +136,23 @@ impl<'q> Lexer<'q> {
         let at = self.at - 1;
         let Some(escaped) = self.rest().chars().next() else { return self.fail(at, "literal not terminated") };
         self.at += escaped.len_utf8();
+        let simple = match escaped {
+            'n' => Some(b'\n'),
+            't' => Some(b'\t'),
+            'r' => Some(b'\r'),
+            'a' => Some(7),
+            'b' => Some(8),
+            'f' => Some(12),
+            'v' => Some(11),
+            '\\' => Some(b'\\'),
+            '"' => Some(b'"'),
+            _ => None,
+        };
+        if let Some(byte) = simple {
+            out.push(byte);
+            return Ok(());
+        }
         let (digits, radix, from) = match escaped {
-            'n' => return Ok(out.push(b'\n')),
-            't' => return Ok(out.push(b'\t')),
-            'r' => return Ok(out.push(b'\r')),
-            'a' => return Ok(out.push(7)),
-            'b' => return Ok(out.push(8)),
-            'f' => return Ok(out.push(12)),
-            'v' => return Ok(out.push(11)),
-            '\\' => return Ok(out.push(b'\\')),
-            '"' => return Ok(out.push(b'"')),
             '0'..='7' => (3, 8, self.at - 1),
             'x' => (2, 16, self.at),
             'u' => (4, 16, self.at),

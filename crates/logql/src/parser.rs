@@ -321,7 +321,9 @@ impl<'q> Parser<'q> {
     }
 
     fn regex_error(&self, at: usize, error: &regex::Error) -> ParseError {
-        ParseError::at(self.query, at, format!("error parsing regexp: {error}").replace('\n', " "))
+        // Without the picture that `regex` draws.
+        let text = error.to_string();
+        ParseError::at(self.query, at, format!("error parsing regexp: {}", text.rsplit("error: ").next().unwrap_or(&text)))
     }
 
     fn string(&mut self) -> Parsed<String> {

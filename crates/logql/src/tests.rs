@@ -11,8 +11,11 @@ use crate::{Direction, EvalError, Expr, Grid, Line, Metric, Question, lines, met
 
 const SECOND: i64 = 1_000_000_000;
 
+/// Labels and lines of a stream.
+type Stream<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 /// Streams of lines; line `n` of each comes at second `n`.
-fn store(streams: &[(&[(&str, &str)], &[&str])]) -> Memory {
+fn store(streams: &[Stream<'_>]) -> Memory {
     let store = Memory::new();
     let mut sink = store.ingest(&Tenant::default());
     for (labels, lines) in streams {

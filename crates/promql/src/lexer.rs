@@ -48,7 +48,7 @@ impl Token {
 
 /// All tokens of `query`, [`Token::End`] last.
 pub(crate) fn lex(query: &str) -> Result<Vec<Spanned>, ParseError> {
-    let mut lexer = Lexer { query, at: 0, out: Vec::new() };
+    let mut lexer = Lexer { query, at: 0, bracketed: false, out: Vec::new() };
     while lexer.next()? {}
     Ok(lexer.out)
 }
@@ -56,6 +56,8 @@ pub(crate) fn lex(query: &str) -> Result<Vec<Spanned>, ParseError> {
 struct Lexer<'q> {
     query: &'q str,
     at: usize,
+    /// Between `[` and `]`.
+    bracketed: bool,
     out: Vec<Spanned>,
 }
 
@@ -91,6 +93,7 @@ impl Lexer<'_> {
         };
         if "(){}[],:@".contains(first) && !(first == ':' && self.starts_word()) {
             self.at += 1;
+            self.bracketed = first == '[' || (self.bracketed && first != ']');
             self.push(Token::Mark(first), start);
         } else if first.is_ascii_digit() || (first == '.' && self.rest()[1..].starts_with(|c: char| c.is_ascii_digit())) {
             self.number(start)?;
@@ -118,9 +121,7 @@ impl Lexer<'_> {
 
     /// Whether a `:` here belongs to a name (recording rules) and not to a subquery: it does outside of brackets.
     fn starts_word(&self) -> bool {
-        let open = self.out.iter().filter(|t| t.token == Token::Mark('[')).count();
-        let closed = self.out.iter().filter(|t| t.token == Token::Mark(']')).count();
-        open == closed && self.rest()[1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == ':')
+        !self.bracketed && self.rest()[1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == ':')
     }
 
     /// A number, or a duration where a unit follows.
@@ -215,16 +216,23 @@ impl Lexer<'_> {
     fn escape(&mut self, at: usize, quote: char, out: &mut Vec<u8>) -> Result<(), ParseError> {
         let Some(c) = self.rest().chars().next() else { return self.fail(at, "escape sequence not terminated") };
         self.at += c.len_utf8();
+        let simple = match c {
+            'a' => Some(7),
+            'b' => Some(8),
+            'f' => Some(12),
+            'n' => Some(b'\n'),
+            'r' => Some(b'\r'),
+            't' => Some(b'\t'),
+            'v' => Some(11),
+            '\\' => Some(b'\\'),
+            c if c == quote => Some(c as u8),
+            _ => None,
+        };
+        if let Some(byte) = simple {
+            out.push(byte);
+            return Ok(());
+        }
         let (digits, radix, skip) = match c {
-            'a' => return Ok(out.push(7)),
-            'b' => return Ok(out.push(8)),
-            'f' => return Ok(out.push(12)),
-            'n' => return Ok(out.push(b'\n')),
-            'r' => return Ok(out.push(b'\r')),
-            't' => return Ok(out.push(b'\t')),
-            'v' => return Ok(out.push(11)),
-            '\\' => return Ok(out.push(b'\\')),
-            c if c == quote => return Ok(out.push(c as u8)),
             '0'..='7' => (3, 8, 0),
             'x' => (2, 16, 1),
             'u' => (4, 16, 1),

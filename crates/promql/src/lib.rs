@@ -17,7 +17,7 @@ mod tests;
 
 pub use ast::{AggregateOp, At, Binary, BinaryOp, Expr, Grouping, Matching, Node, Selector, Shift, Side, Type};
 pub use error::{EvalError, ParseError};
-pub use eval::{Answer, Grid, Outcome, Question, instant, range};
+pub use eval::{Answer, Grid, Matrix, Outcome, Question, instant, range};
 pub use functions::Function;
 pub use parser::{MAX_QUERY, parse, parse_selector};
 

@@ -236,7 +236,7 @@ impl Parser<'_> {
     fn range(&mut self, expr: Expr) -> Parsed<Expr> {
         let bracket = self.advance().start;
         let range_at = self.peek().start;
-        let range_ms = self.duration()?;
+        let range_ms = self.duration(true)?;
         if range_ms <= 0 {
             return self.fail(range_at, "duration must be greater than 0");
         }
@@ -244,7 +244,7 @@ impl Parser<'_> {
         if self.eat(':') {
             let step_ms = match self.peek().token {
                 Token::Mark(']') => None,
-                _ => Some(self.duration()?),
+                _ => Some(self.duration(true)?),
             };
             if step_ms.is_some_and(|s| s <= 0) {
                 return self.fail(range_at, "duration must be greater than 0");
@@ -267,7 +267,7 @@ impl Parser<'_> {
     }
 
     /// `5m`, or seconds as a number.
-    fn duration(&mut self) -> Parsed<i64> {
+    fn duration(&mut self, bracketed: bool) -> Parsed<i64> {
         let at = self.peek().start;
         let ms = match self.peek().token {
             Token::Duration(ms) => ms,
@@ -283,16 +283,11 @@ impl Parser<'_> {
         self.advance();
         if let Token::Operator("+" | "-" | "*" | "/" | "%" | "^") = self.peek().token
             && self.tokens.get(self.at + 1).is_some_and(|t| matches!(t.token, Token::Number(_) | Token::Duration(_)))
-            && self.inside_brackets()
+            && bracketed
         {
             return self.fail(self.peek().start, "duration expressions are experimental and not supported yet");
         }
         Ok(ms)
-    }
-
-    fn inside_brackets(&self) -> bool {
-        let count = |mark| self.tokens[..self.at].iter().filter(|t| t.token == Token::Mark(mark)).count();
-        count('[') > count(']')
     }
 
     fn milliseconds(&self, seconds: f64, at: usize, problem: &str) -> Parsed<i64> {
@@ -320,7 +315,7 @@ impl Parser<'_> {
         if !matches!(self.peek().token, Token::Number(_) | Token::Duration(_)) {
             return self.unexpected(" in offset, expected number, duration, or step()");
         }
-        Ok(sign * self.duration()?)
+        Ok(sign * self.duration(false)?)
     }
 
     fn at_time(&mut self) -> Parsed<At> {
@@ -554,6 +549,12 @@ impl Parser<'_> {
 
     fn compile(&self, name: &str, op: MatchOp, value: &str, at: usize) -> Parsed<LabelMatcher> {
         LabelMatcher::new(name, op, value)
-            .map_err(|e| ParseError::at(self.query, at, format!("error parsing regexp: {e}").replace('\n', " ")))
+            .map_err(|e| ParseError::at(self.query, at, format!("error parsing regexp: {}", reason(&e))))
     }
+}
+
+/// What is wrong with a pattern, without the picture that `regex` draws.
+fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.rsplit("error: ").next().unwrap_or(&text).to_owned()
 }

@@ -176,7 +176,10 @@ impl Parser<'_> {
         if let (Op::Matches | Op::NotMatches, Node::Static(Static::Text(pattern))) = (op, &right.node)
             && let Err(e) = crate::compile::anchored(pattern)
         {
-            return self.fail(right.start, format!("invalid regular expression: {e}").replace('\n', " "));
+            let text = e.to_string();
+            // Without the picture that `regex` draws.
+            let reason = text.rsplit("error: ").next().unwrap_or(&text);
+            return self.fail(right.start, format!("invalid regular expression: {reason}"));
         }
         Ok(())
     }

@@ -141,7 +141,7 @@ fn a_trace_is_summed_up_whole_however_few_spans_match() {
 #[test]
 fn what_is_wrong_or_not_there_yet_is_refused_where_it_stands() {
     let cases = [
-        ("{ .a == 4 }", "line 1, col 6: unexpected =, expected an attribute, an intrinsic or a value"),
+        ("{ .a == 4 }", "line 1, col 7: unexpected =, expected an attribute, an intrinsic or a value"),
         ("{ .a = }", "line 1, col 8: unexpected }, expected an attribute, an intrinsic or a value"),
         ("{ .a = 1", "line 1, col 9: unexpected the end of the query, expected }"),
         ("{ nope = 1 }", "line 1, col 3: unexpected nope, expected an attribute, an intrinsic or a value"),
@@ -150,10 +150,7 @@ fn what_is_wrong_or_not_there_yet_is_refused_where_it_stands() {
         ("({} | count() > 1)", "line 1, col 1: a query that starts with ( is not supported yet"),
         ("{ name = 1 }", "line 1, col 8: binary operations must operate on the same type: Text = Number"),
         ("{ status > error }", "line 1, col 10: illegal operation for the given types: > with Status"),
-        (
-            "{ .a =~ `(` }",
-            "line 1, col 9: invalid regular expression: regex parse error:     ^(?s:()$     ^ error: unclosed group",
-        ),
+        ("{ .a =~ `(` }", "line 1, col 9: invalid regular expression: unclosed group"),
         ("{\n  .a = \"x }", "line 2, col 8: a string that does not end"),
         ("{} | rate()", "line 1, col 6: the pipeline stage rate is not supported yet"),
         ("{} >> {}", "line 1, col 4: the spanset operator >> is not supported yet"),

@@ -65,7 +65,7 @@ pub(super) async fn series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
             found.extend(sets.into_iter().map(Labels::from_pairs));
         }
         let mut out = String::from("[");
-        json::list(&mut out, &found, |out, labels| json::labels(out, labels));
+        json::list(&mut out, &found, json::labels);
         out.push(']');
         Ok(success(&out, found.len(), reader.partial()))
     })

@@ -114,7 +114,7 @@ impl Evaluator<'_> {
         let mut out = Vec::new();
         for mut members in self.groups(expr, grouping, grid)?.into_values() {
             for (step, k) in k.iter().enumerate() {
-                if !(k.abs() < 9.2e18) {
+                if k.is_nan() || k.abs() >= 9.2e18 {
                     return Err(EvalError::Execution(format!("Scalar value {k} overflows int64")));
                 }
                 let mut ranked: Vec<(f64, usize)> =

@@ -77,8 +77,11 @@ pub enum Answer {
     /// Series with one value, at the time asked for.
     Vector(Vec<(Labels, f64)>),
     /// Series with times (milliseconds) and values.
-    Matrix(Vec<(Labels, Vec<(i64, f64)>)>),
+    Matrix(Matrix),
 }
+
+/// Series with times (milliseconds) and values.
+pub type Matrix = Vec<(Labels, Vec<(i64, f64)>)>;
 
 /// An answer and what is to be said about it.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@ use store::{MatchOp, SeriesSamples};
 
 use super::range::Samples;
 use super::value::{ABSENT, Series, nameless, present, quiet, unite};
-use super::{Evaluator, Grid, Stream};
+use super::{Evaluator, Grid, Matrix, Stream};
 use crate::EvalError;
 use crate::ast::{At, Expr, Node, Selector, Shift, Type};
 use crate::functions::RangeFunction;
@@ -70,7 +70,7 @@ impl Evaluator<'_> {
     }
 
     /// The raw samples of a range at one time: what an instant query for a range vector answers.
-    pub(super) fn raw(&self, expr: &Expr) -> Result<Vec<(Labels, Vec<(i64, f64)>)>, EvalError> {
+    pub(super) fn raw(&self, expr: &Expr) -> Result<Matrix, EvalError> {
         let (series, shift, range_ms) = self.range_of(expr, self.whole)?;
         let end = self.shifted(shift, self.whole.start);
         let mut out = Vec::new();

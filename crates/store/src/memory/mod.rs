@@ -48,9 +48,12 @@ struct Tables {
     metadata: BTreeMap<String, (MetricKind, String, String)>,
     /// Trace and span ids of `spans`.
     span_ids: HashSet<([u8; 16], [u8; 8])>,
-    /// Labels, time and body of `logs`.
-    log_ids: HashSet<(Vec<(String, String)>, i64, String)>,
+    /// Of `logs`.
+    log_ids: HashSet<LogId>,
 }
+
+/// Stream labels, time and body: records equal in all three are one.
+type LogId = (Vec<(String, String)>, i64, String);
 
 impl Default for Memory {
     fn default() -> Self {
