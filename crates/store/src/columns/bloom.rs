@@ -1,14 +1,14 @@
-//! Filters of ids: which blocks of a log segment's rows may mention an id, in a trace id field or inside the text.
+//! Filters of ids: which blocks of a segment's rows may mention an id, as trace id or, of logs, inside the text.
 //!
 //! An entry is the hash of 32 hexadecimal digits as they stand in the text, of every window of 32 in longer runs. So a
 //! needle with a run of at least 32 digits can only be in a text whose filter has the needle's first window: sound
-//! whatever surrounds it. A block is a page of rows; a filter is the concatenation of its blocks' filters, each
+//! whatever surrounds it. A block is [`BLOCK_ROWS`] rows; a filter is the concatenation of its blocks' filters, each
 //! prefixed with its length, split-block Bloom filters of 256-bit blocks (as Parquet's) with about 12 bits an entry.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::encode::PAGE_ROWS;
-
+/// Rows that a block speaks of; part of the format.
+pub(crate) const BLOCK_ROWS: usize = 1024;
 /// Digits of an entry.
 pub(crate) const DIGITS: usize = 32;
 /// A run of digits longer than this is not taken apart: its block is marked as holding anything.
@@ -23,6 +23,8 @@ pub(crate) struct IdCollector {
     blocks: Vec<Vec<u64>>,
     anything: Vec<bool>,
     row: usize,
+    /// The last row's trace id and its hash: neighbours share it.
+    last: ([u8; 16], u64),
 }
 
 /// A row group's filter, as it is written.
@@ -45,13 +47,16 @@ impl IdCollector {
 
     /// Starts the next row, of this trace id (empty for none).
     pub(crate) fn start_row(&mut self, trace_id: &[u8]) {
-        if self.row.is_multiple_of(PAGE_ROWS) {
+        if self.row.is_multiple_of(BLOCK_ROWS) {
             self.blocks.push(Vec::new());
             self.anything.push(false);
         }
         self.row += 1;
-        if trace_id.len() * 2 == DIGITS {
-            self.add(hash_id(trace_id));
+        if let Ok(id) = <[u8; 16]>::try_from(trace_id) {
+            if self.last.0 != id || self.last.1 == 0 {
+                self.last = (id, hash_id(trace_id));
+            }
+            self.add(self.last.1);
         }
     }
 

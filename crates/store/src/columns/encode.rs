@@ -22,8 +22,6 @@ use parquet::schema::types::ColumnDescPtr;
 use super::pack;
 use crate::StoreError;
 
-/// Rows of a page: the grain at which a scan can skip.
-pub(crate) const PAGE_ROWS: usize = 8192;
 /// Pages of long texts are cut at about so many bytes.
 const PAGE_BYTES: usize = 1 << 20;
 /// Integers with more distinct values than this are not worth a dictionary.
@@ -45,6 +43,8 @@ pub(crate) struct Wanted {
 /// Encodes columns; keeps its compressor and buffers from one to the next.
 pub(crate) struct Encoder {
     level: i32,
+    /// Rows of a page: the grain at which a scan can skip.
+    page_rows: usize,
     compressor: zstd::bulk::Compressor<'static>,
     page: Vec<u8>,
     keys: Vec<u32>,
@@ -72,9 +72,9 @@ impl Encoder {
     ///
     /// # Errors
     /// A level that zstd does not have.
-    pub(crate) fn new(level: i32) -> Result<Self, StoreError> {
+    pub(crate) fn new(level: i32, page_rows: usize) -> Result<Self, StoreError> {
         let compressor = zstd::bulk::Compressor::new(level).map_err(StoreError::io("start zstd"))?;
-        Ok(Self { level, compressor, page: Vec::new(), keys: Vec::new(), numbers: Vec::new() })
+        Ok(Self { level, page_rows, compressor, page: Vec::new(), keys: Vec::new(), numbers: Vec::new() })
     }
 
     /// The chunk's bytes, and what the row group must know of it (offsets from the chunk's start).
@@ -114,7 +114,7 @@ impl Encoder {
         let mut from = 0;
         let incompressible = matches!(values, Values::Fixed(_));
         while from < rows || data_offset.is_none() {
-            let to = page_end(&values, from, rows);
+            let to = page_end(&values, self.page_rows, from, rows);
             self.page.clear();
             if optional {
                 self.levels(nulls, from, to);
@@ -274,8 +274,8 @@ fn zstd_codec(level: i32) -> Result<Compression, StoreError> {
     Ok(Compression::ZSTD(ZstdLevel::try_new(level.max(1)).map_err(failed)?))
 }
 
-fn page_end(values: &Values<'_>, from: usize, rows: usize) -> usize {
-    let to = (from + PAGE_ROWS).min(rows);
+fn page_end(values: &Values<'_>, page_rows: usize, from: usize, rows: usize) -> usize {
+    let to = (from + page_rows).min(rows);
     let Values::Texts(offsets, _) = values else { return to };
     let limit = offsets[from].saturating_add(PAGE_BYTES as i32);
     if offsets[to] <= limit {

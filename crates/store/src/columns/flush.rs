@@ -177,7 +177,7 @@ fn write_group(
     let times = column(&super::project::TIME, false)?;
     let (ids, bodies) = match bodies {
         Some(group) => (group.ids.take(), Some(&group.columns)),
-        None => (None, None),
+        None => (trace_filter(&column(&ColumnId::Field(Field::TraceId), false)?), None),
     };
     writer.write(bounds(&times), ids, |c| {
         if let Some(bodies) = bodies.filter(|_| c.id == BODY || matches!(c.id, ColumnId::Body(_))) {
@@ -210,6 +210,14 @@ pub(crate) fn as_stamps(times: &ArrayRef) -> ArrayRef {
 pub(crate) fn bounds(times: &ArrayRef) -> (i64, i64) {
     let values = times.as_primitive::<Int64Type>().values();
     (values.iter().copied().min().unwrap_or(i64::MAX), values.iter().copied().max().unwrap_or(i64::MIN))
+}
+
+/// The filter of the trace ids of spans, which stand together.
+pub(crate) fn trace_filter(traces: &ArrayRef) -> Option<IdFilter> {
+    let mut ids = IdCollector::default();
+    let traces = traces.as_fixed_size_binary_opt()?;
+    (0..traces.len()).for_each(|row| ids.start_row(traces.value(row)));
+    ids.finish()
 }
 
 /// The filter of the ids in texts and trace ids.

@@ -15,7 +15,7 @@ use parquet::file::statistics::Statistics;
 
 use super::attributes::RestRows;
 use super::body::{self, BODY, MAX_VARIABLES};
-use super::flush::{GROUP_TEXT, bounds, signal};
+use super::flush::{GROUP_TEXT, bounds, signal, trace_filter};
 use super::gather::{Pick, Piece, gather};
 use super::id::{ColumnId, RestOf};
 use super::order::stream_key;
@@ -436,7 +436,7 @@ impl Merger {
         let damaged = body::damaged("a segment in a merge");
         let views = bodies.iter().map(|b| b.view()).collect::<Result<Vec<_>, _>>().map_err(&damaged)?;
         let ids = match self.table {
-            Table::Spans => None,
+            Table::Spans => trace_filter(&column(&ColumnId::Field(Field::TraceId), false)?),
             Table::Logs => body::id_filter(&views, picks, &column(&ColumnId::Field(Field::TraceId), false)?)?,
         };
         // Lines whose variables have no column any more are put together: picked from a source that is not there.

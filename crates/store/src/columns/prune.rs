@@ -10,7 +10,6 @@ use parquet::file::statistics::Statistics;
 use model::{Scope, TimeRange};
 
 use super::bloom;
-use super::encode::PAGE_ROWS;
 use super::eval::{OPEN, zero_filled};
 use super::id::{ColumnId, RestOf};
 use super::read::{Footer, OpenSegment, time_place};
@@ -146,12 +145,13 @@ pub(crate) fn row_ranges(
                             narrow(pages);
                         }
                     }
-                    Table::Logs if id.len() * 2 == bloom::DIGITS => {
-                        if let Some(ranges) = blocks(segment, group, rows, bloom::hash_id(id))? {
-                            narrow(ranges);
-                        }
-                    }
                     Table::Logs => {}
+                }
+                // Bounds of a sorted column leave a page in every segment: the filter says in which it is worth reading.
+                if id.len() * 2 == bloom::DIGITS
+                    && let Some(ranges) = blocks(segment, group, rows, bloom::hash_id(id))?
+                {
+                    narrow(ranges);
                 }
             }
             Predicate::Contains { column: Column::Field(Field::Body), needle } if table == Table::Logs => {
@@ -212,7 +212,7 @@ fn blocks(segment: &OpenSegment, group: usize, rows: usize, hash: u64) -> Result
             .into_iter()
             .enumerate()
             .filter(|(_, may)| *may)
-            .map(|(i, _)| (i * PAGE_ROWS).min(rows)..((i + 1) * PAGE_ROWS).min(rows))
+            .map(|(i, _)| (i * bloom::BLOCK_ROWS).min(rows)..((i + 1) * bloom::BLOCK_ROWS).min(rows))
             .filter(|r| !r.is_empty())
             .collect(),
     ))

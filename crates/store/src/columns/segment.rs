@@ -73,6 +73,14 @@ pub(crate) fn schema(columns: &[SegmentColumn]) -> Schema {
     Schema::new(fields)
 }
 
+/// Rows of a page. Small pages make single rows cheap and cost about 50 bytes a column each; spans have more columns.
+fn page_rows(table: Table) -> usize {
+    match table {
+        Table::Spans => 4096,
+        Table::Logs => 2048,
+    }
+}
+
 /// What a column is wanted for.
 fn wanted(table: Table, column: &SegmentColumn) -> Wanted {
     match &column.id {
@@ -129,7 +137,7 @@ impl SegmentWriter {
             columns,
             descriptor: Arc::new(descriptor),
             file,
-            encoder: Encoder::new(level)?,
+            encoder: Encoder::new(level, page_rows(table))?,
             rest: BTreeMap::new(),
             filters: Vec::new(),
             rows: 0,
