@@ -163,6 +163,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     write(&mut flush, &mut segments)?;
+    if std::env::args().nth(5).is_some() {
+        println!("unmerged: {} segments", segments.len());
+        queries(table, &view(), &segments, &*folder)?;
+    }
     let level0: u64 = segments.iter().map(|s| s.bytes).sum();
     let mut hours: Vec<i64> = segments.iter().map(|s| s.hour).collect();
     hours.sort_unstable();
@@ -241,7 +245,13 @@ fn queries(table: Table, view: &View, segments: &[SegmentMeta], files: &dyn Segm
                 "time and service of all",
                 Scan { projection: vec![Column::Field(Field::Time), any("service.name")], ..base.clone() },
             ));
-            let checkout = Predicate::eq(any("service.name"), "checkout");
+            let checkout = Predicate::eq(Column::attribute(model::Scope::Resource, "service.name"), "checkout");
+            let last = segments.iter().map(|s| s.last).max().unwrap_or(0);
+            let minutes = TimeRange::new(last - 300_000_000_000, last + 1);
+            asked.push((
+                "last five minutes of checkout",
+                Scan { predicate: checkout.clone(), range: minutes, projection: everything(table), ..base.clone() },
+            ));
             asked.push((
                 "newest 20 of checkout",
                 Scan { predicate: checkout, projection: everything(table), order: Order::NewestFirst, limit: Some(20), ..base },

@@ -15,7 +15,7 @@ use crate::memory::Memory;
 use crate::{SegmentMeta, SignalTable};
 
 /// A row as text: fields and attributes by name, sorted.
-fn rows_of(batches: &[Batch]) -> Vec<String> {
+pub(crate) fn rows_of(batches: &[Batch]) -> Vec<String> {
     let mut out = Vec::new();
     for batch in batches {
         for row in 0..batch.rows() {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod files;
+mod fixtures;
 mod like_the_model;
 mod promises;
 mod random;
