@@ -32,7 +32,7 @@ mod registry;
 mod view;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -89,6 +89,8 @@ struct Inner {
     applying: Mutex<()>,
     /// The series of the part that was forgotten last: they keep their newest sample for the next part.
     recent: Mutex<HashMap<Tenant, Vec<SeriesId>>>,
+    /// Segments that were found damaged.
+    broken: Mutex<HashSet<u64>>,
 }
 
 /// The samples.
@@ -109,6 +111,7 @@ impl SeriesTable {
             bytes: AtomicUsize::new(0),
             applying: Mutex::new(()),
             recent: Mutex::default(),
+            broken: Mutex::default(),
         };
         // What is applied was checked against the receiver's limits, which may be wider than the default.
         let limits = Limits { max_uncompressed: 1 << 30, max_labels: usize::MAX, ..Limits::default() };
@@ -158,10 +161,17 @@ impl Inner {
         self.head(tenant).catalog
     }
 
-    /// Takes a damaged segment out of service.
+    /// Takes a damaged segment out of service; views that still name it pass it over.
     fn damaged(&self, meta: &SegmentMeta, reason: &str) {
         self.cache.remove(meta.id);
-        self.segments.quarantine(meta, reason);
+        if self.broken.lock().insert(meta.id) {
+            self.segments.quarantine(meta, reason);
+        }
+    }
+
+    /// Whether a segment was found damaged.
+    fn is_broken(&self, meta: &SegmentMeta) -> bool {
+        self.broken.lock().contains(&meta.id)
     }
 
     /// Damage found while reading takes the segment out of service; the rest is served. Other errors are handed on.

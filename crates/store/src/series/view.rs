@@ -61,7 +61,8 @@ impl SeriesView {
     /// The tenant's segments, the first written first.
     fn segments_of<'a>(&'a self, tenant: &'a Tenant) -> Vec<&'a SegmentMeta> {
         let mine = |s: &&SegmentMeta| s.signal == Signal::Metrics.as_str() && s.tenant == tenant.as_str();
-        let mut segments: Vec<&SegmentMeta> = self.segments.iter().map(|s| &**s).filter(mine).collect();
+        let mut segments: Vec<&SegmentMeta> =
+            self.segments.iter().map(|s| &**s).filter(mine).filter(|s| !self.inner.is_broken(s)).collect();
         segments.sort_by_key(|s| (s.first_sequence, s.first, s.id));
         segments
     }

@@ -46,6 +46,11 @@ fn properties() -> Result<WriterProperties, StoreError> {
     for name in ["min", "max", "sum", "first_value", "last_value", column::VALUES_BYTES] {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
+    // Numbers that go up by one.
+    let series = ColumnPath::from(column::SERIES);
+    properties = properties
+        .set_column_dictionary_enabled(series.clone(), false)
+        .set_column_encoding(series, Encoding::DELTA_BINARY_PACKED);
     for part in ["key", "value"] {
         let path = ColumnPath::from(vec![column::LABELS.to_owned(), "entries".to_owned(), part.to_owned()]);
         properties = properties.set_column_dictionary_enabled(path, false);
