@@ -20,7 +20,7 @@ use crate::targets::Scraped;
 use crate::{open_store, server, store_metrics};
 
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
-const DRAIN: Duration = Duration::from_millis(1_000);
+const DRAIN: Duration = Duration::from_millis(600);
 
 /// Runs until SIGTERM or SIGINT.
 ///

@@ -105,3 +105,65 @@ async fn answer(app: &App, face: Face, request: Request<Incoming>) -> Response<B
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use collector::{Budget, Counters, Ingest, Limits, Origins, Receivers};
+    use store::{Appended, Request as Kept, Writer};
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::app::Apis;
+    use crate::process::Process;
+
+    /// A store with a bug.
+    struct Broken;
+
+    impl Writer for Broken {
+        fn append(&self, _: Kept) -> Appended<'_> {
+            panic!("a bug")
+        }
+
+        fn subscribe(&self) -> broadcast::Receiver<Kept> {
+            broadcast::channel(1).1
+        }
+    }
+
+    fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(address).expect("listening");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        answer
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_costs_one_request_and_is_counted() {
+        let ingest = Ingest::new(Arc::new(Broken), Limits::default(), Budget::new(1 << 20), Arc::new(Counters::default()));
+        let none = axum::Router::new;
+        let apis = Apis { braid: none(), prometheus: none(), loki: none(), tempo: none() };
+        let receivers = Receivers::new(Arc::new(ingest), Origins::default());
+        let app = Arc::new(App::new(receivers, apis, Vec::new(), Arc::new(|| Ok(())), Process::new()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(serve(listener, Face::Braid, app, stop.clone(), tasks.clone()));
+        let asked = tokio::task::spawn_blocking(move || {
+            let body = r#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","line"]]}]}"#;
+            let push = format!(
+                "POST /loki/api/v1/push HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = ask(address, &push);
+            assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+            let metrics = ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            assert!(metrics.contains("braid_handler_panics_total 1\n"), "{metrics}");
+        });
+        asked.await.expect("as it should");
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+}

@@ -79,3 +79,108 @@ impl Receivers {
         Ok(otlp_http::handle(ingest, &self.origins, signal, manner, request).await)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use http_body_util::{BodyExt, Full};
+    use store::{Appended, StoreError, Writer};
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::{Budget, Counters, Limits};
+
+    /// A store that answers every request with the same error.
+    struct Refusing(fn() -> StoreError);
+
+    impl Writer for Refusing {
+        fn append(&self, _: store::Request) -> Appended<'_> {
+            Box::pin(async { Err(self.0()) })
+        }
+
+        fn subscribe(&self) -> broadcast::Receiver<store::Request> {
+            broadcast::channel(1).1
+        }
+    }
+
+    fn receivers(error: fn() -> StoreError, budget: usize) -> Receivers {
+        let ingest =
+            Ingest::new(Arc::new(Refusing(error)), Limits::default(), Budget::new(budget), Arc::new(Counters::default()));
+        Receivers::new(Arc::new(ingest), Origins::default())
+    }
+
+    /// A request that is good.
+    fn good(path: &str) -> Request<Full<Bytes>> {
+        // One span: ids (1, 2), name (5), start (7), end (8).
+        let ids = [&[0x0a, 16][..], &[1; 16], &[0x12, 8], &[2; 8]].concat();
+        let times =
+            [&[0x39][..], &1_700_000_000_000_000_000u64.to_le_bytes(), &[0x41], &1_700_000_000_000_000_001u64.to_le_bytes()];
+        let span = [ids, b"\x2a\x01n".to_vec(), times.concat()].concat();
+        let mut trace = span;
+        for tag in [0x12, 0x12, 0x0a] {
+            trace = [vec![tag, trace.len() as u8], trace].concat();
+        }
+        let (content_type, body) = match path {
+            "/v1/traces" => ("application/x-protobuf", trace),
+            "/api/v1/write" => {
+                let mut encoder = wire::remote_write::Encoder::new();
+                encoder.series([("__name__", "up")], &[(1_700_000_000_000, 1.0)]);
+                ("application/x-protobuf", encoder.finish().expect("small"))
+            }
+            "/loki/api/v1/push" => {
+                let json = r#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","line"]]}]}"#;
+                ("application/json", json.as_bytes().to_vec())
+            }
+            _ => ("application/grpc", [vec![0, 0, 0, 0, trace.len() as u8], trace].concat()),
+        };
+        Request::post(path).header("content-type", content_type).body(Full::new(body.into())).expect("valid")
+    }
+
+    const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    const HTTP: [&str; 3] = ["/v1/traces", "/api/v1/write", "/loki/api/v1/push"];
+
+    async fn ask(receivers: &Receivers, path: &str) -> Response<Body> {
+        match receivers.handle(Doors::ALL, good(path)).await {
+            Ok(response) => response,
+            Err(request) => panic!("nobody took {}", request.uri()),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_store_cannot_take_now_is_refused_as_retryable_in_every_protocol() {
+        let errors: [fn() -> StoreError; 4] = [
+            || StoreError::Busy("busy".into()),
+            || StoreError::Full("full".into()),
+            || StoreError::Closed,
+            || StoreError::Io { what: "log".into(), source: std::io::Error::other("broken") },
+        ];
+        for error in errors {
+            let receivers = receivers(error, 1 << 20);
+            for path in HTTP {
+                let response = ask(&receivers, path).await;
+                assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", error());
+                assert!(response.headers().contains_key("retry-after"), "{path}: {}", error());
+            }
+            let response = ask(&receivers, GRPC).await;
+            assert_eq!(response.headers()["grpc-status"], "14", "{}", error());
+            assert!(response.headers().contains_key("grpc-status-details-bin"), "RetryInfo");
+            let mut text = String::new();
+            receivers.ingest().counters().write_text(&mut text);
+            assert_eq!(text.matches("braid_receiver_refused_requests_total{").count(), 4, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_budget_is_busy_and_nothing_stays_held() {
+        let receivers = receivers(|| StoreError::Closed, 8);
+        for path in HTTP {
+            let response = ask(&receivers, path).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            let body = response.into_body().collect().await.expect("memory").to_bytes();
+            assert!(String::from_utf8_lossy(&body).contains("in flight"), "{body:?}");
+        }
+        let mut text = String::new();
+        receivers.ingest().write_text(&mut text);
+        assert!(text.contains("braid_in_flight_bytes 0\n"), "{text}");
+    }
+}
