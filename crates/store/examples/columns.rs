@@ -116,7 +116,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (kind, dump, out) = (args.next().ok_or("traces or logs")?, args.next().ok_or("dump")?, args.next().ok_or("out")?);
     let per_flush: u64 = args.next().map_or(Ok(300_000), |n| n.parse())?;
     fs::create_dir_all(&out)?;
-    let folder = Arc::new(Folder { root: out.clone().into(), next: AtomicU64::new(1) });
+    let folder = Arc::new(Folder { root: out.into(), next: AtomicU64::new(1) });
     let (spans, logs) = (SpanTable::new(folder.clone()), LogTable::new(folder.clone()));
     let (table, own, encoding): (Table, &dyn SignalTable, Encoding) = match kind.as_str() {
         "traces" => (Table::Spans, &spans, Encoding::OtlpTraces),

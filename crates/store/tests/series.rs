@@ -349,7 +349,7 @@ fn metadata_survives_a_restart() {
     house.restart();
     let view = house.view();
     let expected = ("up".to_owned(), wire::MetricKind::Gauge, "1 if the target answers".to_owned(), String::new());
-    assert_eq!(view.metadata(&house.tenant, Some("up")), [expected.clone()]);
+    assert_eq!(view.metadata(&house.tenant, Some("up")), std::slice::from_ref(&expected));
     assert_eq!(view.metadata(&house.tenant, None), [expected]);
     assert!(view.metadata(&house.tenant, Some("down")).is_empty());
 }

@@ -149,7 +149,7 @@ proptest! {
         }
         let merged = BodyColumns::interleave(&borrowed, &picks).expect("merged");
         let want: Vec<String> = picks.iter().map(|(p, r)| parts[*p][*r].clone()).collect();
-        prop_assert_eq!(lines_of(&merged), want.clone());
+        prop_assert_eq!(&lines_of(&merged), &want);
         let again = BodyColumns::concat(&[&merged, &merged]).expect("merged");
         prop_assert_eq!(lines_of(&again), [want.clone(), want].concat());
     }

@@ -130,7 +130,7 @@ fn attribute_values(batch: &Batch, column: &Column, found: &mut BTreeSet<Pairs>)
 }
 
 fn label_sets(unit: &Unit, table: crate::contract::Table, rows: Vec<u32>, found: &mut BTreeSet<Pairs>) -> Result<(), StoreError> {
-    let columns = unit.columns(table, rows.clone(), &[ColumnId::Stream])?;
+    let columns = unit.columns(table, rows, &[ColumnId::Stream])?;
     let Some(Some(streams)) = columns.first() else {
         // Spans have no labels: one empty set.
         found.insert(Vec::new());

@@ -140,7 +140,6 @@ impl Encoder {
             }
             from = to;
         }
-        drop(writer);
         let bytes = sink.into_inner().map_err(failed)?;
         let null_count = nulls.map_or(0, |n| n.null_count()) as u64;
         let codec = if compress { zstd_codec(self.level)? } else { Compression::UNCOMPRESSED };

@@ -118,7 +118,7 @@ impl Cursor {
             if !self.promoted.is_empty() {
                 promote(&mut columns, &self.promoted, batch.num_rows());
             }
-            let bytes = batch.columns().iter().map(|a| own_bytes(a)).sum();
+            let bytes = batch.columns().iter().map(own_bytes).sum();
             let keys = self.keys(table, &columns, streams)?;
             return Ok(Some(Chunk { columns, keys, rows: batch.num_rows(), bytes }));
         }

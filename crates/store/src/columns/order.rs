@@ -67,7 +67,7 @@ fn spans(parts: &[Arc<Rows>]) -> Result<Vec<Pick>, StoreError> {
             keys.push(Key { trace, time: times[row], pick: (source as u32, row as u32) });
         }
     }
-    keys.sort_unstable_by(|a, b| (a.trace, a.time, a.pick).cmp(&(b.trace, b.time, b.pick)));
+    keys.sort_unstable_by_key(|a| (a.trace, a.time, a.pick));
     let id = |pick: Pick| ids[pick.0 as usize].as_fixed_size_binary().value(pick.1 as usize);
     let mut out = Vec::with_capacity(total);
     for run in keys.chunk_by(|a, b| a.trace == b.trace) {

@@ -152,10 +152,11 @@ impl<'a> Ordered<'a> {
             if let Err(e) = read {
                 self.bury(&unit, e)?;
             }
-            if found.len() > MATCHES_MAX.max(most.saturating_mul(2).min(MATCHES_MAX * 4)) && most > MATCHES_MAX {
-                if stretch.end.saturating_sub(stretch.start) > WIDTH_MIN {
-                    return Ok(None);
-                }
+            if found.len() > MATCHES_MAX.max(most.saturating_mul(2).min(MATCHES_MAX * 4))
+                && most > MATCHES_MAX
+                && stretch.end.saturating_sub(stretch.start) > WIDTH_MIN
+            {
+                return Ok(None);
             }
         }
         found.sort_unstable_by_key(key);

@@ -53,10 +53,10 @@ pub(crate) fn project(projection: &[Column], source: &dyn Source) -> Result<Batc
         }
     };
     for column in projection {
-        if let Column::Field(field) = column {
-            if let Some(array) = field_array(*field, source)? {
-                push(Meaning::Field(*field), array);
-            }
+        if let Column::Field(field) = column
+            && let Some(array) = field_array(*field, source)?
+        {
+            push(Meaning::Field(*field), array);
         }
     }
     let ids = source.ids();

@@ -78,8 +78,7 @@ fn unpack<T: pco::data_types::Number>(bytes: &[u8], out: &mut [T]) -> Result<(),
 #[inline]
 fn as_decimal(value: f64, scale: f64) -> Option<i64> {
     let scaled = (value * scale).round_ties_even();
-    // False for NaN too.
-    if !(scaled.abs() <= EXACT) {
+    if scaled.is_nan() || scaled.abs() > EXACT {
         return None;
     }
     let integer = scaled as i64;

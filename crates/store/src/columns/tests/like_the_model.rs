@@ -80,6 +80,7 @@ fn assert_same(theirs: &[String], ours: &[String], scan: &Scan) {
 }
 
 /// Compares answers to `count` random questions.
+#[allow(clippy::too_many_arguments)]
 fn compare(
     random: &mut Random,
     tenant: &Tenant,
