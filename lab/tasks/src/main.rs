@@ -2,6 +2,14 @@
 //! `backend` (REST over SQLite), `proxy` (the page and the way to the backend), `traffic` (people, simulated), and `up`,
 //! which supervises the three.
 
+/// `println!` that a reader who goes away (`| head`) does not turn into a panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+pub(crate) use say;
+
 mod ask;
 mod backend;
 mod delivery;

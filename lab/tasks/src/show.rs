@@ -19,7 +19,7 @@ const LINES_SHOWN: usize = 6;
 
 /// Prints the addresses that a person opens first.
 pub(crate) fn where_to_look(ports: &Ports) {
-    println!("\nWhere to look");
+    crate::say!("\nWhere to look");
     for (what, url) in [
         ("the task page", format!("http://localhost:{}/", ports.proxy)),
         ("Braid, all APIs", format!("http://localhost:{}/", ports.braid)),
@@ -27,7 +27,7 @@ pub(crate) fn where_to_look(ports: &Ports) {
         ("logs (Loki API)", format!("http://localhost:{}/loki/api/v1/labels", ports.loki)),
         ("metrics (Prometheus API)", format!("http://localhost:{}/api/v1/query?query=up", ports.prometheus)),
     ] {
-        println!("  {what:<25} {url}");
+        crate::say!("  {what:<25} {url}");
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn where_to_look(ports: &Ports) {
 pub(crate) async fn when_there_is_data(ports: &Ports, patience: Duration) -> bool {
     let show = Show::new(ports);
     let begun = Instant::now();
-    println!("\nLetting the traffic run for {} s, so that there is something to see ...", WINDOW.as_secs());
+    crate::say!("\nLetting the traffic run for {} s, so that there is something to see ...", WINDOW.as_secs());
     tokio::time::sleep(WINDOW).await;
     while begun.elapsed() < patience {
         let (trace, rate) = (show.find_trace().await, show.instant(RATE).await);
@@ -85,20 +85,20 @@ impl Show {
 
     /// Prints one trace and returns its id.
     async fn trace(&self) -> Option<String> {
-        println!("\n1. One trace, from the client to the database");
-        println!("   TraceQL  {TRACES}");
+        crate::say!("\n1. One trace, from the client to the database");
+        crate::say!("   TraceQL  {TRACES}");
         match self.find_trace().await {
             Ok(Some((id, spans))) => {
-                println!("   GET      {}/api/traces/{id}\n", self.tempo);
-                print!("{}", tree(&spans));
+                crate::say!("   GET      {}/api/traces/{id}\n", self.tempo);
+                crate::say!("{}", tree(&spans).trim_end_matches('\n'));
                 Some(id)
             }
             Ok(None) => {
-                println!("   No trace that crosses client, proxy, backend and database has been found yet.");
+                crate::say!("   No trace that crosses client, proxy, backend and database has been found yet.");
                 None
             }
             Err(error) => {
-                println!("   The Tempo API gave no answer: {error:#}");
+                crate::say!("   The Tempo API gave no answer: {error:#}");
                 None
             }
         }
@@ -125,51 +125,51 @@ impl Show {
 
     async fn lines(&self, trace_id: &str) -> bool {
         let logql = format!(r#"{{service_name="flask-backend"}} |= "{trace_id}""#);
-        println!("\n2. Its log lines");
-        println!("   LogQL    {logql}\n");
+        crate::say!("\n2. Its log lines");
+        crate::say!("   LogQL    {logql}\n");
         let (start, end) = ((unix_seconds() - 900).to_string(), (unix_seconds() + 60).to_string());
         let query = [("query", logql.as_str()), ("start", &start), ("end", &end), ("limit", "50"), ("direction", "forward")];
         let url = format!("{}/loki/api/v1/query_range?{}", self.loki, query_string(&query));
         let mut lines = match self.asker.json(&url).await {
             Ok(answer) => log_lines(&answer),
             Err(error) => {
-                println!("   The Loki API gave no answer: {error:#}");
+                crate::say!("   The Loki API gave no answer: {error:#}");
                 return false;
             }
         };
         lines.sort();
         for (_, line) in lines.iter().take(LINES_SHOWN) {
             let shown: String = line.chars().take(180).collect();
-            println!("   {shown}{}", if shown.len() < line.len() { " …" } else { "" });
+            crate::say!("   {shown}{}", if shown.len() < line.len() { " …" } else { "" });
         }
         match lines.len() {
-            0 => println!("   No line of this trace has been found."),
-            all if all > LINES_SHOWN => println!("   … and {} more", all - LINES_SHOWN),
+            0 => crate::say!("   No line of this trace has been found."),
+            all if all > LINES_SHOWN => crate::say!("   … and {} more", all - LINES_SHOWN),
             _ => {}
         }
         !lines.is_empty()
     }
 
     async fn rate(&self) -> bool {
-        println!("\n3. Requests per second, by endpoint");
-        println!("   PromQL   {RATE}\n");
+        crate::say!("\n3. Requests per second, by endpoint");
+        crate::say!("   PromQL   {RATE}\n");
         let mut rates = match self.instant(RATE).await {
             Ok(rates) => rates,
             Err(error) => {
-                println!("   The Prometheus API gave no answer: {error:#}");
+                crate::say!("   The Prometheus API gave no answer: {error:#}");
                 return false;
             }
         };
         if rates.is_empty() {
-            println!("   No rate yet: it takes two scrapes.");
+            crate::say!("   No rate yet: it takes two scrapes.");
             return false;
         }
         rates.sort_by(|one, other| other.1.total_cmp(&one.1));
         for (endpoint, rate) in &rates {
-            println!("   {endpoint:<16} {rate:>7.3}");
+            crate::say!("   {endpoint:<16} {rate:>7.3}");
         }
         if let Ok([(_, total), ..]) = self.instant(RATE_OF_ONE).await.as_deref() {
-            println!("   {:<16} {total:>7.3}", "all");
+            crate::say!("   {:<16} {total:>7.3}", "all");
         }
         true
     }

@@ -88,15 +88,15 @@ pub(crate) async fn demo(options: Options, stop: Stop) -> anyhow::Result<ExitCod
     let whole = Whole::prepare(options)?;
     let with_braid = whole.options.braid.is_some();
     let show = async {
-        println!("Starting Braid, the lab and its traffic; logs are in {}", whole.options.place.state.join("logs").display());
+        crate::say!("Starting Braid, the lab and its traffic; logs are in {}", whole.options.place.state.join("logs").display());
         if !ready(&whole.ports.checks(with_braid), Duration::from_secs(60), true).await {
-            println!("Not everything became ready; the logs say why.");
+            crate::say!("Not everything became ready; the logs say why.");
             return false;
         }
         if !show::when_there_is_data(&whole.ports, Duration::from_secs(45)).await {
-            println!("\nNot every answer could be given; `braid-lab show` asks again, the logs may say why.");
+            crate::say!("\nNot every answer could be given; `braid-lab show` asks again, the logs may say why.");
         }
-        println!("\nEverything goes on until you press Ctrl-C; the data stays in {}.", whole.data().display());
+        crate::say!("\nEverything goes on until you press Ctrl-C; the data stays in {}.", whole.data().display());
         true
     };
     let both = async {
@@ -115,12 +115,12 @@ pub(crate) async fn demo(options: Options, stop: Stop) -> anyhow::Result<ExitCod
     let supervised = supervise_whole(&whole, false, &ended);
     let watched = async {
         let shown = both.await;
-        println!("\nStopping.");
+        crate::say!("\nStopping.");
         end.send_replace(true);
         shown
     };
     let (shown, ()) = tokio::join!(watched, supervised);
-    println!("Stopped; nothing is left running.");
+    crate::say!("Stopped; nothing is left running.");
     Ok(if shown { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -132,7 +132,7 @@ pub(crate) async fn health(options: HealthOptions) -> anyhow::Result<ExitCode> {
     for check in &checks {
         let ready = is_ready(&asker, check).await;
         all &= ready;
-        println!("{} {:<15} {}", if ready { "✅ Healthy " } else { "⚠️ Starting" }, check.name, check.url);
+        crate::say!("{} {:<15} {}", if ready { "✅ Healthy " } else { "⚠️ Starting" }, check.name, check.url);
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -147,7 +147,7 @@ pub(crate) async fn wait(options: HealthOptions) -> anyhow::Result<ExitCode> {
 /// `braid-lab down`.
 pub(crate) async fn down(place: Place) -> anyhow::Result<ExitCode> {
     let stopped = State::open(&place.state)?.stop_supervisor().await?;
-    println!("{}", if stopped { "Stopped; the data stays." } else { "Nothing was running." });
+    crate::say!("{}", if stopped { "Stopped; the data stays." } else { "Nothing was running." });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -308,7 +308,7 @@ async fn ready(checks: &[Check], patience: Duration, tell: bool) -> bool {
         for check in waiting {
             if is_ready(&asker, check).await {
                 if tell {
-                    println!("  ready: {:<15} port {}", check.name, check.port);
+                    crate::say!("  ready: {:<15} port {}", check.name, check.port);
                     let _ = std::io::stdout().flush();
                 }
             } else {
@@ -322,7 +322,7 @@ async fn ready(checks: &[Check], patience: Duration, tell: bool) -> bool {
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     for check in &waiting {
-        println!("  NOT ready: {:<11} port {} ({})", check.name, check.port, check.url);
+        crate::say!("  NOT ready: {:<11} port {} ({})", check.name, check.port, check.url);
     }
     waiting.is_empty()
 }
