@@ -73,27 +73,44 @@ def test_lines_are_still_there_after_a_stop(filled):
     eventually(lambda: sorted(lines_of(filled)) == sorted(line(i) for i in range(LINES)))
 
 
-def test_pyarrow_reads_the_segments(filled):
-    files = segments(filled, "logs")
-    if not files:
-        pytest.skip("nothing was flushed to segments yet")
-    tables = [pyarrow.parquet.read_table(f) for f in files]
-    assert sum(t.num_rows for t in tables) >= LINES
+@pytest.fixture(scope="module")
+def settled(filled):
+    """The same, with everything in segments, merged."""
+    request = urllib.request.Request(filled.url("braid", "/api/admin/settle"), b"", method="POST")
+    with urllib.request.urlopen(request, timeout=60) as response:
+        assert response.status == 204
+    return filled
 
 
-def test_duckdb_asks_the_segments(filled):
-    files = [str(f) for f in segments(filled, "logs")]
-    if not files:
-        pytest.skip("nothing was flushed to segments yet")
+def test_lines_in_segments_answer_as_before(settled):
+    assert sorted(lines_of(settled)) == sorted(line(i) for i in range(LINES))
+    query = '{service_name="segments"} |= "status\\":500"'
+    answer = settled.json("loki", "/loki/api/v1/query_range", query=query, since="1h", limit=5000)
+    found = [value[1] for stream in answer["data"]["result"] for value in stream["values"]]
+    assert sorted(found) == sorted(line(i) for i in range(LINES) if i % 4 == 3)
+    by_trace = f'{{service_name="segments"}} |= "{7:032x}"'
+    answer = settled.json("loki", "/loki/api/v1/query_range", query=by_trace, since="1h")
+    assert [v[1] for s in answer["data"]["result"] for v in s["values"]] == [line(7)]
+
+
+def test_pyarrow_reads_the_segments(settled):
+    tables = [pyarrow.parquet.read_table(f) for f in segments(settled, "logs")]
+    assert sum(t.num_rows for t in tables) == LINES + 1
+    columns = {name: t.schema.field(name).type for t in tables for name in t.schema.names}
+    assert str(columns["body.status:int"]) == "int64"
+    assert str(columns["body.trace_id:hex16"]) == "fixed_size_binary[16]"
+    assert str(columns["time"]) == "timestamp[ns, tz=UTC]"
+
+
+def test_duckdb_asks_the_segments(settled):
+    files = [str(f) for f in segments(settled, "logs")]
     connection = duckdb.connect()
-    columns = {row[0]: row[1] for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?, union_by_name=true)", [files]).fetchall()}
-    assert "time" in columns
-    count, = connection.execute("SELECT count(*) FROM read_parquet(?, union_by_name=true)", [files]).fetchone()
-    assert count >= LINES
-    if "body.status:int" in columns:
-        status = 'SELECT count(*) FROM read_parquet(?, union_by_name=true) WHERE "body.status:int" >= 500'
-        assert connection.execute(status, [files]).fetchone()[0] == LINES // 4
-        assert columns["body.duration_ms:dec2"].startswith("DECIMAL")
-    else:
-        lines = connection.execute("SELECT body FROM read_parquet(?, union_by_name=true)", [files]).fetchall()
-        assert {line(i) for i in range(LINES)} <= {row[0] for row in lines}
+    asked = lambda what: connection.execute(f"{what} FROM read_parquet(?, union_by_name=true)", [files]).fetchall()
+    columns = {row[0]: row[1] for row in asked("DESCRIBE SELECT *")}
+    assert columns["time"].startswith("TIMESTAMP")
+    assert columns["body.duration_ms:dec2"] == "DECIMAL(18,2)"
+    assert asked("SELECT count(*)") == [(LINES + 1,)]
+    where = 'WHERE "body.status:int" >= 500'
+    status = connection.execute(f"SELECT count(*) FROM read_parquet(?, union_by_name=true) {where}", [files]).fetchone()
+    assert status == (LINES // 4,)
+    assert asked("""SELECT sum("body.duration_ms:dec2")""")[0][0] == sum(i + 0.5 for i in range(LINES))

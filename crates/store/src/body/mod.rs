@@ -47,7 +47,7 @@ use arrow_array::ArrayRef;
 pub use builder::{BodyBuilder, COLUMNS_MAX};
 pub use column::{BodyColumnId, Kind, Variable};
 pub use repeats::repeats;
-pub use view::BodyView;
+pub use view::{BodyView, Run};
 
 /// Bodies as columns of equal length.
 #[derive(Debug, Clone)]

@@ -182,7 +182,11 @@ proptest! {
         };
         for (row, line) in lines.iter().enumerate() {
             let mut found = Vec::new();
-            view.long_runs(row, &mut Vec::new(), |text| found.extend(runs(text))).expect("columns");
+            let each = |run: Run<'_>| match run {
+                Run::Id(id) => found.push(id.iter().map(|b| format!("{b:02x}")).collect()),
+                Run::Text(text) => found.extend(runs(text)),
+            };
+            view.long_runs(row, &mut Vec::new(), each).expect("columns");
             prop_assert_eq!(found, runs(line.as_bytes()), "{:?}", line);
         }
     }

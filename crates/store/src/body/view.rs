@@ -171,6 +171,15 @@ pub(super) struct Bound<'a> {
     pub runs: bool,
 }
 
+/// A part of a line, see [`BodyView::long_runs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run<'a> {
+    /// These bytes stand in the line as 32 lower-case hexadecimal digits, between other characters.
+    Id(&'a [u8; 16]),
+    /// A part as it is in the line.
+    Text(&'a [u8]),
+}
+
 /// Digits of a run that [`BodyView::long_runs`] does not miss.
 const LONG_RUN: usize = 32;
 
@@ -258,21 +267,32 @@ impl<'a> BodyView<'a> {
         self.layout(row).is_none_or(|(_, bound)| bound.layout.variables.iter().all(|v| known.contains(v)))
     }
 
+    /// Whether [`BodyView::is_of`] is true of every row.
+    #[must_use]
+    pub fn layouts_are_of<S: std::hash::BuildHasher>(&self, known: &std::collections::HashSet<Variable, S>) -> bool {
+        self.layouts.iter().flatten().all(|bound| bound.layout.variables.iter().all(|v| known.contains(v)))
+    }
+
     /// Calls `each` with parts of a row's line; every run of 32 or more hexadecimal digits of the line lies in one of
-    /// them, as it is in the line. (What stands beside a variable is never such a digit, so no run goes across.)
+    /// them. (What stands beside a variable is never such a digit, so no run goes across.)
     ///
     /// # Errors
     /// As for [`BodyView::write`].
-    pub fn long_runs(&self, row: usize, scratch: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> Result<(), BodyError> {
+    pub fn long_runs(&self, row: usize, scratch: &mut Vec<u8>, mut each: impl FnMut(Run<'_>)) -> Result<(), BodyError> {
         match self.layout(row) {
             Some((_, bound)) if !bound.runs => {
                 for cells in &bound.cells {
                     match cells {
-                        Cells::Text(t) => each(t.get(row).unwrap_or("").as_bytes()),
+                        Cells::Text(t) => each(Run::Text(t.get(row).unwrap_or("").as_bytes())),
+                        Cells::Hex(a) if a.value_length() == 16 => {
+                            if let Ok(id) = a.value(row).try_into() {
+                                each(Run::Id(id));
+                            }
+                        }
                         Cells::Hex(a) if a.value_length() as usize * 2 >= LONG_RUN => {
                             scratch.clear();
                             cells.write(row, scratch);
-                            each(scratch);
+                            each(Run::Text(scratch));
                         }
                         _ => {}
                     }
@@ -281,7 +301,7 @@ impl<'a> BodyView<'a> {
             _ => {
                 scratch.clear();
                 self.write(row, scratch)?;
-                each(scratch);
+                each(Run::Text(scratch));
             }
         }
         Ok(())

@@ -40,6 +40,7 @@ impl IdFilter {
 
 impl IdCollector {
     /// Takes the next row: its text, and its trace id (empty for none).
+    #[cfg(test)]
     pub(crate) fn row(&mut self, text: &str, trace_id: &[u8]) {
         self.start_row(trace_id);
         self.text(text.as_bytes());
@@ -58,6 +59,11 @@ impl IdCollector {
             }
             self.add(self.last.1);
         }
+    }
+
+    /// Takes an id of the row that stands in its text as [`DIGITS`] lower-case digits and nothing more.
+    pub(crate) fn id(&mut self, id: &[u8; DIGITS / 2]) {
+        self.add(hash_id(id));
     }
 
     /// Takes a text of the row, or a part of it that no run of digits crosses.

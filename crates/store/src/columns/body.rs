@@ -10,7 +10,7 @@ use super::gather::{Pick, Piece, gather};
 use super::id::ColumnId;
 use super::segment::SegmentColumn;
 use crate::StoreError;
-use crate::body::{BodyBuilder, BodyColumnId, BodyColumns, BodyError, BodyView, repeats};
+use crate::body::{BodyBuilder, BodyColumnId, BodyColumns, BodyError, BodyView, Run, repeats};
 use crate::contract::Field;
 
 /// The body: of a segment's columns the lines that are kept whole.
@@ -96,14 +96,22 @@ pub(crate) fn lines(file: &str, bodies: &BodyColumns) -> Result<ArrayRef, StoreE
 ///
 /// # Errors
 /// As for [`lines`].
-pub(crate) fn id_filter(views: &[BodyView<'_>], picks: &[Pick], traces: &ArrayRef) -> Result<Option<IdFilter>, StoreError> {
+pub(crate) fn id_filter(
+    views: &[BodyView<'_>],
+    picks: impl Iterator<Item = Pick>,
+    traces: &ArrayRef,
+) -> Result<Option<IdFilter>, StoreError> {
     let mut ids = IdCollector::default();
     let traces = traces.as_fixed_size_binary_opt();
     let mut scratch = Vec::new();
-    for (at, &(source, row)) in picks.iter().enumerate() {
+    for (at, (source, row)) in picks.enumerate() {
         ids.start_row(traces.filter(|t| t.is_valid(at)).map_or(&[][..], |t| t.value(at)));
         let Some(view) = views.get(source as usize) else { continue };
-        view.long_runs(row as usize, &mut scratch, |text| ids.text(text)).map_err(damaged("a segment in a merge"))?;
+        let each = |run: Run<'_>| match run {
+            Run::Id(id) => ids.id(id),
+            Run::Text(text) => ids.text(text),
+        };
+        view.long_runs(row as usize, &mut scratch, each).map_err(damaged("a segment in a merge"))?;
     }
     Ok(ids.finish())
 }

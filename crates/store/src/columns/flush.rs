@@ -17,7 +17,6 @@ use super::id::{ColumnId, RestOf};
 use super::order::in_order;
 use super::rows::{Column, Rows};
 use super::segment::{FORMAT, GROUP_ROWS, SegmentColumn, SegmentWriter, choose};
-use super::text::Texts;
 use crate::body::{BodyBuilder, BodyColumns};
 use crate::contract::{Field, Table};
 use crate::{SegmentMeta, Segments, StoreError};
@@ -111,7 +110,10 @@ fn split_bodies(parts: &[Arc<Rows>], groups: &[&[Pick]]) -> Result<Vec<GroupBodi
         .map(|picks| {
             let texts = gather(&BODY.data_type(true), true, &lines, picks)?;
             let traces = gather(&trace_id.data_type(false), false, &traces, picks)?;
-            Ok(GroupBodies { columns: body::split(&mut builder, &texts), ids: id_filter(&texts, &traces) })
+            let columns = body::split(&mut builder, &texts);
+            let view = columns.view().map_err(body::damaged("a flush"))?;
+            let ids = body::id_filter(&[view], (0..picks.len() as u32).map(|row| (0, row)), &traces)?;
+            Ok(GroupBodies { columns, ids })
         })
         .collect()
 }
@@ -217,17 +219,5 @@ pub(crate) fn trace_filter(traces: &ArrayRef) -> Option<IdFilter> {
     let mut ids = IdCollector::default();
     let traces = traces.as_fixed_size_binary_opt()?;
     (0..traces.len()).for_each(|row| ids.start_row(traces.value(row)));
-    ids.finish()
-}
-
-/// The filter of the ids in texts and trace ids.
-pub(crate) fn id_filter(bodies: &ArrayRef, traces: &ArrayRef) -> Option<IdFilter> {
-    let mut ids = IdCollector::default();
-    let texts = Texts::of(bodies)?;
-    let traces = traces.as_fixed_size_binary_opt();
-    for row in 0..bodies.len() {
-        let trace = traces.filter(|t| t.is_valid(row)).map_or(&[][..], |t| t.value(row));
-        ids.row(texts.get(row).unwrap_or(""), trace);
-    }
     ids.finish()
 }

@@ -437,14 +437,15 @@ impl Merger {
         let views = bodies.iter().map(|b| b.view()).collect::<Result<Vec<_>, _>>().map_err(&damaged)?;
         let ids = match self.table {
             Table::Spans => trace_filter(&column(&ColumnId::Field(Field::TraceId), false)?),
-            Table::Logs => body::id_filter(&views, picks, &column(&ColumnId::Field(Field::TraceId), false)?)?,
+            Table::Logs => body::id_filter(&views, picks.iter().copied(), &column(&ColumnId::Field(Field::TraceId), false)?)?,
         };
         // Lines whose variables have no column any more are put together: picked from a source that is not there.
         let nowhere = (chunks.len() as u32, 0);
+        let all_kept = views.iter().all(|view| view.layouts_are_of(&self.variables));
         let split: Vec<Pick> = picks
             .iter()
             .map(|&(chunk, row)| match views.get(chunk as usize) {
-                Some(view) if !view.is_of(row as usize, &self.variables) => nowhere,
+                Some(view) if !all_kept && !view.is_of(row as usize, &self.variables) => nowhere,
                 _ => (chunk, row),
             })
             .collect();
