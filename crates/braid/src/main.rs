@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Measured under the ingest load, see `ARCHITECTURE.md`.
+/// Not yet measured against glibc's allocator under the ingest load.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
