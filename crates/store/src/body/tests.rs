@@ -268,6 +268,20 @@ fn keys_that_are_data_do_not_become_columns_without_end() {
 }
 
 #[test]
+fn a_double_may_be_a_long_run_of_digits() {
+    let columns = split(&[r#"{"a":-0.00000000000000000015824678124782504}"#.to_owned()]);
+    assert_eq!(names(&columns), ["body.layout", "body.a:float"]);
+    let mut seen = Vec::new();
+    let each = |run: Run<'_>| {
+        if let Run::Text(text) = run {
+            seen.extend_from_slice(text);
+        }
+    };
+    columns.view().expect("bound").long_runs(0, &mut Vec::new(), each).expect("columns");
+    assert_eq!(seen, b"-0.00000000000000000015824678124782504");
+}
+
+#[test]
 fn logfmt_and_recurring_text_become_columns() {
     let lines: Vec<String> =
         (0..10).map(|i| format!("level=info status={i} msg=\"a b\" took=1.50 id={i:016x} ok=true")).collect();

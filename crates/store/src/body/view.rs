@@ -289,6 +289,12 @@ impl<'a> BodyView<'a> {
                                 each(Run::Id(id));
                             }
                         }
+                        // A small double has many zeros.
+                        Cells::Float(_) => {
+                            scratch.clear();
+                            cells.write(row, scratch);
+                            each(Run::Text(scratch));
+                        }
                         Cells::Hex(a) if a.value_length() as usize * 2 >= LONG_RUN => {
                             scratch.clear();
                             cells.write(row, scratch);
