@@ -82,6 +82,8 @@ fn a_retry_is_acknowledged_and_kept_once_also_across_a_restart_and_while_it_is_r
     let clock = ManualClock::new(START);
     let disk = SimDisk::new(1);
     let toy = Toy::open(options(disk.clone(), &clock), &clock).expect("opens");
+    // Before that, appends resolve when they are durable, which may be before they are visible.
+    toy.wait_until_replayed();
     for n in [1, 2, 1, 1, 3] {
         toy.append(Encoding::RemoteWrite, text(n)).expect("kept");
     }

@@ -416,6 +416,7 @@ impl Core {
             self.agree(true)?;
         }
         self.cut();
+        self.log.wait_until_cut(Duration::from_secs(2));
         self.unlink(true);
         Ok(())
     }

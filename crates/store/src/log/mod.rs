@@ -30,7 +30,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::Tenant;
@@ -217,6 +217,15 @@ impl Log {
         if self.committed() <= upto && self.shared.files.count() > 0 {
             self.shared.queue.lock().rotate = true;
             self.shared.wake.notify_one();
+        }
+    }
+
+    /// Waits until the log's thread has let go of the file that it wrote to, where [`Log::cut`] covers all of it.
+    pub fn wait_until_cut(&self, at_most: Duration) {
+        let begun = Instant::now();
+        let is_due = || self.committed() <= self.shared.cut_to.load(Ordering::Acquire) && self.shared.files.count() > 0;
+        while is_due() && begun.elapsed() < at_most {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
