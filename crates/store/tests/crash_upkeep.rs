@@ -47,10 +47,17 @@ fn segment_files(disk: &SimDisk) -> Vec<String> {
     disk.files().into_iter().filter(|f| f.starts_with("segments/")).collect()
 }
 
+/// An engine that has read its log: before that, appends resolve when they are durable, which may be before they are visible.
+fn opened(options: Options, clock: &ManualClock) -> Toy {
+    let toy = Toy::open(options, clock).unwrap();
+    wait(|| toy.engine.partial().is_none());
+    toy
+}
+
 #[test]
 fn segments_go_when_their_last_row_is_older_than_the_retention_and_not_when_the_clock_is_set() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     append(&toy, 0);
     toy.append(Encoding::RemoteWrite, text(1)).unwrap();
     toy.engine.flush_all().unwrap();
@@ -76,12 +83,12 @@ fn segments_go_when_their_last_row_is_older_than_the_retention_and_not_when_the_
 #[test]
 fn a_start_under_a_clock_far_ahead_deletes_nothing() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     append(&toy, 0);
     toy.engine.flush_all().unwrap();
     drop(toy);
     let clock = ManualClock::new(START + 3_000 * 24 * 3_600_000_000_000);
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     toy.engine.expire();
     assert_eq!(toy.payloads(Signal::Logs), [text(0)]);
     clock.advance(30 * HOUR);
@@ -96,7 +103,7 @@ fn above_the_total_size_the_oldest_hours_go_first() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
     let mut o = options(&disk, &clock);
     o.max_bytes = Some(300);
-    let toy = Toy::open(o, &clock).unwrap();
+    let toy = opened(o, &clock);
     for n in 0..4 {
         toy.append(Encoding::LokiPush, vec![n; 100]).unwrap();
         toy.engine.flush(Signal::Logs).unwrap();
@@ -110,7 +117,7 @@ fn above_the_total_size_the_oldest_hours_go_first() {
 #[test]
 fn segments_of_an_hour_that_is_over_become_one_and_files_go_only_when_nobody_reads_them() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     for n in 0..3 {
         append(&toy, n);
         toy.engine.flush(Signal::Logs).unwrap();
@@ -134,7 +141,7 @@ fn below_the_watermark_appends_are_refused_and_queries_go_on_until_there_is_spac
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
     let mut o = options(&disk, &clock);
     o.min_free = 100_000;
-    let toy = Toy::open(o, &clock).unwrap();
+    let toy = opened(o, &clock);
     append(&toy, 0);
     disk.set_capacity(Some(50_000));
     wait(|| {
@@ -155,7 +162,7 @@ fn heads_that_cannot_be_written_refuse_appends_as_busy_and_lose_nothing() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
     let mut o = options(&disk, &clock);
     (o.flush_bytes, o.heads_bytes) = (1_000, 3_000);
-    let toy = Toy::open(o, &clock).unwrap();
+    let toy = opened(o, &clock);
     // Room for the log, not for segments: their writes fail.
     let mut kept = 0;
     disk.set_capacity(Some(9_000));
@@ -176,7 +183,7 @@ fn heads_that_cannot_be_written_refuse_appends_as_busy_and_lose_nothing() {
 #[test]
 fn missing_and_damaged_segments_are_quarantined_and_the_rest_is_served() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     for n in 0..4 {
         append(&toy, n);
         toy.engine.flush(Signal::Logs).unwrap();
@@ -188,7 +195,7 @@ fn missing_and_damaged_segments_are_quarantined_and_the_rest_is_served() {
     assert_eq!(files.len(), 4);
     disk.remove(&files[0]).unwrap();
     assert!(disk.flip(&files[2], 14, 5));
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     toy.wait_until_replayed();
     wait(|| toy.engine.stats().segments[Signal::Logs as usize] == 3);
     assert_eq!(toy.payloads(Signal::Logs), [text(1), text(3)]);
@@ -196,7 +203,7 @@ fn missing_and_damaged_segments_are_quarantined_and_the_rest_is_served() {
     assert_eq!(toy.engine.stats().quarantined, 2);
     assert!(disk.files().iter().any(|f| f.starts_with("quarantine/segments_")), "{:?}", disk.files());
     drop(toy);
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     assert_eq!(toy.payloads(Signal::Logs), [text(1), text(3)]);
     assert_eq!(toy.engine.stats().quarantined, 0, "once is enough");
 }
@@ -204,7 +211,7 @@ fn missing_and_damaged_segments_are_quarantined_and_the_rest_is_served() {
 #[test]
 fn a_damaged_input_of_a_merge_is_quarantined_and_the_others_are_merged() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     for n in 0..4 {
         append(&toy, n);
         toy.engine.flush(Signal::Logs).unwrap();
@@ -221,7 +228,7 @@ fn a_damaged_input_of_a_merge_is_quarantined_and_the_others_are_merged() {
 #[test]
 fn a_named_reader_goes_on_where_it_saved_and_the_log_is_kept_for_it() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     append(&toy, 0);
     let mut reader = toy.engine.reader("exporter", AtCap::Block).unwrap();
     for n in 1..6 {
@@ -236,7 +243,7 @@ fn a_named_reader_goes_on_where_it_saved_and_the_log_is_kept_for_it() {
     drop(reader);
     let disk = disk.crash();
     drop(toy);
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     let mut reader = toy.engine.reader("exporter", AtCap::Block).unwrap();
     let mut rest = Vec::new();
     while let Some(record) = reader.next_record().unwrap() {
@@ -254,7 +261,7 @@ fn at_the_cap_a_reader_blocks_appends_or_loses_its_oldest_as_it_chose() {
         let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
         let mut o = options(&disk, &clock);
         (o.log_cap, o.log.file_bytes) = (60_000, 10_000);
-        let toy = Toy::open(o, &clock).unwrap();
+        let toy = opened(o, &clock);
         let mut reader = toy.engine.reader("slow", at_cap).unwrap();
         let mut refused = 0;
         for n in 0..200u8 {
@@ -286,7 +293,7 @@ fn at_the_cap_a_reader_blocks_appends_or_loses_its_oldest_as_it_chose() {
 #[test]
 fn closing_is_clean_and_leaves_the_heads_to_the_log() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
-    let toy = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let toy = opened(options(&disk, &clock), &clock);
     for n in 0..100 {
         append(&toy, n);
     }
@@ -294,7 +301,7 @@ fn closing_is_clean_and_leaves_the_heads_to_the_log() {
     assert_eq!(toy.engine.stats().flushes, 0);
     assert!(matches!(toy.append(Encoding::LokiPush, text(100)), Err(StoreError::Closed)));
     // The directory is free although the first is still there.
-    let again = Toy::open(options(&disk, &clock), &clock).unwrap();
+    let again = opened(options(&disk, &clock), &clock);
     again.wait_until_replayed();
     assert_eq!(again.payloads(Signal::Logs).len(), 100);
     assert!(matches!(toy.engine.flush_all(), Err(StoreError::Closed)), "a closed engine writes nothing");
