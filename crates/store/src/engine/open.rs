@@ -146,7 +146,8 @@ impl Engine {
     }
 }
 
-/// A cursor database that cannot be opened is moved aside: its readers begin anew, which is better than not to start.
+/// A cursor database that cannot be opened does not keep the store from starting: named readers fail, with its error,
+/// until the file is mended or removed (then they begin anew). It is not moved aside: the disk may be better next time.
 fn open_cursors(disk: &dyn Disk) -> Option<Cursors> {
     match Cursors::open(disk) {
         Ok(cursors) => Some(cursors),
