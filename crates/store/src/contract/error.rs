@@ -37,7 +37,7 @@ pub enum StoreError {
         /// ` (pid N)` where known, else empty.
         holder: String,
     },
-    /// Too much at once: retryable; receivers answer 429 or 503 with `Retry-After`, gRPC `UNAVAILABLE`.
+    /// Too much at once: retryable; receivers answer 503 with `Retry-After`, gRPC `UNAVAILABLE`.
     #[error("{0}")]
     Busy(String),
     /// A query's budget is exhausted (422 in the APIs).
