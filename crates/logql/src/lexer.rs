@@ -200,38 +200,7 @@ impl<'q> Lexer<'q> {
     }
 }
 
-/// A duration in nanoseconds: Go's units, and days, weeks, years as Prometheus has them.
+/// A duration in nanoseconds: Go's units and longer ones.
 pub(crate) fn parse_duration(text: &str) -> Option<i64> {
-    const UNITS: [(&str, i64); 10] = [
-        ("ns", 1),
-        ("us", 1000),
-        ("µs", 1000),
-        ("ms", 1_000_000),
-        ("s", 1_000_000_000),
-        ("m", 60_000_000_000),
-        ("h", 3_600_000_000_000),
-        ("d", 86_400_000_000_000),
-        ("w", 604_800_000_000_000),
-        ("y", 31_536_000_000_000_000),
-    ];
-    let mut rest = text;
-    let mut total = 0i64;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (number, tail) = rest.split_at(rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?);
-        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len()));
-        let (_, scale) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-        let part = match number.parse::<i64>() {
-            Ok(whole) => whole.checked_mul(scale)?,
-            Err(_) => {
-                let ns = number.parse::<f64>().ok()? * scale as f64;
-                (ns < 9.2e18).then_some(ns as i64)?
-            }
-        };
-        total = total.checked_add(part)?;
-        rest = tail;
-    }
-    Some(total)
+    syntax::go_duration(text, &[("d", 86_400_000_000_000), ("w", 604_800_000_000_000), ("y", 31_536_000_000_000_000)])
 }

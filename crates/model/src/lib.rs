@@ -4,6 +4,7 @@
 //! they were read from; what must outlive those bytes is copied by whoever keeps it.
 
 mod attributes;
+mod histogram;
 mod ids;
 mod labels;
 mod rows;
@@ -11,6 +12,7 @@ mod tenant;
 mod time;
 
 pub use attributes::{Attr, OwnedValue, Scope, Value, ValueType};
+pub use histogram::{BucketSpan, CUSTOM_BUCKETS, Histogram, ResetHint};
 pub use ids::{IdError, SpanId, TraceId};
 pub use labels::Labels;
 pub use rows::{Event, Group, Link, Log, Span};

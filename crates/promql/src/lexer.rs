@@ -1,5 +1,7 @@
 //! Text to tokens.
 
+use syntax::prometheus_duration;
+
 use crate::ParseError;
 
 /// A token and where it starts.
@@ -141,7 +143,7 @@ impl Lexer<'_> {
             };
         }
         let length = word_end(rest);
-        if let Some(ms) = parse_duration(&rest[..length]) {
+        if let Some(ms) = prometheus_duration(&rest[..length]) {
             let Some(ms) = ms else { return self.fail(start, "duration out of range") };
             self.at += length;
             self.push(Token::Duration(ms), start);
@@ -256,29 +258,4 @@ impl Lexer<'_> {
         }
         Ok(())
     }
-}
-
-/// A duration as Prometheus writes it (`1y2w3d4h5m6s7ms`, units in this order, each once) in milliseconds.
-/// `None`: no duration; `Some(None)`: too long a one.
-pub(crate) fn parse_duration(text: &str) -> Option<Option<i64>> {
-    const UNITS: [(&str, i64); 7] =
-        [("y", 31_536_000_000), ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-    let mut rest = text;
-    let mut total = Some(0i64);
-    let mut next = 0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|n| *n > 0)?;
-        let (number, tail) = rest.split_at(digits);
-        let unit_length = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let unit = UNITS[next..].iter().position(|(name, _)| *name == &tail[..unit_length])? + next;
-        total = total.and_then(|t| number.parse::<i64>().ok()?.checked_mul(UNITS[unit].1)?.checked_add(t));
-        // Beyond 2^63 nanoseconds Go has no duration.
-        total = total.filter(|t| *t <= i64::MAX / 1_000_000);
-        next = unit + 1;
-        rest = &tail[unit_length..];
-    }
-    Some(total)
 }

@@ -8,7 +8,8 @@ use wire::{MetricKind, Signal};
 
 use crate::columns::{LogTable, SpanTable, View};
 use crate::contract::{
-    Appended, BatchStream, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, SeriesStream, Source, Table, Writer,
+    Appended, BatchStream, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, SeriesExemplars, SeriesStream, Source,
+    Table, Writer,
 };
 use crate::engine::{Engine, Live, Options, Stats};
 use crate::series::{SeriesOptions, SeriesTable, SeriesView};
@@ -149,6 +150,17 @@ impl Reader for Snapshot {
         last_ms: i64,
     ) -> Result<SeriesStream<'_>, StoreError> {
         self.samples.samples(tenant, matchers, first_ms, last_ms)
+    }
+
+    fn exemplars(
+        &self,
+        _tenant: &Tenant,
+        _matchers: &[LabelMatcher],
+        _first_ms: i64,
+        _last_ms: i64,
+    ) -> Result<Vec<SeriesExemplars>, StoreError> {
+        // The walkers skip exemplars so far: none is kept.
+        Ok(Vec::new())
     }
 
     fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, MetricKind, String, String)> {

@@ -19,14 +19,8 @@ pub struct ParseError {
 impl ParseError {
     /// An error at byte `offset` of `query`.
     pub(crate) fn at(query: &str, offset: usize, message: impl Into<String>) -> Self {
-        let before = &query.as_bytes()[..offset.min(query.len())];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        Self {
-            offset,
-            line: before.iter().filter(|b| **b == b'\n').count() + 1,
-            column: before.len() - line_start + 1,
-            message: message.into(),
-        }
+        let syntax::Position { offset, line, column } = syntax::Position::of(query, offset);
+        Self { offset, line, column, message: message.into() }
     }
 }
 

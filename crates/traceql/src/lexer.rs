@@ -233,28 +233,7 @@ impl<'q> Lexer<'q> {
     }
 }
 
-/// A duration in nanoseconds: numbers (with fractions) and units.
+/// A duration in nanoseconds: Go's units and longer ones.
 pub(crate) fn parse_duration(text: &str) -> Option<i64> {
-    const UNITS: [(&str, f64); 8] =
-        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86_400e9)];
-    let mut rest = text;
-    let mut total = 0i64;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (number, tail) = rest.split_at(rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?);
-        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len()));
-        let (_, scale) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-        let part = match number.parse::<i64>() {
-            Ok(whole) => whole.checked_mul(scale as i64)?,
-            Err(_) => {
-                let ns = number.parse::<f64>().ok()? * scale;
-                (ns < 9.2e18).then_some(ns as i64)?
-            }
-        };
-        total = total.checked_add(part)?;
-        rest = tail;
-    }
-    Some(total)
+    syntax::go_duration(text, &[("d", 86_400_000_000_000)])
 }

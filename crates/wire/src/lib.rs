@@ -11,7 +11,6 @@ mod base64;
 mod encoding;
 mod error;
 pub mod exposition;
-mod go_string;
 #[doc(hidden)]
 pub mod invariants;
 mod json;
@@ -26,7 +25,7 @@ mod snappy;
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
 pub use limits::Limits;
-pub use sink::{Discard, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};
+pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};
 
 /// Reads a whole request and keeps nothing: what a receiver does before it appends. A request that passes is walked
 /// without error later.

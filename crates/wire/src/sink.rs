@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Group, Log, Span};
+use model::{Group, Histogram, Log, Span};
 
 use crate::WireError;
 
@@ -28,8 +28,26 @@ pub trait SampleSink {
     fn series(&mut self, labels: RawLabels<'_>);
     /// One sample of the current series: milliseconds since the Unix epoch, value (staleness markers keep their bits).
     fn sample(&mut self, time_ms: i64, value: f64);
+    /// The start timestamp (when the counter began, milliseconds since the Unix epoch) of the samples and histograms that
+    /// follow; 0, as after [`SampleSink::series`], for none. A sink that has no use for it drops it.
+    fn start(&mut self, _start_ms: i64) {}
+    /// One native histogram of the current series. A sink that has no use for them drops it.
+    fn histogram(&mut self, _time_ms: i64, _histogram: &Histogram) {}
+    /// An exemplar of the current series. A sink that has no use for them drops it.
+    fn exemplar(&mut self, _exemplar: &Exemplar<'_>) {}
     /// What a metric family is.
     fn metadata(&mut self, family: &str, kind: MetricKind, help: &str, unit: &str);
+}
+
+/// An observation that stands for others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exemplar<'a> {
+    /// Its own labels (`trace_id` nearly always), sorted by name.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// When, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// What was observed.
+    pub value: f64,
 }
 
 /// A series' labels as the request carries them. A sink that has seen these very bytes ([`RawLabels::key`]) need not

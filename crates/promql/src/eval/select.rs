@@ -112,7 +112,7 @@ impl Evaluator<'_> {
                 self.charge(inner.len())?;
                 let series = self.vector(expr, inner)?.into_iter().map(move |s| {
                     let (times, values) = inner.times().zip(s.values).filter(|(_, v)| present(*v).is_some()).unzip();
-                    Ok(SeriesSamples { labels: s.labels.into(), times, values })
+                    Ok(SeriesSamples::floats(s.labels.into(), times, values))
                 });
                 let series: Vec<_> = series.collect();
                 Ok((Box::new(series.into_iter()), shift, *range_ms))

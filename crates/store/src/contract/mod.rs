@@ -10,5 +10,8 @@ mod writer;
 pub use batch::{Batch, Meaning, text_at, value_text};
 pub use error::StoreError;
 pub use predicate::{CompareOp, LabelMatcher, Literal, MatchOp, Predicate};
-pub use reader::{BatchStream, Column, Distinct, Field, Order, Reader, Scan, SeriesSamples, SeriesStream, Source, Table};
+pub use reader::{
+    BatchStream, Column, Distinct, Exemplar, Field, HistogramSample, Order, Reader, Scan, SeriesExemplars, SeriesSamples,
+    SeriesStream, Source, Table,
+};
 pub use writer::{Appended, Request, Writer};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Labels, Scope, Tenant, TimeRange};
+use model::{Histogram, Labels, Scope, Tenant, TimeRange};
 
 use super::{Batch, LabelMatcher, Predicate, StoreError};
 
@@ -146,7 +146,7 @@ pub enum Distinct {
 pub type BatchStream<'a> = Box<dyn Iterator<Item = Result<Batch, StoreError>> + Send + 'a>;
 
 /// One series and its samples in the range asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SeriesSamples {
     /// Its labels, `__name__` among them.
     pub labels: Arc<Labels>,
@@ -154,6 +154,49 @@ pub struct SeriesSamples {
     pub times: Vec<i64>,
     /// A value a time; staleness markers keep their bits ([`model::STALE_NAN_BITS`]).
     pub values: Vec<f64>,
+    /// The start timestamps of `times`, 0 for none; empty where no sample has one.
+    pub starts: Vec<i64>,
+    /// Native histograms, ascending by time; no time is in `times` as well.
+    pub histograms: Vec<HistogramSample>,
+}
+
+impl SeriesSamples {
+    /// Floats only.
+    #[must_use]
+    pub fn floats(labels: Arc<Labels>, times: Vec<i64>, values: Vec<f64>) -> Self {
+        Self { labels, times, values, ..Self::default() }
+    }
+}
+
+/// A native histogram of a series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramSample {
+    /// Milliseconds since the Unix epoch.
+    pub time: i64,
+    /// Its start timestamp, 0 for none.
+    pub start: i64,
+    /// What was counted.
+    pub histogram: Arc<Histogram>,
+}
+
+/// The exemplars of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesExemplars {
+    /// The series.
+    pub labels: Arc<Labels>,
+    /// Ascending by time.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// An observation that stands for others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exemplar {
+    /// Its own labels.
+    pub labels: Labels,
+    /// Milliseconds since the Unix epoch.
+    pub time: i64,
+    /// What was observed.
+    pub value: f64,
 }
 
 /// Series in the order of their labels. Dropping it ends the scan.
@@ -206,6 +249,18 @@ pub trait Reader: Send + Sync {
         first_ms: i64,
         last_ms: i64,
     ) -> Result<SeriesStream<'_>, StoreError>;
+
+    /// The exemplars in `first_ms..=last_ms` of the series that all `matchers` accept, in the order of their labels.
+    ///
+    /// # Errors
+    /// As for [`Reader::scan`].
+    fn exemplars(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Vec<SeriesExemplars>, StoreError>;
 
     /// What is known of metric families (of `family`, or of all): name, type, help, unit, sorted by name.
     fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, wire::MetricKind, String, String)>;

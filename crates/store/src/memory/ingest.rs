@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use model::{Group, Labels, Log, Span, Tenant};
+use model::{Group, Histogram, Labels, Log, Span, Tenant};
 use parking_lot::RwLockWriteGuard;
 use wire::{LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
 use super::row::Row;
-use super::{Memory, State, Tables};
-use crate::Field;
+use super::{Memory, Point, PointValue, State, Tables};
+use crate::{Exemplar, Field};
 
 /// Takes rows for one tenant; holds the store's lock, so readers see all or nothing of what it was given. Rows that the
 /// table has already (by its identity) are dropped, the first one stays: spans by trace and span id, log records by
@@ -20,11 +20,19 @@ pub struct Ingest<'m> {
     /// What the group gives to each of its rows.
     group: Row,
     series: Arc<Labels>,
+    /// Start timestamp of the points that follow.
+    start: i64,
 }
 
 impl<'m> Ingest<'m> {
     pub(super) fn new(store: &'m Memory, tenant: &Tenant) -> Self {
-        Self { state: store.state.write(), tenant: tenant.clone(), group: Row::default(), series: Arc::default() }
+        Self { state: store.state.write(), tenant: tenant.clone(), group: Row::default(), series: Arc::default(), start: 0 }
+    }
+
+    /// Adds a point to the current series; the first one of a time stays.
+    fn point(&mut self, time_ms: i64, value: PointValue) {
+        let (series, start) = (self.series.clone(), self.start);
+        self.tables().series.entry(series).or_default().points.entry(time_ms).or_insert(Point { start, value });
     }
 
     fn tables(&mut self) -> &mut Tables {
@@ -62,6 +70,7 @@ impl LogSink for Ingest<'_> {
 
 impl SampleSink for Ingest<'_> {
     fn series(&mut self, labels: RawLabels<'_>) {
+        self.start = 0;
         let mut pairs = Vec::new();
         // Walkers pass on only labels that they have checked.
         if labels.read(&mut pairs).is_ok() {
@@ -70,8 +79,28 @@ impl SampleSink for Ingest<'_> {
     }
 
     fn sample(&mut self, time_ms: i64, value: f64) {
+        self.point(time_ms, PointValue::Float(value));
+    }
+
+    fn start(&mut self, start_ms: i64) {
+        self.start = start_ms;
+    }
+
+    fn histogram(&mut self, time_ms: i64, histogram: &Histogram) {
+        self.point(time_ms, PointValue::Histogram(Arc::new(histogram.clone())));
+    }
+
+    fn exemplar(&mut self, exemplar: &wire::Exemplar<'_>) {
+        let kept = Exemplar {
+            labels: Labels::from_pairs(exemplar.labels.iter().copied()),
+            time: exemplar.time_ms,
+            value: exemplar.value,
+        };
         let series = self.series.clone();
-        self.tables().series.entry(series).or_default().entry(time_ms).or_insert(value);
+        let at = self.tables().series.entry(series).or_default().exemplars.entry(exemplar.time_ms).or_default();
+        if !at.contains(&kept) {
+            at.push(kept);
+        }
     }
 
     fn metadata(&mut self, family: &str, kind: MetricKind, help: &str, unit: &str) {

@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use model::{Labels, Tenant};
+use model::{Histogram, Labels, Tenant};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 use wire::{MetricKind, Signal};
 
-use crate::{Appended, Reader, Request, Source, StoreError, Writer};
+use crate::{Appended, Exemplar, Reader, Request, Source, StoreError, Writer};
 pub use ingest::Ingest;
 use row::Row;
 pub use view::View;
@@ -42,14 +42,34 @@ struct State {
 struct Tables {
     spans: Vec<Row>,
     logs: Vec<Row>,
-    /// Samples by time in milliseconds.
-    series: BTreeMap<Arc<Labels>, BTreeMap<i64, f64>>,
+    series: BTreeMap<Arc<Labels>, Series>,
     /// Kind, help and unit by family.
     metadata: BTreeMap<String, (MetricKind, String, String)>,
     /// Trace and span ids of `spans`.
     span_ids: HashSet<([u8; 16], [u8; 8])>,
     /// Of `logs`.
     log_ids: HashSet<LogId>,
+}
+
+/// A series' points and exemplars by time in milliseconds.
+#[derive(Debug, Clone, Default)]
+struct Series {
+    points: BTreeMap<i64, Point>,
+    exemplars: BTreeMap<i64, Vec<Exemplar>>,
+}
+
+/// One sample.
+#[derive(Debug, Clone)]
+struct Point {
+    /// Start timestamp, 0 for none.
+    start: i64,
+    value: PointValue,
+}
+
+#[derive(Debug, Clone)]
+enum PointValue {
+    Float(f64),
+    Histogram(Arc<Histogram>),
 }
 
 /// Stream labels, time and body: records equal in all three are one.

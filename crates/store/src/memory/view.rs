@@ -1,6 +1,6 @@
 //! Rows go out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{Labels, Tenant, TimeRange};
@@ -9,10 +9,10 @@ use wire::MetricKind;
 use super::batch::batch;
 use super::predicate::accepts;
 use super::row::Row;
-use super::{State, Tables};
+use super::{PointValue, Series, State, Tables};
 use crate::{
-    BatchStream, Distinct, LabelMatcher, Order, Predicate, Reader, Scan, SeriesSamples, SeriesStream, StoreError, Table,
-    value_text,
+    BatchStream, Distinct, HistogramSample, LabelMatcher, Order, Predicate, Reader, Scan, SeriesExemplars, SeriesSamples,
+    SeriesStream, StoreError, Table, value_text,
 };
 
 /// Rows in a batch.
@@ -44,16 +44,37 @@ impl View {
         &'a self,
         tenant: &Tenant,
         matchers: &'a [LabelMatcher],
-    ) -> impl Iterator<Item = (&'a Arc<Labels>, &'a std::collections::BTreeMap<i64, f64>)> {
+    ) -> impl Iterator<Item = (&'a Arc<Labels>, &'a Series)> {
         let series = self.tables(tenant).into_iter().flat_map(|t| &t.series);
         series.filter(|(labels, _)| matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or(""))))
     }
 }
 
-/// The samples in `first..=last`; none where `last` comes first.
-fn between(samples: &std::collections::BTreeMap<i64, f64>, first: i64, last: i64) -> impl Iterator<Item = (i64, f64)> {
-    let range = (first <= last).then(|| samples.range(first..=last));
-    range.into_iter().flatten().map(|(t, v)| (*t, *v))
+/// What stands in `first..=last`; nothing where `last` comes first.
+fn between<T>(by_time: &BTreeMap<i64, T>, first: i64, last: i64) -> impl Iterator<Item = (i64, &T)> {
+    let range = (first <= last).then(|| by_time.range(first..=last));
+    range.into_iter().flatten().map(|(t, v)| (*t, v))
+}
+
+/// The points of a series in `first..=last`.
+fn samples(labels: &Arc<Labels>, series: &Series, first: i64, last: i64) -> SeriesSamples {
+    let mut out = SeriesSamples { labels: labels.clone(), ..SeriesSamples::default() };
+    for (time, point) in between(&series.points, first, last) {
+        match &point.value {
+            PointValue::Float(value) => {
+                out.times.push(time);
+                out.values.push(*value);
+                out.starts.push(point.start);
+            }
+            PointValue::Histogram(histogram) => {
+                out.histograms.push(HistogramSample { time, start: point.start, histogram: histogram.clone() });
+            }
+        }
+    }
+    if out.starts.iter().all(|start| *start == 0) {
+        out.starts = Vec::new();
+    }
+    out
 }
 
 impl Reader for View {
@@ -102,7 +123,8 @@ impl Reader for View {
         first_ms: i64,
         last_ms: i64,
     ) -> Result<Vec<Arc<Labels>>, StoreError> {
-        let with_samples = self.matching(tenant, matchers).filter(|(_, s)| between(s, first_ms, last_ms).next().is_some());
+        let with_samples =
+            self.matching(tenant, matchers).filter(|(_, s)| between(&s.points, first_ms, last_ms).next().is_some());
         Ok(with_samples.map(|(labels, _)| labels.clone()).collect())
     }
 
@@ -115,12 +137,25 @@ impl Reader for View {
     ) -> Result<SeriesStream<'_>, StoreError> {
         let series: Vec<_> = self
             .matching(tenant, matchers)
-            .filter_map(|(labels, samples)| {
-                let (times, values): (Vec<_>, Vec<_>) = between(samples, first_ms, last_ms).unzip();
-                (!times.is_empty()).then(|| Ok(SeriesSamples { labels: labels.clone(), times, values }))
-            })
+            .map(|(labels, series)| samples(labels, series, first_ms, last_ms))
+            .filter(|s| !s.times.is_empty() || !s.histograms.is_empty())
+            .map(Ok)
             .collect();
         Ok(Box::new(series.into_iter()))
+    }
+
+    fn exemplars(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Vec<SeriesExemplars>, StoreError> {
+        let all = self.matching(tenant, matchers).map(|(labels, series)| SeriesExemplars {
+            labels: labels.clone(),
+            exemplars: between(&series.exemplars, first_ms, last_ms).flat_map(|(_, at)| at.iter().cloned()).collect(),
+        });
+        Ok(all.filter(|s| !s.exemplars.is_empty()).collect())
     }
 
     fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, MetricKind, String, String)> {

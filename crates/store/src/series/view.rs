@@ -414,7 +414,7 @@ impl Samples {
         let series = batch.into_iter().zip(gathered).filter_map(|(planned, mut g)| {
             g.settle();
             let Gathered { times, values } = g;
-            (!times.is_empty()).then_some(SeriesSamples { labels: planned.labels, times, values })
+            (!times.is_empty()).then_some(SeriesSamples::floats(planned.labels, times, values))
         });
         Ok(series.collect())
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{DUPLICATE_LABEL, NO_LABELS, SERVICE_NAME, SERVICE_NAME_SOURCES, UNKNOWN_SERVICE};
-use crate::{Limits, WireError, go_string};
+use crate::{Limits, WireError};
 
 /// The labels of a stream, sorted by name.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl<'a> StreamLabels<'a> {
                 return fail(at, "unexpected operator in label set, expected \"=\"");
             }
             at = skip_space(text, at + 1);
-            let (value, len) = match go_string::literal(&text[at..]) {
+            let (value, len) = match syntax::quoted(&text[at..]) {
                 Ok(read) => read,
                 Err(reason) => return fail(at, reason),
             };

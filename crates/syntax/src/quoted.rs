@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 /// The string literal that `text` starts with, and how many bytes it takes. Bytes that `\x` makes and that are not
 /// UTF-8 become U+FFFD.
-pub(crate) fn literal(text: &str) -> Result<(Cow<'_, str>, usize), &'static str> {
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn quoted(text: &str) -> Result<(Cow<'_, str>, usize), &'static str> {
     let bytes = text.as_bytes();
     let quote = match bytes.first() {
         Some(q @ (b'"' | b'\'' | b'`')) => *q,
@@ -94,10 +97,10 @@ mod tests {
             (r#""\xc3\xa9""#, "é", 10),
             (r#""\xff""#, "\u{fffd}", 6),
         ] {
-            assert_eq!(literal(text), Ok((Cow::Borrowed(value), len)), "{text}");
+            assert_eq!(quoted(text), Ok((Cow::Borrowed(value), len)), "{text}");
         }
         for bad in [r#""open"#, "`open", r#""\q""#, r#""\u12""#, r#""\'""#, r#""\777""#, r#""\ud800""#, "bare", "", "\"a\nb\""] {
-            assert!(literal(bad).is_err(), "{bad}");
+            assert!(quoted(bad).is_err(), "{bad}");
         }
     }
 }

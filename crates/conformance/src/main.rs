@@ -1,0 +1,48 @@
+//! Runs one suite of the reference implementations' cases through Braid's own code:
+//! `conformance SUITE DIR`, where `DIR` is the suite's folder or the folder that holds it.
+//!
+//! Prints a line for each failure and, last and alone on its line, `N passed, M failed`; exits 0 when the suite could be
+//! run at all, whatever it found: the level that must be held stands in `.ci/run`.
+
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use report::Report;
+
+/// Runs the cases in a folder.
+type Suite = fn(&Path, &mut Report) -> anyhow::Result<()>;
+
+/// The suites by the names of their folders.
+const SUITES: &[(&str, Suite)] = &[];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("conformance: {e:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &[String]) -> anyhow::Result<Report> {
+    let names = || SUITES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let [suite, dir] = args else { anyhow::bail!("usage: conformance SUITE DIR; suites: {}", names()) };
+    let Some((_, runner)) = SUITES.iter().find(|(name, _)| name == suite) else {
+        anyhow::bail!("no suite {suite:?}; there are {}", names())
+    };
+    let mut folder = PathBuf::from(dir);
+    if folder.join(suite).is_dir() {
+        folder.push(suite);
+    }
+    anyhow::ensure!(folder.is_dir(), "{} is no folder", folder.display());
+    let mut report = Report::default();
+    runner(&folder, &mut report)?;
+    Ok(report)
+}
