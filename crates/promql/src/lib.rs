@@ -24,7 +24,7 @@ pub use parser::{MAX_QUERY, parse, parse_selector};
 /// A duration as Prometheus writes it (`1h30m`), milliseconds. `None` where `text` is none, or too long a one.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<i64> {
-    lexer::parse_duration(text).flatten()
+    syntax::prometheus_duration(text).flatten()
 }
 
 /// A value as Prometheus' JSON and `count_values` print it: shortest digits that read back the same, `+Inf`, `-Inf`, `NaN`;
