@@ -50,6 +50,8 @@ pub enum Encoding {
     LokiPushJson = 8,
     /// `prometheus.WriteRequest` (remote write 1.0), snappy block. Scrapes are kept in this form too.
     RemoteWrite = 9,
+    /// `io.prometheus.write.v2.Request` (remote write 2.0), snappy block.
+    RemoteWrite2 = 10,
 }
 
 /// A number that names no [`Encoding`] of this version.
@@ -59,7 +61,7 @@ pub struct UnknownEncoding(pub u8);
 
 impl Encoding {
     /// Every encoding.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OtlpTraces,
         Self::OtlpTracesJson,
         Self::OtlpLogs,
@@ -69,6 +71,7 @@ impl Encoding {
         Self::LokiPush,
         Self::LokiPushJson,
         Self::RemoteWrite,
+        Self::RemoteWrite2,
     ];
 
     /// Which strand it carries.
@@ -77,7 +80,7 @@ impl Encoding {
         match self {
             Self::OtlpTraces | Self::OtlpTracesJson => Signal::Traces,
             Self::OtlpLogs | Self::OtlpLogsJson | Self::LokiPush | Self::LokiPushJson => Signal::Logs,
-            Self::OtlpMetrics | Self::OtlpMetricsJson | Self::RemoteWrite => Signal::Metrics,
+            Self::OtlpMetrics | Self::OtlpMetricsJson | Self::RemoteWrite | Self::RemoteWrite2 => Signal::Metrics,
         }
     }
 }

@@ -3,19 +3,22 @@
 
 use std::borrow::Cow;
 
-use model::{Attr, Group, Log, Span, Value};
+use model::{Attr, Group, Histogram, Log, Span, Value};
 
 use crate::exposition::{self, ExpositionSink};
 use crate::otlp::{LogEncoder, Style, TraceEncoder, as_text, logs_json, traces_json};
 use crate::remote_write::Encoder;
 use crate::{
-    Encoding, Limits, LogSink, MetricKind, RawLabels, SampleSink, SpanSink, WireError, check, walk_logs, walk_samples, walk_spans,
+    Encoding, Exemplar, Limits, LogSink, MetricKind, RawLabels, SampleSink, SpanSink, Summary, WireError, check, native, walk_logs,
+    walk_samples, walk_spans,
 };
 
 /// Checks what the documentation of rows promises, and counts them.
 #[derive(Default)]
 struct Rows {
     count: u64,
+    histograms: u64,
+    exemplars: u64,
     grouped: bool,
 }
 
@@ -88,6 +91,19 @@ impl SampleSink for Rows {
         self.count += 1;
     }
 
+    fn histogram(&mut self, _: i64, histogram: &Histogram) {
+        assert!(self.grouped, "a histogram before its series");
+        assert_eq!(native::admit(&mut histogram.clone(), false), Ok(()));
+        self.count += 1;
+        self.histograms += 1;
+    }
+
+    fn exemplar(&mut self, exemplar: &Exemplar<'_>) {
+        assert!(self.grouped, "an exemplar before its series");
+        sorted_and_full(exemplar.labels);
+        self.exemplars += 1;
+    }
+
     fn metadata(&mut self, family: &str, _: MetricKind, _: &str, _: &str) {
         assert!(!family.is_empty());
     }
@@ -153,7 +169,8 @@ fn samples(encoding: Encoding, bytes: &[u8]) {
     let walked = walk_samples(encoding, bytes, &limits, &mut rows);
     assert_eq!(walked, check(encoding, bytes, &limits), "the check disagrees");
     if let Ok(summary) = walked {
-        assert_eq!(summary.accepted, rows.count);
+        let passed = (rows.count, rows.histograms, rows.exemplars);
+        assert_eq!((summary.accepted, summary.histograms, summary.exemplars), passed);
     }
 }
 
@@ -175,52 +192,23 @@ pub fn loki_json(bytes: &[u8]) {
     logs(Encoding::LokiPushJson, bytes);
 }
 
-/// Remote write, plain and compressed: what walks is encoded and walks to the same rows.
+/// Remote write of both versions, plain and compressed: what walks is encoded and walks to the same rows.
 pub fn remote_write(bytes: &[u8]) {
-    samples(Encoding::RemoteWrite, bytes);
-    let body = compressed(bytes);
-    samples(Encoding::RemoteWrite, &body);
-    let limits = Limits::default();
-    let mut first = Series::default();
-    let Ok(summary) = walk_samples(Encoding::RemoteWrite, &body, &limits, &mut first) else { return };
-    let mut encoder = Encoder::new();
-    for (labels, samples) in &first.0 {
-        encoder.series(labels.iter().map(|(n, v)| (n.as_str(), v.as_str())), samples);
+    for encoding in [Encoding::RemoteWrite, Encoding::RemoteWrite2] {
+        samples(encoding, bytes);
+        let body = compressed(bytes);
+        samples(encoding, &body);
+        let limits = Limits::default();
+        let mut encoder = Encoder::new();
+        let Ok(summary) = walk_samples(encoding, &body, &limits, &mut encoder) else { continue };
+        let encoded = must(encoder.finish());
+        let mut again = Encoder::new();
+        let repeated = must(walk_samples(Encoding::RemoteWrite, &encoded, &limits, &mut again));
+        let counts = |s: &Summary| (s.accepted, s.histograms, s.exemplars);
+        assert_eq!((counts(&repeated), repeated.refused.total()), (counts(&summary), 0));
+        // Byte for byte, so that values are compared by their bits: a NaN is not equal to itself.
+        assert_eq!(must(again.finish()), encoded);
     }
-    let mut second = Series::default();
-    let again = must(walk_samples(Encoding::RemoteWrite, &must(encoder.finish()), &limits, &mut second));
-    assert_eq!((again.accepted, again.refused.total()), (summary.accepted, 0));
-    // Values by their bits: a NaN is not equal to itself.
-    let bits = |s: &Series| {
-        format!(
-            "{:?}",
-            s.0.iter().map(|(l, v)| (l, v.iter().map(|(t, v)| (*t, v.to_bits())).collect())).collect::<Vec<(_, Vec<_>)>>()
-        )
-    };
-    assert_eq!(bits(&first), bits(&second));
-}
-
-/// A series: its labels, times and values.
-type OwnedSeries = (Vec<(String, String)>, Vec<(i64, f64)>);
-
-/// Series as a list.
-#[derive(Default)]
-struct Series(Vec<OwnedSeries>);
-
-impl SampleSink for Series {
-    fn series(&mut self, labels: RawLabels<'_>) {
-        let mut pairs = Vec::new();
-        assert_eq!(labels.read(&mut pairs), Ok(()));
-        self.0.push((pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(), Vec::new()));
-    }
-
-    fn sample(&mut self, time_ms: i64, value: f64) {
-        if let Some((_, samples)) = self.0.last_mut() {
-            samples.push((time_ms, value));
-        }
-    }
-
-    fn metadata(&mut self, _: &str, _: MetricKind, _: &str, _: &str) {}
 }
 
 /// Exposition text: every sample is well formed, and a time stamp of the text never makes a staleness marker.

@@ -10,12 +10,14 @@
 mod base64;
 mod encoding;
 mod error;
+mod exemplar;
 pub mod exposition;
 #[doc(hidden)]
 pub mod invariants;
 mod json;
 mod limits;
 mod loki;
+pub mod native;
 pub mod otlp;
 mod protobuf;
 pub mod remote_write;
@@ -92,6 +94,7 @@ pub fn walk_samples<S: SampleSink + ?Sized>(
 ) -> Result<Summary, WireError> {
     match encoding {
         Encoding::RemoteWrite => remote_write::walk(bytes, limits, sink),
+        Encoding::RemoteWrite2 => remote_write::walk_v2(bytes, limits, sink),
         Encoding::OtlpMetrics => otlp::metrics::walk(bytes, limits, sink),
         Encoding::OtlpMetricsJson => {
             otlp::metrics::walk(&otlp::from_json(&otlp::METRICS, bytes, limits.max_depth)?, limits, sink)

@@ -16,6 +16,10 @@ pub struct Limits {
     pub max_labels: usize,
     /// Bounds of one classic histogram, quantiles of one summary.
     pub max_buckets: usize,
+    /// Buckets of one side, bounds and spans of a native histogram.
+    pub max_native_buckets: usize,
+    /// Symbols of one remote-write 2.0 request.
+    pub max_symbols: usize,
 }
 
 impl Default for Limits {
@@ -27,6 +31,8 @@ impl Default for Limits {
             max_events_per_span: 10_000,
             max_labels: 1_000,
             max_buckets: 1_000,
+            max_native_buckets: 10_000,
+            max_symbols: 1 << 20,
         }
     }
 }

@@ -31,6 +31,10 @@ pub trait SampleSink {
     /// The start timestamp (when the counter began, milliseconds since the Unix epoch) of the samples and histograms that
     /// follow; 0, as after [`SampleSink::series`], for none. A sink that has no use for it drops it.
     fn start(&mut self, _start_ms: i64) {}
+    /// The samples and histograms of the current series that follow are deltas: what was added since the point before,
+    /// whose sum from their start on is what is kept. Holds until the next [`SampleSink::series`]. A sink that only counts
+    /// has no use for it.
+    fn delta(&mut self) {}
     /// One native histogram of the current series. A sink that has no use for them drops it.
     fn histogram(&mut self, _time_ms: i64, _histogram: &Histogram) {}
     /// An exemplar of the current series. A sink that has no use for them drops it.
@@ -137,11 +141,15 @@ impl MetricKind {
 /// What a walk found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Rows passed to the sink: spans, lines or samples.
+    /// Rows passed to the sink: spans, lines, or samples and histograms.
     pub accepted: u64,
+    /// Native histograms among them.
+    pub histograms: u64,
+    /// Exemplars passed to the sink; they are no rows.
+    pub exemplars: u64,
     /// Rows left out, by reason.
     pub refused: Refusals,
-    /// What came along with rows and is not kept (exemplars), by reason: to be counted, but no ground to answer with an
+    /// What came along with rows and is not kept (flawed exemplars), by reason: to be counted, but no ground to answer with an
     /// error, since the rows themselves were accepted.
     pub skipped: Refusals,
 }
@@ -154,6 +162,13 @@ impl Refusals {
     /// Counts one row.
     pub fn add(&mut self, reason: &'static str) {
         *self.0.entry(reason).or_default() += 1;
+    }
+
+    /// Counts `n` rows.
+    pub fn add_many(&mut self, reason: &'static str, n: u64) {
+        if n > 0 {
+            *self.0.entry(reason).or_default() += n;
+        }
     }
 
     /// All rows left out.
@@ -197,7 +212,7 @@ impl<'a> RawLabels<'a> {
     pub fn read(&self, out: &mut Vec<(&'a str, &'a str)>) -> Result<(), WireError> {
         match self.source {
             LabelSource::Pairs(pairs) => out.extend_from_slice(pairs),
-            LabelSource::Protobuf(bytes) => crate::remote_write::read_labels(bytes, out)?,
+            LabelSource::Protobuf(bytes) => crate::remote_write::read_labels(crate::protobuf::Reader::new(bytes), out)?,
         }
         Ok(())
     }

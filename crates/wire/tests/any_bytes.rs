@@ -2,8 +2,8 @@
 //! bytes changed, inserted, removed and repeated. The fuzz targets in `fuzz/` run the same bodies.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use braid_wire::invariants;
 use braid_wire::remote_write::Encoder;
+use braid_wire::{SampleSink, invariants};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, LogsData, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -136,8 +136,24 @@ fn write() -> Vec<u8> {
     let mut encoder = Encoder::new();
     encoder.series([("__name__", "up"), ("instance", "a:1"), ("job", "é")], &[(5, 1.0), (6, f64::NAN)]);
     encoder.series([("__name__", "up"), ("job", "b")], &[(7, 1.0)]);
+    let mut histogram = model::Histogram { count: 3.0, positive: vec![1.0, 2.0], ..model::Histogram::default() };
+    histogram.positive_spans = vec![model::BucketSpan { offset: 3, length: 2 }];
+    encoder.start(4);
+    encoder.histogram(8, &histogram);
+    encoder.exemplar(&braid_wire::Exemplar { labels: &[("trace_id", "ab")], time_ms: 8, value: 0.5 });
     encoder.metadata("up", braid_wire::MetricKind::Gauge, "help", "s");
     snap::raw::Decoder::new().decompress_vec(&encoder.finish().unwrap()).unwrap()
+}
+
+/// A request of remote write 2.0: four symbols, one series with a sample and an exemplar.
+fn write_2() -> Vec<u8> {
+    let mut request = b"\x22\x00\x22\x08__name__\x22\x02up\x22\x01a".to_vec();
+    let sample = b"\x12\x0d\x09\0\0\0\0\0\0\xf0\x3f\x10\x05\x18\x04";
+    let exemplar = b"\x22\x0d\x0a\x02\x03\x02\x11\0\0\0\0\0\0\xf0\x3f";
+    let series = [&b"\x0a\x04\x01\x02\x03\x02"[..], sample, exemplar, b"\x2a\x04\x08\x02\x18\x03\x30\x01"].concat();
+    request.extend([0x2a, series.len() as u8]);
+    request.extend(series);
+    request
 }
 
 const TEXT: &str =
@@ -178,8 +194,16 @@ proptest! {
     fn changed_pushes_and_scrapes_are_read_or_refused(changes in vec(change(), 0..8)) {
         invariants::loki_push(&changed(push(), &changes));
         invariants::remote_write(&changed(write(), &changes));
+        invariants::remote_write(&changed(write_2(), &changes));
         invariants::exposition(&changed(TEXT.into(), &changes));
     }
+}
+
+#[test]
+fn the_unchanged_request_of_version_2_is_read() {
+    let body = snap::raw::Encoder::new().compress_vec(&write_2()).unwrap();
+    let summary = braid_wire::check(braid_wire::Encoding::RemoteWrite2, &body, &braid_wire::Limits::default()).unwrap();
+    assert_eq!((summary.accepted, summary.exemplars), (1, 1), "{summary:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Fields appended to a buffer. As proto3 asks, the `put_*` functions leave out zero and empty values;
 //! the `set_*` ones write them too, for members of a `oneof`.
 
-fn varint(out: &mut Vec<u8>, mut v: u64) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {
         out.push(v as u8 | 0x80);
         v >>= 7;

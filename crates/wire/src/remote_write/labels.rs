@@ -8,10 +8,12 @@ pub(super) const EMPTY_NAME: &str = "series with an empty label name";
 pub(super) const DUPLICATE: &str = "series with a duplicate label name";
 pub(super) const NOT_UTF8: &str = "series with labels that are not UTF-8";
 
-/// Reads consecutive `Label` fields that [`canonical`] or [`Sorted`] has checked.
-pub(crate) fn read_labels<'a>(bytes: &'a [u8], out: &mut Vec<(&'a str, &'a str)>) -> Result<(), WireError> {
-    let mut r = Reader::new(bytes);
+/// Reads the `Label` fields (number 1) of a message.
+pub(crate) fn read_labels<'a>(mut r: Reader<'a>, out: &mut Vec<(&'a str, &'a str)>) -> Result<(), WireError> {
     while let Some(f) = r.field("TimeSeries")? {
+        if f.number != 1 {
+            continue;
+        }
         let (name, value) = label(f.message()?)?;
         let utf8 = |b| std::str::from_utf8(b).map_err(|_| WireError::Utf8 { what: "a label" });
         out.push((utf8(name)?, utf8(value)?));

@@ -1,29 +1,29 @@
 //! `prometheus.WriteRequest` in a snappy block to samples.
 
-use super::labels::{Sorted, canonical};
+use super::histogram::ReadHistogram;
+use super::labels::{Sorted, canonical, read_labels};
+use crate::exemplar::sort_labels;
 use crate::protobuf::Reader;
 use crate::sink::LabelSource;
 use crate::snappy::decompressed;
-use crate::{Limits, MetricKind, RawLabels, SampleSink, Summary, WireError};
+use crate::{Exemplar, Limits, MetricKind, RawLabels, SampleSink, Summary, WireError};
 
-const EXEMPLARS: &str = "exemplars are not stored yet";
-const HISTOGRAMS: &str = "native histograms are not stored yet";
-
-/// Calls `sink` for each sample and each piece of metadata of the request in `bytes`.
+/// Calls `sink` for each sample, histogram and exemplar and each piece of metadata of the request in `bytes`.
 ///
 /// Series whose labels Prometheus refuses (no metric name, an empty or duplicate label name, no UTF-8) are refused sample
-/// by sample; unsorted labels are sorted and empty ones dropped, as Prometheus does.
+/// by sample; unsorted labels are sorted and empty ones dropped, as Prometheus does. `Sample` may carry a start timestamp
+/// as in 2.0 (field 3; `Histogram`: 17): what [`super::Encoder`] writes for Braid's own scrapes.
 pub(crate) fn walk<S: SampleSink + ?Sized>(bytes: &[u8], limits: &Limits, sink: &mut S) -> Result<Summary, WireError> {
     decompressed(bytes, limits.max_uncompressed, |body| walk_body(body, limits, sink))
 }
 
 fn walk_body<S: SampleSink + ?Sized>(body: &[u8], limits: &Limits, sink: &mut S) -> Result<Summary, WireError> {
     let mut summary = Summary::default();
-    let mut sorted = Sorted::default();
+    let (mut sorted, mut points) = (Sorted::default(), Points::default());
     let mut r = Reader::new(body);
     while let Some(f) = r.field("WriteRequest")? {
         match f.number {
-            1 => series(f.message()?, &mut sorted, limits, &mut summary, sink)?,
+            1 => series(f.message()?, &mut sorted, &mut points, limits, &mut summary, sink)?,
             3 => metadata(f.message()?, sink)?,
             _ => {}
         }
@@ -34,6 +34,7 @@ fn walk_body<S: SampleSink + ?Sized>(body: &[u8], limits: &Limits, sink: &mut S)
 fn series<'a, S: SampleSink + ?Sized>(
     whole: Reader<'a>,
     sorted: &mut Sorted<'a>,
+    points: &mut Points,
     limits: &Limits,
     summary: &mut Summary,
     sink: &mut S,
@@ -48,15 +49,14 @@ fn series<'a, S: SampleSink + ?Sized>(
         return Ok(());
     }
     // What follows the labels is read twice: first to see that no label stands among it.
-    let (mut samples, mut labels_again) = (0u64, false);
+    let (mut rows, mut exemplars, mut labels_again) = (0, 0, false);
     let after = canonical.map_or(whole, |(_, after)| after);
     let mut r = after;
     while let Some(f) = r.field("TimeSeries")? {
         match f.number {
             1 => labels_again = true,
-            2 => samples += 1,
-            3 => summary.skipped.add(EXEMPLARS),
-            4 => summary.refused.add(HISTOGRAMS),
+            2 | 4 => rows += 1,
+            3 => exemplars += 1,
             _ => {}
         }
     }
@@ -67,32 +67,114 @@ fn series<'a, S: SampleSink + ?Sized>(
     let key = match labels {
         Ok(key) => key,
         Err(reason) => {
-            (0..samples).for_each(|_| summary.refused.add(reason));
+            summary.refused.add_many(reason, rows);
+            summary.skipped.add_many(reason, exemplars);
             return Ok(());
         }
     };
-    if samples == 0 {
+    if rows + exemplars == 0 {
         return Ok(());
     }
     sink.series(RawLabels { key, source: LabelSource::Protobuf(key) });
     let mut r = after;
     while let Some(f) = r.field("TimeSeries")? {
-        if f.number != 2 {
-            continue;
+        match f.number {
+            2 => points.sample(f.message()?, 0, summary, sink)?,
+            3 => exemplar(f.message()?, summary, sink)?,
+            4 => points.histogram(f.message()?, 0, limits, summary, sink)?,
+            _ => {}
         }
-        let (mut time, mut value) = (0i64, 0f64);
-        let mut r = f.message()?;
+    }
+    Ok(())
+}
+
+/// Passes on samples and histograms, which both versions write alike.
+#[derive(Debug, Default)]
+pub(super) struct Points {
+    histogram: ReadHistogram,
+}
+
+impl Points {
+    /// One `Sample`; `start` stands for the start timestamp that it lacks.
+    pub(super) fn sample<S: SampleSink + ?Sized>(
+        &mut self,
+        mut r: Reader<'_>,
+        start: i64,
+        summary: &mut Summary,
+        sink: &mut S,
+    ) -> Result<(), WireError> {
+        let (mut time, mut value, mut own_start) = (0i64, 0f64, 0i64);
         while let Some(f) = r.field("Sample")? {
             match f.number {
                 1 => value = f.double()?,
                 2 => time = f.varint()? as i64,
+                3 => own_start = f.varint()? as i64,
                 _ => {}
             }
         }
+        sink.start(if own_start == 0 { start } else { own_start });
         sink.sample(time, value);
+        summary.accepted += 1;
+        Ok(())
     }
-    summary.accepted += samples;
+
+    /// One `Histogram`.
+    pub(super) fn histogram<S: SampleSink + ?Sized>(
+        &mut self,
+        r: Reader<'_>,
+        start: i64,
+        limits: &Limits,
+        summary: &mut Summary,
+        sink: &mut S,
+    ) -> Result<(), WireError> {
+        let read = &mut self.histogram;
+        match read.read(r, limits)? {
+            Ok(()) => {
+                sink.start(if read.start == 0 { start } else { read.start });
+                sink.histogram(read.time, &read.histogram);
+                summary.accepted += 1;
+                summary.histograms += 1;
+            }
+            Err(flaw) => summary.refused.add(flaw),
+        }
+        Ok(())
+    }
+}
+
+fn exemplar<S: SampleSink + ?Sized>(whole: Reader<'_>, summary: &mut Summary, sink: &mut S) -> Result<(), WireError> {
+    let (mut value, mut time_ms) = (0.0, 0);
+    let mut r = whole;
+    while let Some(f) = r.field("Exemplar")? {
+        match f.number {
+            2 => value = f.double()?,
+            3 => time_ms = f.varint()? as i64,
+            _ => {}
+        }
+    }
+    let mut labels = Vec::new();
+    if read_labels(whole, &mut labels).is_err() {
+        summary.skipped.add("exemplars with labels that are not UTF-8");
+        return Ok(());
+    }
+    pass_exemplar(&mut labels, time_ms, value, summary, sink);
     Ok(())
+}
+
+/// Passes on an exemplar, or counts why not.
+pub(crate) fn pass_exemplar<S: SampleSink + ?Sized>(
+    labels: &mut Vec<(&str, &str)>,
+    time_ms: i64,
+    value: f64,
+    summary: &mut Summary,
+    sink: &mut S,
+) {
+    match sort_labels(labels) {
+        Ok(()) => {
+            sink.exemplar(&Exemplar { labels, time_ms, value });
+            summary.exemplars += 1;
+        }
+        Err(reason) => summary.skipped.add(reason),
+    }
 }
 
 /// The one sample that is all of `bytes`, written value first: what a scrape of one moment looks like.
