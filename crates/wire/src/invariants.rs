@@ -9,8 +9,8 @@ use crate::exposition::{self, ExpositionSink};
 use crate::otlp::{LogEncoder, Style, TraceEncoder, as_text, logs_json, traces_json};
 use crate::remote_write::Encoder;
 use crate::{
-    Encoding, Exemplar, Limits, LogSink, MetricKind, RawLabels, SampleSink, SpanSink, Summary, WireError, check, native, walk_logs,
-    walk_samples, walk_spans,
+    Encoding, Exemplar, Limits, LogSink, MetricKind, RawLabels, SampleSink, SpanSink, Summary, WireError, check, native,
+    walk_logs, walk_samples, walk_spans,
 };
 
 /// Checks what the documentation of rows promises, and counts them.

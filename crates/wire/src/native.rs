@@ -11,7 +11,8 @@ const FINER: std::ops::RangeInclusive<i32> = 9..=52;
 /// Why a histogram is refused, in Prometheus' words.
 pub type Flaw = &'static str;
 
-const UNKNOWN_SCHEMA: Flaw = "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets";
+const UNKNOWN_SCHEMA: Flaw =
+    "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets";
 const NEGATIVE_OFFSET: Flaw = "histogram has a span whose offset is negative";
 const MISMATCH: Flaw = "histogram spans specify different number of buckets than provided";
 const NEGATIVE_COUNT: Flaw = "histogram has a bucket whose observation count is negative";

@@ -366,7 +366,8 @@ fn histograms_and_exemplars_come_back_also_through_the_encoder() {
     flawed.count_int = Some(12);
     let mut stale = integers();
     stale.sum = f64::from_bits(model::STALE_NAN_BITS);
-    let only_exemplars = TimeSeries { samples: Vec::new(), exemplars: all.exemplars[..1].to_vec(), ..series(&[("__name__", "e")]) };
+    let only_exemplars =
+        TimeSeries { samples: Vec::new(), exemplars: all.exemplars[..1].to_vec(), ..series(&[("__name__", "e")]) };
     let only_histograms = TimeSeries { samples: Vec::new(), histograms: vec![flawed, stale], ..series(&[("__name__", "f")]) };
     let request = WriteRequest { timeseries: vec![all, only_exemplars, only_histograms], metadata: Vec::new() };
     let (rows, summary) = walk(&snappy(&request)).unwrap();

@@ -59,7 +59,8 @@ impl ReadHistogram {
                 17 => self.start = f.varint()? as i64,
                 _ => {}
             }
-            let lists = [h.positive.len(), h.negative.len(), h.custom_bounds.len(), h.positive_spans.len(), h.negative_spans.len()];
+            let lists =
+                [h.positive.len(), h.negative.len(), h.custom_bounds.len(), h.positive_spans.len(), h.negative_spans.len()];
             if lists.into_iter().any(|len| len > limits.max_native_buckets) {
                 let what = "the number of a native histogram's buckets";
                 return Err(WireError::TooLarge { what, limit: limits.max_native_buckets });
@@ -90,7 +91,8 @@ fn span(mut r: Reader<'_>) -> Result<BucketSpan, WireError> {
     Ok(span)
 }
 
-const WRONG_TYPE: WireError = WireError::Malformed { what: "buckets of a histogram with another wire type than they have", at: 0 };
+const WRONG_TYPE: WireError =
+    WireError::Malformed { what: "buckets of a histogram with another wire type than they have", at: 0 };
 
 fn integers(wire: Wire<'_>, last: &mut i64, out: &mut Vec<f64>) -> Result<(), WireError> {
     let mut add = |delta: u64| {

@@ -97,10 +97,7 @@ fn everything_that_a_request_carries_comes_back() {
     assert_eq!(rows.histograms, [(2, 5, integers_walked()), (3, 6, custom_walked())]);
     assert_eq!(rows.exemplars, [(vec![("trace_id".to_owned(), "ff".to_owned())], 7, 3f64.to_bits())]);
     let metadata = |name: &str, kind, help: &str| (name.to_owned(), kind, help.to_owned(), String::new());
-    assert_eq!(
-        rows.metadata,
-        [metadata("up", MetricKind::Gauge, "Whether it is up."), metadata("h", MetricKind::Histogram, "")]
-    );
+    assert_eq!(rows.metadata, [metadata("up", MetricKind::Gauge, "Whether it is up."), metadata("h", MetricKind::Histogram, "")]);
 }
 
 #[test]
