@@ -21,6 +21,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     options.set_memory(config.memory);
     options.retention = [wanted.traces, wanted.logs, wanted.metrics];
     options.max_bytes = wanted.max_size;
+    options.min_free = wanted.min_free.unwrap_or(options.min_free);
     options.log.sync = match wanted.sync {
         SyncMode::Always => log::SyncMode::EveryCommit,
         SyncMode::Interval(interval) => log::SyncMode::Interval(interval),

@@ -4,6 +4,7 @@
 
 mod crash_toy;
 
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -253,6 +254,28 @@ fn a_named_reader_goes_on_where_it_saved_and_the_log_is_kept_for_it() {
     reader.save().unwrap();
     toy.engine.flush_all().unwrap();
     wait(|| toy.engine.stats().log_files == 0);
+}
+
+#[test]
+fn damaged_positions_of_readers_are_quarantined_and_the_reader_begins_anew() {
+    for damage in [b"not a database".to_vec(), vec![0; 64], vec![0xa5; 1 << 20]] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
+        let toy = opened(options(&disk, &clock), &clock);
+        toy.engine.reader("exporter", AtCap::Block).unwrap();
+        toy.engine.close();
+        drop(toy);
+        let file = disk.open_or_create("state.redb").unwrap();
+        file.set_size(damage.len() as u64).unwrap();
+        file.write_at(0, &mut [IoSlice::new(&damage)]).unwrap();
+        file.sync().unwrap();
+        let disk = disk.crash();
+        let toy = opened(options(&disk, &clock), &clock);
+        assert!(disk.list("quarantine").unwrap().iter().any(|e| e.name == "state.redb"));
+        assert_eq!(toy.engine.stats().quarantined, 1);
+        let mut reader = toy.engine.reader("exporter", AtCap::Block).unwrap();
+        append(&toy, 7);
+        assert_eq!(reader.next_record().unwrap().map(|r| r.payload), Some(text(7)));
+    }
 }
 
 #[test]

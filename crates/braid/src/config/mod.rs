@@ -103,6 +103,8 @@ pub(crate) struct Storage {
     pub(crate) metrics: Duration,
     /// Bytes that the segments may take together.
     pub(crate) max_size: Option<u64>,
+    /// Free bytes in the data directory's file system below which nothing more is taken in.
+    pub(crate) min_free: Option<u64>,
 }
 
 /// Everything that `braid serve` needs to know.
@@ -209,6 +211,10 @@ impl Config {
             max_size: match &file.storage.retention.max_size {
                 None => None,
                 some => Some(size("storage.retention.max_size", some, 0)? as u64),
+            },
+            min_free: match &file.storage.min_free {
+                None => None,
+                some => Some(size("storage.min_free", some, 0)? as u64),
             },
         };
         let origins = match file.receivers.otlp.protocols.http.as_ref().and_then(|h| h.cors.as_ref()) {

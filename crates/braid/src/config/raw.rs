@@ -34,6 +34,7 @@ pub(super) struct Ports {
 pub(super) struct Storage {
     pub(super) dir: Option<PathBuf>,
     pub(super) sync: Option<String>,
+    pub(super) min_free: Option<String>,
     pub(super) retention: Retention,
 }
 

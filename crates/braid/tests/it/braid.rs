@@ -28,8 +28,19 @@ impl Braid {
 
     /// Starts it, or says how it ended instead.
     pub(crate) fn try_start(dir: &Path, arguments: &[&str]) -> Result<Self, (ExitStatus, String)> {
+        Self::spawn(dir, Command::new(env!("CARGO_BIN_EXE_braid")), arguments)
+    }
+
+    /// Starts it with file systems of its own: `mounts` is a shell script whose `$DIR` is `dir`; its mounts end with the process.
+    pub(crate) fn start_with_mounts(dir: &Path, mounts: &str, arguments: &[&str]) -> Self {
+        let mut command = private_mounts();
+        command.env("DIR", dir).args(["sh", "-ec", &format!("{mounts}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_braid")]);
+        Self::spawn(dir, command, arguments).unwrap_or_else(|(status, log)| panic!("braid ended with {status}:\n{log}"))
+    }
+
+    fn spawn(dir: &Path, mut command: Command, arguments: &[&str]) -> Result<Self, (ExitStatus, String)> {
         let log = dir.join(format!("log-{}", std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos()));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_braid"))
+        let mut child = command
             .args(["serve", "--free-ports", "--print-ready", "--data-dir"])
             .arg(dir.join("data"))
             .args(arguments)
@@ -101,4 +112,18 @@ impl Drop for Braid {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// `unshare` into a mount namespace; as root or as a user who becomes root there.
+fn private_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
+    command.arg(if root { "-m" } else { "-rm" });
+    command
+}
+
+/// Whether this machine lets a test mount a file system for itself.
+pub(crate) fn can_mount() -> bool {
+    let try_it = "d=$(mktemp -d) && mount -t tmpfs -o size=1m tmpfs \"$d\"; r=$?; umount \"$d\"; rmdir \"$d\"; exit $r";
+    private_mounts().args(["sh", "-c", try_it]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }

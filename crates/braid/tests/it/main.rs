@@ -4,6 +4,7 @@ mod asking;
 mod braid;
 mod client;
 mod configuration;
+mod disk;
 mod grpc;
 mod hostile;
 mod lifecycle;

@@ -34,6 +34,11 @@ fn opened(file: File) -> Arc<dyn DiskFile> {
     Arc::new(RealFile(file))
 }
 
+/// Whether a write failed because nothing here may be written: by the file system, or by permission.
+fn is_read_only(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -110,7 +115,13 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &str, text: &str) -> io::Result<Box<dyn Send + Sync>> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.at(path))?;
+        let mut file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.at(path)) {
+            Err(e) if is_read_only(&e) => match File::open(self.at(path)) {
+                Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Err(e),
+                readable => readable?,
+            },
+            writable => writable?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -121,9 +132,13 @@ impl Disk for RealDisk {
             }
             Err(TryLockError::Error(e)) => return Err(e),
         }
-        file.set_len(0)?;
-        file.write_all(text.as_bytes())?;
-        Ok(Box::new(file))
+        // The lock is the file's; its text is for people, and a directory that cannot be written has none of ours.
+        match file.set_len(0).and_then(|()| file.write_all(text.as_bytes())) {
+            Err(e) if !is_read_only(&e) && e.kind() != io::ErrorKind::InvalidInput && e.kind() != io::ErrorKind::StorageFull => {
+                Err(e)
+            }
+            _ => Ok(Box::new(file)),
+        }
     }
 
     fn name(&self) -> String {

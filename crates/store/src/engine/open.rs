@@ -17,7 +17,7 @@ use super::stats::{Counters, count};
 use super::{Core, Engine, Options, TAIL, compact, keeper, units};
 use crate::disk::Disk;
 use crate::lock::DirectoryLock;
-use crate::log::{Cursors, Log, path_of};
+use crate::log::{Cursors, Log, QUARANTINE, path_of};
 use crate::manifest::{Manifests, Quarantined};
 use crate::table::Table;
 use crate::{SegmentMeta, Segments, StoreError};
@@ -83,7 +83,7 @@ impl Engine {
 
         let mut dedupe = Dedupe::new(options.remembered);
         let floor = manifest.covered.into_iter().max().unwrap_or(0);
-        let cursors = if Cursors::exist(&*disk) { open_cursors(&*disk) } else { None };
+        let cursors = if Cursors::exist(&*disk) { open_cursors(&*disk, &counters) } else { None };
         let read = cursors.iter().flat_map(|c| c.all()).map(|(_, sequence, _)| sequence).max().unwrap_or(0);
         let log = Log::open(Arc::clone(&disk), options.log, floor.max(read), &mut |record| {
             dedupe.replayed(fingerprint_of(record), record.sequence);
@@ -146,16 +146,28 @@ impl Engine {
     }
 }
 
-/// A cursor database that cannot be opened does not keep the store from starting: named readers fail, with its error,
-/// until the file is mended or removed (then they begin anew). It is not moved aside: the disk may be better next time.
-fn open_cursors(disk: &dyn Disk) -> Option<Cursors> {
-    match Cursors::open(disk) {
-        Ok(cursors) => Some(cursors),
-        Err(e) => {
-            tracing::error!(error = %e, "the positions of the log's readers cannot be read");
-            None
+/// A cursor database that cannot be opened does not keep the store from starting. A damaged one is moved to the quarantine,
+/// and named readers begin anew; one that the disk does not give is left where it is: the disk may be better next time, and
+/// until then named readers fail with its error.
+fn open_cursors(disk: &dyn Disk, counters: &Counters) -> Option<Cursors> {
+    let error = match Cursors::open(disk) {
+        Ok(cursors) => return Some(cursors),
+        Err(e) => e,
+    };
+    if let StoreError::Corrupt { file, reason } = &error {
+        count(&counters.quarantined);
+        match disk.create_dir(QUARANTINE).and_then(|()| disk.rename(file, &format!("{QUARANTINE}/{file}"))) {
+            Ok(()) => tracing::error!(
+                file,
+                reason,
+                "the positions of the log's readers are damaged; they are quarantined, and readers begin anew"
+            ),
+            Err(e) => tracing::error!(file, reason, error = %e, "the damaged positions of the log's readers could not be moved"),
         }
+    } else {
+        tracing::error!(error = %error, "the positions of the log's readers cannot be read");
     }
+    None
 }
 
 type Damaged = Vec<(SegmentMeta, String)>;

@@ -56,6 +56,17 @@ fn failed(e: impl std::fmt::Display) -> StoreError {
     StoreError::Io { what: format!("{FILE}: cursors"), source: io::Error::other(e.to_string()) }
 }
 
+/// Tells damage from a disk that fails.
+fn opening(e: redb::DatabaseError) -> StoreError {
+    let reason = e.to_string();
+    match e {
+        redb::DatabaseError::Storage(redb::StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
+            StoreError::Io { what: format!("opening {FILE}"), source }
+        }
+        _ => StoreError::Corrupt { file: FILE.to_owned(), reason },
+    }
+}
+
 impl Cursors {
     /// Whether any reader was ever registered in this data directory.
     #[must_use]
@@ -66,12 +77,12 @@ impl Cursors {
     /// Opens the database, and makes it if need be.
     ///
     /// # Errors
-    /// IO, also for a database that is damaged.
+    /// IO, and [`StoreError::Corrupt`].
     pub fn open(disk: &dyn Disk) -> Result<Self, StoreError> {
         let file = disk.open_or_create(FILE).map_err(StoreError::io(format!("opening {FILE}")))?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
-        let database = builder.create_with_backend(Backend(file)).map_err(failed)?;
+        let database = builder.create_with_backend(Backend(file)).map_err(opening)?;
         disk.sync_dir("").map_err(StoreError::io("syncing the data directory"))?;
         let mut known = BTreeMap::new();
         let write = database.begin_write().map_err(failed)?;

@@ -242,9 +242,10 @@ fn sync(shared: &Shared, file: &dyn DiskFile) -> io::Result<()> {
 /// What the callers of a failed commit hear: all retryable but for lasting damage.
 fn refusal(e: &io::Error) -> StoreError {
     match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
-            StoreError::Full(format!("the log cannot be written: {e}"))
-        }
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::PermissionDenied => StoreError::Full(format!("the log cannot be written: {e}")),
         kind => StoreError::Io { what: "writing the log".into(), source: io::Error::new(kind, e.to_string()) },
     }
 }
