@@ -86,7 +86,7 @@ fn a_read_only_file_system_is_served_and_takes_nothing() {
     }
     // Some in segments, one in the log only.
     braid.get("braid", "/ready").expect(200);
-    post(braid.at("braid"), "/api/admin/settle", &[], b"").expect(200);
+    post(braid.at("braid"), "/api/admin/settle", &[], b"").expect(204);
     push(&braid, 3).expect(204);
     braid.kill();
     let mounts = "mount --bind \"$DIR/data\" \"$DIR/data\"\nmount -o remount,ro,bind \"$DIR/data\"";
