@@ -9,9 +9,9 @@ help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 build: ## Build the release binaries
-	cargo build --release --locked -p braid -p braid-lab-tasks
+	cargo build --release --locked -p braid -p braid-lab
 
-demo: ## Build, start Braid, the lab and traffic, show three live answers; Ctrl-C stops everything
+demo: ## Build, start Braid, the lab and traffic, show four live answers; Ctrl-C stops everything
 	@lab/demo
 
 test: ## Run every test (needs no server running; ../shared and PyPI are used when they are there)

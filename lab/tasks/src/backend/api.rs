@@ -5,33 +5,37 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use jiff::Timestamp;
+use kit::{CALLBACK_PATH, CONTENT_TYPE, CallbackOptions, Observer, Unrouted, allow_any_origin, json_body, refusal, telemetry};
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::App;
 use super::database::{Error, Session};
-use super::observe::{self, Unrouted};
 use super::tasks::{self, Refusal, Wish};
-use crate::exposition::CONTENT_TYPE;
-use crate::telemetry;
 
-const BODY_LIMIT: usize = 1 << 20;
 /// The proxy gives up after 60 s, so a longer delay could only end in an error.
 const DELAY_LIMIT: f64 = 60.0;
 const SMOKE_LIMIT: u32 = 10_000;
 
 /// All routes of the backend with their observation and CORS.
-pub(super) fn routes(app: Arc<App>) -> Router {
+pub(super) fn routes(app: Arc<App>, options: &CallbackOptions) -> Router {
+    let observer = Observer {
+        tracer: app.tracer.clone(),
+        requests: app.metrics.requests.clone(),
+        context: |request| kit::extract(request.headers()),
+        endpoint,
+    };
+    let callbacks = kit::callbacks(options, app.tracer.clone());
     Router::new()
         .route("/health", get(health_check))
         .route("/api/tasks", get(get_tasks).post(create_task))
@@ -40,14 +44,38 @@ pub(super) fn routes(app: Arc<App>) -> Router {
         .route("/api/simulate-slow", get(simulate_slow))
         .route("/api/smoke/db", post(smoke_db))
         .route("/metrics", get(metrics))
+        .with_state(app)
+        .merge(callbacks)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(app.clone(), observe::observe))
-        .with_state(app)
+        .layer(middleware::from_fn(share))
+        .layer(middleware::from_fn_with_state(Arc::new(observer), kit::observe))
 }
 
-fn error(status: StatusCode, text: impl Into<String>) -> Response {
-    (status, Json(json!({ "error": text.into() }))).into_response()
+/// Answers preflights itself and lets pages from anywhere read the answers.
+async fn share(request: Request, next: Next) -> Response {
+    let preflight = request.method() == Method::OPTIONS;
+    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    allow_any_origin(response.headers_mut());
+    response
+}
+
+/// The seed's `endpoint` label: the name of the function that answers.
+fn endpoint(route: Option<&str>, method: &str) -> &'static str {
+    match (route, method) {
+        (Some("/health"), _) => "health_check",
+        (Some("/api/tasks"), "POST") => "create_task",
+        (Some("/api/tasks"), _) => "get_tasks",
+        (Some("/api/tasks/{id}"), "PUT") => "update_task",
+        (Some("/api/tasks/{id}"), "DELETE") => "delete_task",
+        (Some("/api/tasks/{id}"), _) => "get_task",
+        (Some("/api/simulate-error"), _) => "simulate_error",
+        (Some("/api/simulate-slow"), _) => "simulate_slow",
+        (Some("/api/smoke/db"), _) => "smoke_db",
+        (Some("/metrics"), _) => "metrics",
+        (Some(CALLBACK_PATH), _) => "trace_context",
+        _ => "unknown",
+    }
 }
 
 async fn not_found() -> Response {
@@ -55,11 +83,11 @@ async fn not_found() -> Response {
 }
 
 async fn method_not_allowed() -> Response {
-    error(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
 }
 
 fn unrouted() -> Response {
-    let mut response = error(StatusCode::NOT_FOUND, "Not found");
+    let mut response = refusal(StatusCode::NOT_FOUND, "Not found");
     response.extensions_mut().insert(Unrouted);
     response
 }
@@ -94,13 +122,13 @@ impl App {
 fn failed(span: &Context, doing: &str, answer: &'static str, cause: &Error) -> Response {
     telemetry::fail(span, "DatabaseError", cause);
     tracing::error!(error = %cause, "Error {doing}: {cause}");
-    error(StatusCode::INTERNAL_SERVER_ERROR, answer)
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, answer)
 }
 
 fn refused(span: &Context, doing: &str, status: StatusCode, reason: &str) -> Response {
     telemetry::set(span, "validation.failed", true);
     tracing::warn!("{doing} failed: {reason}");
-    error(status, reason)
+    refusal(status, reason)
 }
 
 async fn health_check(State(app): State<Arc<App>>) -> Response {
@@ -151,7 +179,7 @@ async fn create_task(State(app): State<Arc<App>>, request: Request) -> Response 
             Err(Refusal::NoTitle) => {
                 telemetry::set(&span, "validation.failed", true);
                 tracing::warn!("Task creation failed: missing title");
-                return error(StatusCode::BAD_REQUEST, Refusal::NoTitle.to_string());
+                return refusal(StatusCode::BAD_REQUEST, Refusal::NoTitle.to_string());
             }
             Err(refusal) => return refused(&span, "Task creation", StatusCode::BAD_REQUEST, &refusal.to_string()),
         };
@@ -216,7 +244,7 @@ async fn delete_task(State(app): State<Arc<App>>, Path(id): Path<String>) -> Res
 fn no_such_task(span: &Context, id: i64, purpose: &str) -> Response {
     telemetry::set(span, "task.found", false);
     tracing::warn!("Task {id} not found{purpose}");
-    error(StatusCode::NOT_FOUND, "Task not found")
+    refusal(StatusCode::NOT_FOUND, "Task not found")
 }
 
 async fn simulate_error(State(app): State<Arc<App>>) -> Response {
@@ -224,7 +252,7 @@ async fn simulate_error(State(app): State<Arc<App>>) -> Response {
         telemetry::set(&span, "error.simulated", true);
         tracing::error!("Simulated error triggered for testing");
         span.span().set_status(Status::error("Simulated error"));
-        error(StatusCode::INTERNAL_SERVER_ERROR, "This is a simulated error")
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, "This is a simulated error")
     })
     .await
 }
@@ -297,18 +325,6 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 fn task_id(text: &str) -> Option<i64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(i64::MAX))
-}
-
-/// The body as JSON, or the status and reason of the refusal.
-async fn json_body(request: Request<Body>) -> Result<Value, (StatusCode, String)> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json".into()));
-    }
-    let body = axum::body::to_bytes(request.into_body(), BODY_LIMIT).await;
-    let body = body.map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, "Request body is too large or broken off".to_owned()))?;
-    serde_json::from_slice(&body).map_err(|cause| (StatusCode::BAD_REQUEST, format!("Malformed JSON: {cause}")))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kit::telemetry;
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
@@ -11,7 +12,6 @@ use rusqlite::{Connection, Params, Row, TransactionBehavior};
 use tokio::sync::Semaphore;
 
 use super::metrics::Metrics;
-use crate::telemetry;
 
 /// Connections at most; SQLite has one writer, so more would only wait in another place.
 const POOL_SIZE: usize = 5;

@@ -3,29 +3,25 @@
 mod api;
 mod database;
 mod metrics;
-mod observe;
 mod tasks;
-
-pub(crate) use self::observe::method_name;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kit::{CallbackOptions, Stop, Telemetry, serve};
 use opentelemetry::metrics::Histogram;
 use opentelemetry_sdk::trace::SdkTracer;
 
 use self::database::Database;
 use self::metrics::Metrics;
-use crate::stop::{Stop, serve};
-use crate::telemetry::Telemetry;
 
 /// `service.name` unless the environment says otherwise: the seed's, so that its dashboards and queries find their data.
 const SERVICE: &str = "flask-backend";
 
 /// Flags of `braid-lab backend`.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Options {
+pub struct Options {
     /// Address to listen on.
     #[arg(long, env = "LAB_BACKEND_HOST", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
@@ -35,6 +31,8 @@ pub(crate) struct Options {
     /// The SQLite file; a `sqlite:///` URL is understood too.
     #[arg(long, env = "DATABASE_URL", default_value = ".run/lab/tasks.db")]
     database: String,
+    #[command(flatten)]
+    callbacks: CallbackOptions,
 }
 
 /// What every handler needs.
@@ -47,9 +45,9 @@ struct App {
     query_seconds: Histogram<f64>,
 }
 
-/// Runs the backend until `stop`.
-pub(crate) async fn run(options: Options, otlp: &str, stop: Stop) -> anyhow::Result<()> {
-    let telemetry = Telemetry::start(SERVICE, otlp)?;
+/// Runs the backend until `stop`, with its telemetry going to `otlp`.
+pub async fn run(options: Options, otlp: &str, stop: Stop) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(SERVICE, otlp, &[])?;
     let served = run_with(&telemetry, options, stop).await;
     telemetry.stop().await;
     served
@@ -69,7 +67,7 @@ async fn run_with(telemetry: &Telemetry, options: Options, stop: Stop) -> anyhow
         .with_boundaries(vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0])
         .build();
     let app = Arc::new(App { database, metrics, tracer: telemetry.tracer(), query_seconds });
-    serve(SocketAddr::new(options.host, options.port), api::routes(app), stop).await
+    serve(SocketAddr::new(options.host, options.port), api::routes(app, &options.callbacks), stop).await
 }
 
 /// `sqlite:///relative.db` and `sqlite:////absolute.db` as SQLAlchemy reads them, or a plain path.

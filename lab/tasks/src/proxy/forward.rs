@@ -57,13 +57,6 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, client: IpAddr) {
     headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
 }
 
-/// Sets the CORS headers, once: whatever the upstream said about CORS is replaced.
-pub(super) fn allow_any_origin(headers: &mut HeaderMap) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST,PUT,DELETE,OPTIONS"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
-}
-
 /// Whether the request says itself that its body is larger than [`BODY_LIMIT`].
 pub(super) fn announces_too_much(headers: &HeaderMap) -> bool {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
@@ -145,15 +138,6 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
         assert_eq!(headers["x-real-ip"], "192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
-    }
-
-    #[test]
-    fn cors_is_said_once() {
-        let mut headers = HeaderMap::new();
-        headers.append("access-control-allow-origin", HeaderValue::from_static("*"));
-        headers.append("access-control-allow-origin", HeaderValue::from_static("http://a"));
-        allow_any_origin(&mut headers);
-        assert_eq!(headers.get_all("access-control-allow-origin").iter().count(), 1);
     }
 
     #[tokio::test]

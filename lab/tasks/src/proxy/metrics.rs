@@ -1,7 +1,7 @@
 //! The proxy's own metrics. Their names start with `proxy_`, because sums over `http_requests_total` (the seed's SLI
 //! dashboard) must not count a request once at the proxy and once at the backend.
 
-use crate::exposition::{Counter, DEFAULT_BUCKETS, Histogram, process};
+use kit::{Counter, DEFAULT_BUCKETS, Histogram, process};
 
 /// What `/metrics` of the proxy shows.
 #[derive(Debug)]

@@ -18,6 +18,9 @@ use axum::{Json, Router};
 use http::uri::Authority;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
+use kit::{
+    CONTENT_TYPE, Stop, Telemetry, allow_any_origin, attributes, describe, finish, inject, method_name, refusal, serve, telemetry,
+};
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
@@ -26,18 +29,12 @@ use serde_json::json;
 
 use self::metrics::Metrics;
 use self::upstream::Upstream;
-use crate::backend::method_name;
-use crate::delivery::describe;
-use crate::exposition::CONTENT_TYPE;
-use crate::stop::{Stop, serve};
-use crate::telemetry::{self, Telemetry};
-use crate::trace_context;
 
 const SERVICE: &str = "tasks-proxy";
 
 /// Flags of `braid-lab proxy`.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Options {
+pub struct Options {
     /// Address to listen on.
     #[arg(long, env = "LAB_PROXY_HOST", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
@@ -56,9 +53,9 @@ struct Proxy<C> {
     tracer: SdkTracer,
 }
 
-/// Runs the proxy until `stop`.
-pub(crate) async fn run(options: Options, otlp: &str, stop: Stop) -> anyhow::Result<()> {
-    let telemetry = Telemetry::start(SERVICE, otlp)?;
+/// Runs the proxy until `stop`, with its telemetry going to `otlp`.
+pub async fn run(options: Options, otlp: &str, stop: Stop) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(SERVICE, otlp, &[])?;
     let metrics = Arc::new(Metrics::new());
     let upstream = Upstream::new(options.backend, metrics.clone());
     let client = upstream.client();
@@ -87,9 +84,11 @@ where
     let method = method_name(request.method());
     let path = request.uri().path().to_owned();
     let location = if path == "/api" || path.starts_with("/api/") { "/api/" } else { "/" };
-    let parent = trace_context::extract(request.headers());
+    let parent = kit::extract(request.headers());
     let name = format!("{method} {location}");
-    let span = telemetry::span(&proxy.tracer, &parent, SpanKind::Server, name, attributes(&request, method, location, peer));
+    let mut attributes = attributes(&request, method, Some(location));
+    attributes.push(KeyValue::new("client.address", peer.ip().to_string()));
+    let span = telemetry::span(&proxy.tracer, &parent, SpanKind::Server, name, attributes);
 
     let work = async {
         let response = match (location, request.method()) {
@@ -106,7 +105,7 @@ where
     };
     let mut response = work.with_context(span.clone()).await;
     if location == "/api/" {
-        forward::allow_any_origin(response.headers_mut());
+        allow_any_origin(response.headers_mut());
     }
     finish(&span, response.status());
     response
@@ -123,7 +122,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
         let upstream = self.upstream.name();
         let uri = match Uri::builder().scheme("http").authority(upstream.clone()).path_and_query(target).build() {
             Ok(uri) => uri,
-            Err(error) => return refusal(StatusCode::BAD_REQUEST, &error.to_string()),
+            Err(error) => return refusal(StatusCode::BAD_REQUEST, error.to_string()),
         };
         let method = method_name(&parts.method);
         let attributes = [
@@ -139,7 +138,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
         parts.version = axum::http::Version::HTTP_11;
         forward::strip_hop_by_hop(&mut parts.headers);
         forward::add_forwarded(&mut parts.headers, client);
-        trace_context::inject(&span, &mut parts.headers);
+        inject(&span, &mut parts.headers);
 
         let sent = self.client.request(Request::from_parts(parts, forward::limited(body)));
         let response = match tokio::time::timeout(forward::READ_TIMEOUT, sent).await {
@@ -169,40 +168,4 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
         finish(&span, response.status());
         response
     }
-}
-
-fn refusal(status: StatusCode, text: &str) -> Response {
-    (status, Json(json!({ "error": text }))).into_response()
-}
-
-/// Status attributes, ERROR for what the server side got wrong, and the end of the span.
-fn finish(span: &Context, status: StatusCode) {
-    telemetry::set(span, "http.response.status_code", i64::from(status.as_u16()));
-    telemetry::set(span, "http.status_code", i64::from(status.as_u16()));
-    if status.is_server_error() {
-        telemetry::set(span, "error.type", status.as_str().to_owned());
-        span.span().set_status(Status::error(""));
-    }
-    telemetry::end(span);
-}
-
-fn attributes(request: &Request, method: &'static str, location: &'static str, peer: SocketAddr) -> Vec<KeyValue> {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let uri = request.uri();
-    let mut attributes = vec![
-        KeyValue::new("http.request.method", method),
-        KeyValue::new("http.method", method),
-        KeyValue::new("http.route", location),
-        KeyValue::new("url.scheme", "http"),
-        KeyValue::new("url.path", uri.path().to_owned()),
-        KeyValue::new("http.target", uri.path_and_query().map_or_else(String::new, |target| target.to_string())),
-        KeyValue::new("client.address", peer.ip().to_string()),
-    ];
-    let optional = [
-        ("server.address", header("host")),
-        ("user_agent.original", header("user-agent")),
-        ("app.operation", header("x-operation")),
-    ];
-    attributes.extend(optional.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value?))));
-    attributes
 }

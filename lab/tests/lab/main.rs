@@ -1,0 +1,9 @@
+//! The lab's parts as real processes, seen from outside.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod sense;
+mod supervisor;
+mod tasks;
+mod telemetry;
+mod trace_context;
