@@ -126,7 +126,7 @@ impl App {
             }
         }
         let names = path.names();
-        tracing::info!(path = names.join(","), complete = whole, "Circuit tested");
+        tracing::info!(visited = names.join(","), complete = whole, "Circuit tested");
         let mut answer = Map::new();
         answer.insert("service".into(), self.service.name().into());
         answer.insert("status".into(), if whole { "ok" } else { "degraded" }.into());
