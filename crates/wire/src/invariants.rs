@@ -1,11 +1,10 @@
 //! What must hold for any bytes whatever: one function a decoder, run by the fuzz targets in `fuzz/` and by the property
 //! tests over mutated requests. Each panics when a promise is broken; the bytes being refused is no breach.
 
-use std::borrow::Cow;
 
 use model::{Attr, Group, Histogram, Log, Span, Value};
 
-use crate::exposition::{self, ExpositionSink};
+use crate::exposition::{self, Exposed, ExpositionSink, Format, Options, Point};
 use crate::otlp::{LogEncoder, Style, TraceEncoder, as_text, logs_json, traces_json};
 use crate::remote_write::Encoder;
 use crate::{
@@ -211,22 +210,43 @@ pub fn remote_write(bytes: &[u8]) {
     }
 }
 
-/// Exposition text: every sample is well formed, and a time stamp of the text never makes a staleness marker.
+/// Expositions of every format: every sample is well formed, NaNs of the exposition never make a staleness marker, and a
+/// series that the sink knows by its text is read to the same end without its labels.
 pub fn exposition(bytes: &[u8]) {
-    struct Sound(u64);
+    /// Which texts were seen, what was told of them.
+    struct Sound {
+        known: bool,
+        entries: Vec<(Vec<u8>, u64, Option<i64>)>,
+    }
     impl ExpositionSink for Sound {
-        fn sample(&mut self, labels: &[(Cow<'_, str>, Cow<'_, str>)], value: f64, _: Option<i64>) {
-            let pairs: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (&**n, &**v)).collect();
-            assert!(pairs.windows(2).all(|w| w[0].0 < w[1].0), "labels are not sorted and unique: {pairs:?}");
-            assert!(!model::is_stale(value));
-            self.0 += 1;
+        fn knows(&mut self, text: &[u8]) -> bool {
+            self.known && self.entries.iter().any(|e| e.0 == text)
+        }
+        fn sample(&mut self, sample: &Exposed<'_>) {
+            let names: Vec<&str> = sample.labels.iter().map(|(n, _)| &**n).collect();
+            assert!(names.windows(2).all(|w| w[0] < w[1]), "labels are not sorted and unique: {names:?}");
+            assert!(self.known || names.contains(&"__name__"));
+            let bits = match sample.point {
+                Point::Float(value) => value.to_bits(),
+                Point::Histogram(h) => h.sum.to_bits(),
+            };
+            assert_ne!(bits, model::STALE_NAN_BITS);
+            self.entries.push((sample.text.to_vec(), bits, sample.time_ms));
         }
         fn kind(&mut self, _: &str, _: MetricKind) {}
         fn help(&mut self, _: &str, _: &str) {}
     }
-    let mut sink = Sound(0);
-    if let Ok(samples) = exposition::parse(bytes, &Limits::default(), &mut sink) {
-        assert_eq!(samples, sink.0);
+    for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
+        let options = Options { native_histograms: true, classic_too: true, skip_created: false };
+        let mut first = Sound { known: false, entries: Vec::new() };
+        let result = exposition::parse(format, bytes, options, &Limits::default(), &mut first);
+        let read = first.entries.len();
+        if result.is_ok() && read < 1_000 {
+            assert_eq!(result, Ok(read as u64));
+            let mut again = Sound { known: true, entries: first.entries.clone() };
+            assert_eq!(exposition::parse(format, bytes, options, &Limits::default(), &mut again), result);
+            assert_eq!(again.entries.split_off(read), first.entries);
+        }
     }
 }
 

@@ -50,7 +50,7 @@ fn each_port_has_its_own_pages() {
 fn every_line_of_the_metrics_page_is_a_sample_or_says_what_one_is() {
     struct Count;
     impl wire::exposition::ExpositionSink for Count {
-        fn sample(&mut self, _: &[(std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)], _: f64, _: Option<i64>) {}
+        fn sample(&mut self, _: &wire::exposition::Exposed<'_>) {}
         fn kind(&mut self, _: &str, _: wire::MetricKind) {}
         fn help(&mut self, _: &str, _: &str) {}
     }
@@ -58,7 +58,14 @@ fn every_line_of_the_metrics_page_is_a_sample_or_says_what_one_is() {
     let braid = Braid::start(dir.path());
     post(braid.at("otlp_http"), "/v1/traces", &[PROTOBUF], b"\xff").expect(400);
     let page = braid.get("braid", "/metrics").expect(200);
-    let samples = wire::exposition::parse(&page.body, &wire::Limits::default(), &mut Count).expect("valid exposition");
+    let samples = wire::exposition::parse(
+        wire::exposition::Format::Text,
+        &page.body,
+        wire::exposition::Options::default(),
+        &wire::Limits::default(),
+        &mut Count,
+    )
+    .expect("valid exposition");
     assert!(samples > 10, "{}", page.text());
 }
 

@@ -1,11 +1,10 @@
 //! What a target said: its series from scrape to scrape, and which of them ended.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use model::{Labels, STALE_NAN_BITS};
 use wire::MetricKind;
-use wire::exposition::ExpositionSink;
+use wire::exposition::{Exposed, ExpositionSink, Point};
 use wire::remote_write::Encoder;
 
 use super::labels::merge;
@@ -121,7 +120,9 @@ impl Reading<'_> {
 }
 
 impl ExpositionSink for Reading<'_> {
-    fn sample(&mut self, labels: &[(Cow<'_, str>, Cow<'_, str>)], value: f64, time: Option<i64>) {
+    fn sample(&mut self, sample: &Exposed<'_>) {
+        let (labels, time) = (sample.labels, sample.time_ms);
+        let Point::Float(value) = sample.point else { return };
         self.key.clear();
         for (name, value) in labels {
             // 0xff occurs in no UTF-8, so equal keys mean equal labels.
@@ -163,6 +164,8 @@ impl ExpositionSink for Reading<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use wire::{RawLabels, SampleSink};
 
     use super::*;
@@ -198,8 +201,13 @@ mod tests {
         let target = [("job".to_owned(), "j".to_owned())];
         let mut reading = page.read(encoder, &target, (false, true), time);
         for (name, own_time) in series {
-            reading.sample(&[("__name__".into(), (*name).into())], 1.0, *own_time);
+            expose(&mut reading, &[("__name__".into(), (*name).into())], *own_time);
         }
+    }
+
+    fn expose(reading: &mut Reading<'_>, labels: &[(Cow<'_, str>, Cow<'_, str>)], time_ms: Option<i64>) {
+        let point = Point::Float(1.0);
+        reading.sample(&Exposed { text: b"", labels, point, time_ms, start_ms: 0, exemplars: &[] });
     }
 
     #[test]
@@ -241,7 +249,7 @@ mod tests {
         for (time, scraped) in [(1, &both[..]), (2, &both[1..])] {
             let mut reading = page.read(&mut encoder, &target, (false, true), time);
             for labels in scraped {
-                reading.sample(labels, 1.0, None);
+                expose(&mut reading, labels, None);
             }
             page.keep(&mut encoder, time);
             let lines = lines(&mut encoder);

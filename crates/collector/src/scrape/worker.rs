@@ -96,7 +96,9 @@ impl Worker {
         let config = &self.target.config;
         let honor = (config.honor_labels, config.honor_timestamps);
         let mut reading = self.page.read(&mut self.encoder, &self.target.labels, honor, time);
-        wire::exposition::parse(text, &self.ingest.limits().wire, &mut reading).map_err(|e| e.to_string())?;
+        let (format, options) = (wire::exposition::Format::Text, wire::exposition::Options::default());
+        let limits = &self.ingest.limits().wire;
+        wire::exposition::parse(format, text, options, limits, &mut reading).map_err(|e| e.to_string())?;
         let samples = self.page.samples();
         if config.sample_limit > 0 && samples > config.sample_limit {
             return Err(format!("sample limit exceeded: {samples} samples, limit {}", config.sample_limit));

@@ -4,12 +4,31 @@
 const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
 
 /// A sample's value: Go's `ParseFloat` without hexadecimal digits and underscores.
-pub(super) fn read(text: &str) -> Result<f64, &'static str> {
-    if text.bytes().any(|b| matches!(b, b'p' | b'P' | b'x' | b'X' | b'_')) {
-        return Err("unsupported character in float");
+pub(super) fn read(text: &[u8]) -> Result<f64, String> {
+    if text.iter().any(|b| matches!(b, b'p' | b'P' | b'_')) {
+        return Err("unsupported character in float".to_owned());
     }
-    let value: f64 = text.parse().map_err(|_| "invalid number")?;
-    Ok(if value.is_nan() { f64::from_bits(NORMAL_NAN) } else { value })
+    let wrong = |why: &str| format!("strconv.ParseFloat: parsing {}: {why}", super::token::quote(text));
+    let value = std::str::from_utf8(text).map_err(|_| wrong("invalid syntax")).and_then(|t| float(t).map_err(wrong))?;
+    Ok(normal(value))
+}
+
+/// Every NaN as Prometheus keeps it, so that none is a staleness marker.
+pub(super) fn normal(value: f64) -> f64 {
+    if value.is_nan() { f64::from_bits(NORMAL_NAN) } else { value }
+}
+
+/// Go's `strconv.ParseFloat` of a text without `p` and `_`.
+pub(super) fn float(text: &str) -> Result<f64, &'static str> {
+    let value: f64 = text.parse().map_err(|_| "invalid syntax")?;
+    let signed = text.starts_with(['+', '-']);
+    if value.is_nan() && signed {
+        return Err("invalid syntax");
+    }
+    if value.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) {
+        return Err("value out of range");
+    }
+    Ok(value)
 }
 
 /// A bound or quantile in the one form that OpenMetrics gives it: Go's `%g`, with `.0` where it looks like an integer.
@@ -61,11 +80,18 @@ mod tests {
 
     #[test]
     fn values_are_read_as_go_reads_them() {
-        assert_eq!(read("+Inf"), Ok(f64::INFINITY));
-        assert_eq!(read("1e3"), Ok(1000.0));
-        assert_eq!(read("NaN").map(f64::to_bits), Ok(NORMAL_NAN));
-        assert_eq!(read("0x1p-2"), Err("unsupported character in float"));
-        assert_eq!(read("1_0"), Err("unsupported character in float"));
-        assert_eq!(read("one"), Err("invalid number"));
+        for (text, value) in [("+Inf", f64::INFINITY), ("1e3", 1000.0), ("-infinity", f64::NEG_INFINITY), (".5", 0.5), ("1.", 1.0)] {
+            assert_eq!(read(text.as_bytes()), Ok(value), "{text}");
+        }
+        assert_eq!(read(b"NaN").map(f64::to_bits), Ok(NORMAL_NAN));
+        for (text, why) in [
+            ("0x1p-2", "unsupported character in float"),
+            ("1_0", "unsupported character in float"),
+            ("one", "strconv.ParseFloat: parsing \"one\": invalid syntax"),
+            ("+NaN", "strconv.ParseFloat: parsing \"+NaN\": invalid syntax"),
+            ("1e999", "strconv.ParseFloat: parsing \"1e999\": value out of range"),
+        ] {
+            assert_eq!(read(text.as_bytes()), Err(why.to_owned()));
+        }
     }
 }

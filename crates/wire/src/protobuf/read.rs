@@ -206,6 +206,20 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// A repeated integer, packed or not: calls `each` for this occurrence's values.
+    pub(crate) fn repeated_varint(&self, mut each: impl FnMut(u64)) -> Result<(), WireError> {
+        match self.wire {
+            Wire::Varint(v) => each(v),
+            Wire::Bytes(mut r) => {
+                while !r.is_empty() {
+                    each(r.varint("a packed field")?);
+                }
+            }
+            _ => return Err(self.wrong_type()),
+        }
+        Ok(())
+    }
+
     /// A repeated 64-bit fixed-width field, packed or not: appends this occurrence's values.
     pub(crate) fn repeated_fixed64(&self, out: &mut Vec<u64>) -> Result<(), WireError> {
         match self.wire {
