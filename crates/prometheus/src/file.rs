@@ -128,15 +128,17 @@ impl Config {
         Ok(Self { global, scrape_configs, rule_files: file.texts_of("rule_files") })
     }
 
-    /// Adds the jobs of `scrape_config_files`, whose paths are relative to `folder`.
+    /// Adds the jobs of `scrape_config_files`; paths in the file are relative to `folder` from here on.
     ///
     /// # Errors
     /// [`ConfigError`] with file, place and reason.
     pub fn with_files(mut self, file: &Node, name: &str, folder: &Path) -> Result<Self, ConfigError> {
         let mut jobs: HashMap<String, String> = self.scrape_configs.iter().map(|c| (c.job_name.clone(), name.to_owned())).collect();
+        let mut own: Vec<ScrapeConfig> = std::mem::take(&mut self.scrape_configs);
+        own = own.into_iter().map(|job| job.in_folder(folder)).collect();
         for pattern in file.list_of("scrape_config_files") {
             let text = pattern.text().unwrap_or_default();
-            for path in files(folder, text).map_err(|e| pattern.flaw(format!("{text}: {e}")).in_file(name))? {
+            for path in files(&folder.join(text)).map_err(|e| pattern.flaw(format!("{text}: {e}")).in_file(name))? {
                 let shown = path.display().to_string();
                 let content = std::fs::read_to_string(&path).map_err(|e| ConfigError::io(&path, &e))?;
                 let more = Node::parse(&content)
@@ -145,9 +147,11 @@ impl Config {
                         self_contained(&node, &self.global, &mut jobs, &shown)
                     })
                     .map_err(|f| f.in_file(&shown))?;
-                self.scrape_configs.extend(more);
+                let beside = path.parent().unwrap_or(folder);
+                own.extend(more.into_iter().map(|job| job.in_folder(beside)));
             }
         }
+        self.scrape_configs = own;
         Ok(self)
     }
 }
@@ -227,12 +231,12 @@ fn expand(text: &str) -> String {
     out + rest
 }
 
-/// The files that a pattern (a `*` and `?` in its last part) stands for, sorted; a path without them only where it is there.
+/// The files that a pattern (`*` and `?` in its last part) stands for, sorted; one without them where it is there.
 ///
 /// # Errors
 /// A folder that cannot be read, or more files than there may be.
-pub fn files(folder: &Path, pattern: &str) -> std::io::Result<Vec<PathBuf>> {
-    let path = folder.join(pattern);
+pub fn files(pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let path = pattern.to_owned();
     let last = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if !last.contains(['*', '?']) {
         return Ok(if path.exists() { vec![path] } else { Vec::new() });
@@ -314,6 +318,15 @@ mod tests {
             ("rule_files: ['a/*/b']\n", "p.yml:1:14: invalid rule file path \"a/*/b\""),
         ] {
             assert_eq!(load(text).expect_err(text), expected);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "[a-z:\\-\\[\\]{}\"'&*!|> \n0-9$_]{0,80}", key in 0..3usize) {
+            let _ = load(&text);
+            let keys = ["scrape_configs:\n- job_name: a\n  relabel_configs:\n  - ", "global:\n  ", "remote_write:\n- "];
+            let _ = load(&format!("{}{text}", keys[key]));
         }
     }
 

@@ -1,5 +1,7 @@
 //! How something is asked over HTTP: Prometheus' `HTTPClientConfig`.
 
+use std::path::Path;
+
 use crate::error::Flaw;
 use crate::schema::{Fields, Kind, TEXTS, key};
 use crate::value;
@@ -153,8 +155,6 @@ pub struct Tls {
     pub cert: Option<Secret>,
     /// Its key.
     pub key: Option<Secret>,
-    /// The name that the server's certificate must have; empty for the one in the address.
-    pub server_name: String,
     /// Whether any certificate will do.
     pub insecure_skip_verify: bool,
     /// `TLS10` to `TLS13`; empty for the client's choice.
@@ -176,8 +176,6 @@ pub struct HttpClient {
     pub headers: Vec<(String, Vec<Secret>)>,
     /// The proxy's address; empty for none.
     pub proxy_url: String,
-    /// Headers for the proxy's `CONNECT`.
-    pub proxy_headers: Vec<(String, Vec<String>)>,
     /// Hosts that need no proxy.
     pub no_proxy: String,
     /// Whether the environment says which proxy.
@@ -192,11 +190,16 @@ impl HttpClient {
         validate(node)?;
         let tls = node.get("tls_config");
         let headers = node.get("http_headers").map_or(&[][..], Node::pairs);
-        let proxy_headers = node.get("proxy_connect_header").map_or(&[][..], Node::pairs);
         let name = |n: &Node| n.text().unwrap_or_default().to_owned();
         let mut unsupported = Vec::new();
         if node.get("oauth2").is_some() {
             unsupported.push("oauth2");
+        }
+        if tls.is_some_and(|t| !t.text_of("server_name").is_empty()) {
+            unsupported.push("tls_config.server_name");
+        }
+        if !node.text_of("proxy_url").is_empty() && node.get("proxy_connect_header").is_some() {
+            unsupported.push("proxy_connect_header");
         }
         Ok(Self {
             credentials: credentials(node),
@@ -204,11 +207,28 @@ impl HttpClient {
             follow_redirects: node.bool_of("follow_redirects").unwrap_or(true),
             headers: headers.iter().map(|(n, v)| (name(n), header_values(v))).collect(),
             proxy_url: node.text_of("proxy_url").to_owned(),
-            proxy_headers: proxy_headers.iter().map(|(n, v)| (name(n), v.list().iter().map(name).collect())).collect(),
             no_proxy: node.text_of("no_proxy").to_owned(),
             proxy_from_environment: node.bool_of("proxy_from_environment").unwrap_or(false),
             unsupported,
         })
+    }
+}
+
+impl HttpClient {
+    /// Files are looked for in `folder`.
+    pub(crate) fn in_folder(&mut self, folder: &Path) {
+        let credentials = match &mut self.credentials {
+            Credentials::None => [None, None],
+            Credentials::Basic { username, password } => [Some(username), password.as_mut()],
+            Credentials::Token { token, .. } => [token.as_mut(), None],
+        };
+        let tls = [self.tls.ca.as_mut(), self.tls.cert.as_mut(), self.tls.key.as_mut()];
+        let headers = self.headers.iter_mut().flat_map(|(_, values)| values);
+        for secret in credentials.into_iter().chain(tls).flatten().chain(headers) {
+            if let Secret::File(file) = secret {
+                *file = folder.join(&*file).display().to_string();
+            }
+        }
     }
 }
 
@@ -219,7 +239,6 @@ impl Tls {
             ca: secret(node, "ca"),
             cert: secret(node, "cert"),
             key: secret(node, "key"),
-            server_name: text("server_name"),
             insecure_skip_verify: node.bool_of("insecure_skip_verify").unwrap_or(false),
             min_version: text("min_version"),
             max_version: text("max_version"),

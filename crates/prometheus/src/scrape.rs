@@ -1,5 +1,6 @@
 //! `global` as far as scraping goes, and `scrape_configs`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::discovery::{self, Discovery};
@@ -340,6 +341,25 @@ impl ScrapeConfig {
             discovery,
             line: node.line,
         })
+    }
+}
+
+impl ScrapeConfig {
+    /// Files are looked for in `folder`.
+    pub(crate) fn in_folder(mut self, folder: &Path) -> Self {
+        self.http.in_folder(folder);
+        for source in &mut self.discovery {
+            match source {
+                Discovery::File { files, .. } => {
+                    for file in files {
+                        *file = folder.join(&*file).display().to_string();
+                    }
+                }
+                Discovery::Http { client, .. } | Discovery::Docker { client, .. } => client.in_folder(folder),
+                _ => {}
+            }
+        }
+        self
     }
 }
 

@@ -286,7 +286,7 @@ mod tests {
         for (bad, line, what) in [
             ("a: 1\nb: 2\na: 3\n", 3, "key \"a\" already set in map"),
             ("a: !!binary \"/w==\"\n", 1, "!!binary value is not valid UTF-8"),
-            ("a: [\n", 2, ""),
+            ("a: [\n", 1, "unclosed bracket"),
         ] {
             let flaw = Node::parse(bad).expect_err(bad);
             assert_eq!(flaw.line, line, "{bad}: {flaw:?}");

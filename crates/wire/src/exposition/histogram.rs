@@ -2,8 +2,10 @@
 
 use model::{BucketSpan, Histogram, ResetHint};
 
-use crate::WireError;
+use crate::native;
 use crate::protobuf::Reader;
+use crate::remote_write::{span, zigzag};
+use crate::WireError;
 
 /// What a message holds.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) enum Wrong {
     Wire(WireError),
-    Value(String),
+    Value(native::Flaw),
 }
 
 impl From<WireError> for Wrong {
@@ -37,8 +39,8 @@ struct Side {
 }
 
 impl Side {
-    fn counts(self, float: bool, sign: &str) -> Result<(Vec<BucketSpan>, Vec<f64>), Wrong> {
-        let counts: Vec<f64> = match float {
+    fn counts(self, float: bool) -> (Vec<BucketSpan>, Vec<f64>) {
+        let counts = match float {
             true => self.counts.into_iter().map(f64::from_bits).collect(),
             false => {
                 let mut count = 0i64;
@@ -49,17 +51,7 @@ impl Side {
                 self.deltas.into_iter().map(add).collect()
             }
         };
-        let wanted: u64 = self.spans.iter().map(|s| u64::from(s.length)).sum();
-        if wanted != counts.len() as u64 {
-            return Err(Wrong::Value(format!("{sign} side: spans need {wanted} buckets, have {} buckets", counts.len())));
-        }
-        if let Some(span) = self.spans.iter().skip(1).find(|s| s.offset < 0) {
-            return Err(Wrong::Value(format!("{sign} side: span with a negative offset of {}", span.offset)));
-        }
-        if let Some(count) = counts.iter().find(|c| **c < 0.0) {
-            return Err(Wrong::Value(format!("{sign} side: bucket with a negative observation count of {count}")));
-        }
-        Ok((self.spans, counts))
+        (self.spans, counts)
     }
 }
 
@@ -91,31 +83,12 @@ pub(super) fn read(mut r: Reader<'_>, gauge: bool) -> Result<Read, Wrong> {
     h.zero_count = if float { zero_float } else { zero as f64 };
     h.sum = super::number::normal(h.sum);
     h.reset_hint = if gauge { ResetHint::Gauge } else { ResetHint::Unknown };
-    let native =
+    let has_native =
         !positive.spans.is_empty() || !negative.spans.is_empty() || h.zero_threshold > 0.0 || h.zero_count > 0.0;
-    if native {
-        if !(-4..=8).contains(&h.schema) {
-            return Err(Wrong::Value(format!("invalid schema {}", h.schema)));
-        }
-        (h.positive_spans, h.positive) = positive.counts(float, "positive")?;
-        (h.negative_spans, h.negative) = negative.counts(float, "negative")?;
+    if has_native {
+        (h.positive_spans, h.positive) = positive.counts(float);
+        (h.negative_spans, h.negative) = negative.counts(float);
+        native::admit(&mut h, !float).map_err(Wrong::Value)?;
     }
-    Ok(Read { histogram: h, native })
-}
-
-fn span(mut r: Reader<'_>) -> Result<BucketSpan, WireError> {
-    let mut span = BucketSpan { offset: 0, length: 0 };
-    while let Some(f) = r.field("BucketSpan")? {
-        match f.number {
-            1 => span.offset = zigzag(f.varint()?) as i32,
-            2 => span.length = f.u32()?,
-            _ => {}
-        }
-    }
-    Ok(span)
-}
-
-/// `sint32` and `sint64`.
-fn zigzag(v: u64) -> i64 {
-    (v >> 1) as i64 ^ -((v & 1) as i64)
+    Ok(Read { histogram: h, native: has_native })
 }

@@ -148,3 +148,6 @@ fn span(bytes: &[u8], at: usize, gap: &[u8]) -> Option<usize> {
         end += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

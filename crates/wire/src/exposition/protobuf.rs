@@ -47,6 +47,7 @@ struct When {
 /// One series of a metric: what is added to the family's name, and a bound or quantile.
 type Series = (&'static str, Option<(&'static str, f64)>);
 
+/// Messages have no lines: line 0.
 fn wrong(reason: String) -> WireError {
     super::fail(0, reason)
 }

@@ -75,11 +75,13 @@ impl ReadHistogram {
     }
 }
 
-const fn zigzag(n: u64) -> i64 {
+/// `sint32` and `sint64`.
+pub(crate) const fn zigzag(n: u64) -> i64 {
     (n >> 1) as i64 ^ -((n & 1) as i64)
 }
 
-fn span(mut r: Reader<'_>) -> Result<BucketSpan, WireError> {
+/// `BucketSpan`, which has the same fields in `io.prometheus.client`.
+pub(crate) fn span(mut r: Reader<'_>) -> Result<BucketSpan, WireError> {
     let mut span = BucketSpan { offset: 0, length: 0 };
     while let Some(f) = r.field("BucketSpan")? {
         match f.number {
