@@ -46,18 +46,22 @@ pub(crate) fn run(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
             if let Some(at) = at {
                 from += at + 1;
             }
-            report.case(name, match (at, &result) {
-                (Some(_), _) => Ok(()),
-                (None, Err(e)) => Err(format!("{wanted:?} was not read: {e}")),
-                (None, Ok(_)) => Err(format!("{wanted:?} is not among what was read from there on")),
-            });
+            report.case(
+                name,
+                match (at, &result) {
+                    (Some(_), _) => Ok(()),
+                    (None, Err(e)) => Err(format!("{wanted:?} was not read: {e}")),
+                    (None, Ok(_)) => Err(format!("{wanted:?} is not among what was read from there on")),
+                },
+            );
         }
     }
     for (file, format) in ERRORS {
         for case in cases(&json(&folder.join(format!("{file}.json")))?)? {
             let (input, wanted) = (case["input"].as_str().context("no input")?, case["err"].as_str().unwrap_or_default());
             // Go wrote some bytes as `\xff`; the table has them as the characters of that number.
-            let latin = wanted.contains("\\xff") || input.chars().any(|c| ('\u{80}'..='\u{ff}').contains(&c)) && !wanted.is_empty();
+            let latin =
+                wanted.contains("\\xff") || input.chars().any(|c| ('\u{80}'..='\u{ff}').contains(&c)) && !wanted.is_empty();
             let bytes: Vec<u8> = match latin {
                 true => input.chars().map(|c| c as u8).collect(),
                 false => input.bytes().collect(),
@@ -69,10 +73,13 @@ pub(crate) fn run(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
             };
             // The end of the file is no error of ours.
             let wanted = if wanted == "EOF" { "" } else { wanted };
-            report.case(format_args!("{file} {input:?}"), match found == wanted {
-                true => Ok(()),
-                false => Err(format!("{found:?} instead of {wanted:?}")),
-            });
+            report.case(
+                format_args!("{file} {input:?}"),
+                match found == wanted {
+                    true => Ok(()),
+                    false => Err(format!("{found:?} instead of {wanted:?}")),
+                },
+            );
         }
     }
     Ok(())
@@ -99,7 +106,14 @@ enum Entry {
     Help(String, String),
     Unit(String, String),
     /// A value that is not a number is `None`.
-    Sample { text: String, labels: Vec<(String, String)>, value: Option<f64>, time: Option<i64>, start: i64, exemplars: Vec<String> },
+    Sample {
+        text: String,
+        labels: Vec<(String, String)>,
+        value: Option<f64>,
+        time: Option<i64>,
+        start: i64,
+        exemplars: Vec<String>,
+    },
 }
 
 impl Entry {

@@ -19,11 +19,14 @@ pub(crate) fn run(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
             _ => anyhow::bail!("{name}: no example of a known signal"),
         };
         let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-        report.case(name, match wire::check(encoding, &bytes, &Limits::default()) {
-            Ok(found) if found.accepted > 0 && found.refused.total() == 0 => Ok(()),
-            Ok(found) => Err(format!("{} accepted; refused: {}", found.accepted, found.refused.message())),
-            Err(e) => Err(e.to_string()),
-        });
+        report.case(
+            name,
+            match wire::check(encoding, &bytes, &Limits::default()) {
+                Ok(found) if found.accepted > 0 && found.refused.total() == 0 => Ok(()),
+                Ok(found) => Err(format!("{} accepted; refused: {}", found.accepted, found.refused.message())),
+                Err(e) => Err(e.to_string()),
+            },
+        );
     }
     Ok(())
 }

@@ -20,11 +20,14 @@ pub(crate) fn run(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let good = !(name.contains(".bad.") || name.contains(".incompatible.") || BAD.contains(&name.as_str()));
         let found = prometheus::Config::load(file, name.starts_with("agent_mode."));
-        report.case(&name, match (found, good) {
-            (Ok(_), true) | (Err(_), false) => Ok(()),
-            (Ok(_), false) => Err("accepted".to_owned()),
-            (Err(e), true) => Err(e.to_string()),
-        });
+        report.case(
+            &name,
+            match (found, good) {
+                (Ok(_), true) | (Err(_), false) => Ok(()),
+                (Ok(_), false) => Err("accepted".to_owned()),
+                (Err(e), true) => Err(e.to_string()),
+            },
+        );
     }
     Ok(())
 }

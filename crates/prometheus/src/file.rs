@@ -63,11 +63,8 @@ const GLOBAL: Fields = &[
     key("external_labels", Kind::Map(&Kind::Text)),
 ];
 
-const SCRAPING: [Field; 3] = [
-    key("global", Kind::Section(&[GLOBAL, SHARED])),
-    key("scrape_configs", JOBS),
-    key("scrape_config_files", TEXTS),
-];
+const SCRAPING: [Field; 3] =
+    [key("global", Kind::Section(&[GLOBAL, SHARED])), key("scrape_configs", JOBS), key("scrape_config_files", TEXTS)];
 
 /// A file of `scrape_config_files`.
 const JOBS_FILE: Kind = Kind::Section(&[&[key("scrape_configs", JOBS)]]);
@@ -97,7 +94,10 @@ impl Config {
             for path in node.list_of(name) {
                 let text = path.text().unwrap_or_default();
                 let good = text.split_once('*').is_none_or(|(_, after)| !after.contains(['/', '*']));
-                path.must(good, format!("invalid {} file path {text:?}", if name == "rule_files" { "rule" } else { "scrape config" }))?;
+                path.must(
+                    good,
+                    format!("invalid {} file path {text:?}", if name == "rule_files" { "rule" } else { "scrape config" }),
+                )?;
             }
         }
         let config = Self::scraping(node)?;
@@ -133,7 +133,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with file, place and reason.
     pub fn with_files(mut self, file: &Node, name: &str, folder: &Path) -> Result<Self, ConfigError> {
-        let mut jobs: HashMap<String, String> = self.scrape_configs.iter().map(|c| (c.job_name.clone(), name.to_owned())).collect();
+        let mut jobs: HashMap<String, String> =
+            self.scrape_configs.iter().map(|c| (c.job_name.clone(), name.to_owned())).collect();
         let mut own: Vec<ScrapeConfig> = std::mem::take(&mut self.scrape_configs);
         own = own.into_iter().map(|job| job.in_folder(folder)).collect();
         for pattern in file.list_of("scrape_config_files") {
@@ -183,9 +184,8 @@ impl Global {
             let name = label.text().unwrap_or_default();
             label.must(names.is_label(name), format!("{name:?} is not a valid label name"))?;
         }
-        let time = |name: &str, default: u64| {
-            node.duration_of(name).filter(|d| !d.is_zero()).unwrap_or(Duration::from_secs(default))
-        };
+        let time =
+            |name: &str, default: u64| node.duration_of(name).filter(|d| !d.is_zero()).unwrap_or(Duration::from_secs(default));
         let scrape_interval = time("scrape_interval", 60);
         let timeout = node.duration_of("scrape_timeout").unwrap_or_default();
         let at = node.get("scrape_timeout").unwrap_or(node);
@@ -309,12 +309,21 @@ mod tests {
     fn what_is_wrong_is_said_with_its_place() {
         for (text, expected) in [
             ("scrape_confgs: []\n", "p.yml:1:1: unknown key `scrape_confgs`; did you mean `scrape_configs`?"),
-            ("scrape_configs:\n- job_name: a\n- job_name: a\n", "p.yml:3:13: found multiple scrape configs with job name \"a\", first found in main config file"),
+            (
+                "scrape_configs:\n- job_name: a\n- job_name: a\n",
+                "p.yml:3:13: found multiple scrape configs with job name \"a\", first found in main config file",
+            ),
             ("scrape_configs:\n- job_name: a\n  scrape_interval: x\n", "p.yml:3:20: not a valid duration string: \"x\""),
             ("scrape_configs:\n- job_name: a\n  static_configs: {}\n", "p.yml:3:19: expected a list, found a section with keys"),
-            ("scrape_configs:\n- job_name: a\n  dns_sd_configs: [{names: [x], type: A}]\n", "p.yml:3:20: a port is required in DNS-SD configs for all record types except SRV"),
+            (
+                "scrape_configs:\n- job_name: a\n  dns_sd_configs: [{names: [x], type: A}]\n",
+                "p.yml:3:20: a port is required in DNS-SD configs for all record types except SRV",
+            ),
             ("scrape_configs:\n- job_name: a\n  honor_labels: maybe\n", "p.yml:3:17: \"maybe\" is no boolean"),
-            ("scrape_configs:\n- job_name: a\n  basic_auth: {}\n  bearer_token: x\n", "p.yml:2:3: at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured"),
+            (
+                "scrape_configs:\n- job_name: a\n  basic_auth: {}\n  bearer_token: x\n",
+                "p.yml:2:3: at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured",
+            ),
             ("rule_files: ['a/*/b']\n", "p.yml:1:14: invalid rule file path \"a/*/b\""),
         ] {
             assert_eq!(load(text).expect_err(text), expected);
@@ -332,7 +341,14 @@ mod tests {
 
     #[test]
     fn patterns_stand_for_files() {
-        for (pattern, name, fits) in [("*.yml", "a.yml", true), ("a*b*c", "axxbyyc", true), ("a?", "ab", true), ("*.yml", "a.yaml", false), ("a*b", "ab", true), ("a", "ab", false)] {
+        for (pattern, name, fits) in [
+            ("*.yml", "a.yml", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a?", "ab", true),
+            ("*.yml", "a.yaml", false),
+            ("a*b", "ab", true),
+            ("a", "ab", false),
+        ] {
             assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), fits, "{pattern} {name}");
         }
     }

@@ -84,10 +84,7 @@ const OWN: Fields = &[
     key("tls_config", TLS),
     key("follow_redirects", Kind::Bool),
     key("enable_http2", Kind::Bool),
-    key(
-        "http_headers",
-        Kind::Map(&Kind::Section(&[&[key("values", TEXTS), key("secrets", TEXTS), key("files", TEXTS)]])),
-    ),
+    key("http_headers", Kind::Map(&Kind::Section(&[&[key("values", TEXTS), key("secrets", TEXTS), key("files", TEXTS)]]))),
 ];
 
 /// The keys; they stand among the section's own.
@@ -309,10 +306,7 @@ pub(crate) fn validate(node: &Node) -> Result<(), Flaw> {
             authorization.text_of("type").trim().to_lowercase() != "basic",
             "authorization type cannot be set to \"basic\", use \"basic_auth\" instead",
         )?;
-        node.must(
-            basic.is_none() && oauth2.is_none(),
-            "at most one of basic_auth, oauth2 & authorization must be configured",
-        )?;
+        node.must(basic.is_none() && oauth2.is_none(), "at most one of basic_auth, oauth2 & authorization must be configured")?;
     }
     if let Some(oauth2) = oauth2 {
         node.must(basic.is_none(), "at most one of basic_auth, oauth2 & authorization must be configured")?;
@@ -381,4 +375,3 @@ pub(crate) fn http_address(node: &Node, name: &str) -> Result<(), Flaw> {
     at.must(matches!(scheme, "http" | "https"), "URL scheme must be 'http' or 'https'")?;
     at.must(!host.is_empty(), "host is missing in URL")
 }
-

@@ -16,7 +16,7 @@ mod scrape;
 pub mod value;
 pub mod yaml;
 
-pub use discovery::{DnsRecord, Discovery, DockerFilter, TargetGroup, groups_of_file};
+pub use discovery::{Discovery, DnsRecord, DockerFilter, TargetGroup, groups_of_file};
 pub use error::{ConfigError, Flaw, unknown_key};
 pub use file::{Config, Global, SCRAPING_KEYS, files};
 pub use http_client::{Credentials, HttpClient, Secret, Tls};

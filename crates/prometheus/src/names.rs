@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn legacy_names_are_identifiers_and_utf8_names_are_anything() {
-        for (name, label, metric) in [("a", true, true), ("a:b", false, true), ("9a", false, false), ("a.b", false, false), ("", false, false)] {
+        for (name, label, metric) in
+            [("a", true, true), ("a:b", false, true), ("9a", false, false), ("a.b", false, false), ("", false, false)]
+        {
             assert_eq!((NameScheme::Legacy.is_label(name), NameScheme::Legacy.is_metric(name)), (label, metric), "{name}");
             assert_eq!(NameScheme::Utf8.is_label(name), !name.is_empty());
         }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
+use crate::NameScheme;
 use crate::discovery;
 use crate::error::Flaw;
 use crate::http_client::{HTTP, TLS, validate, validate_headers, validate_tls};
 use crate::schema::{Fields, Kind, RULES, TEXTS, key, rules};
 use crate::scrape::check_addresses;
 use crate::yaml::Node;
-use crate::NameScheme;
 
 const TEXT: Kind = Kind::Text;
 const HEADERS: Kind = Kind::Map(&Kind::Text);
@@ -30,10 +30,7 @@ const AZURE: Kind = Kind::Section(&[&[
     key("managed_identity", Kind::Section(&[&[key("client_id", TEXT)]])),
     key("oauth", Kind::Section(&[&[key("client_id", TEXT), key("client_secret", TEXT), key("tenant_id", TEXT)]])),
     key("sdk", Kind::Section(&[&[key("tenant_id", TEXT)]])),
-    key(
-        "workload_identity",
-        Kind::Section(&[&[key("client_id", TEXT), key("tenant_id", TEXT), key("token_file_path", TEXT)]]),
-    ),
+    key("workload_identity", Kind::Section(&[&[key("client_id", TEXT), key("tenant_id", TEXT), key("token_file_path", TEXT)]])),
 ]]);
 
 const WRITE: Fields = &[
@@ -115,11 +112,7 @@ pub(crate) const KEYS: Fields = &[
                     key("stale_series_compaction_threshold", Kind::Float),
                     key(
                         "retention",
-                        Kind::Section(&[&[
-                            key("time", Kind::Duration),
-                            key("size", Kind::Size),
-                            key("percentage", Kind::Float),
-                        ]]),
+                        Kind::Section(&[&[key("time", Kind::Duration), key("size", Kind::Size), key("percentage", Kind::Float)]]),
                     ),
                     key("chunk_encoding", Kind::Section(&[&[key("floats", Kind::Word(&["xor", "xor2"]))]])),
                 ]]),
@@ -180,10 +173,7 @@ fn unique(list: &[Node], what: &str) -> Result<(), Flaw> {
     let mut names = HashSet::new();
     list.iter().try_for_each(|node| {
         let name = node.text_of("name");
-        node.must(
-            name.is_empty() || names.insert(name),
-            format!("found multiple {what} configs with job name {name:?}"),
-        )
+        node.must(name.is_empty() || names.insert(name), format!("found multiple {what} configs with job name {name:?}"))
     })
 }
 
@@ -228,13 +218,18 @@ fn azure(node: &Node) -> Result<(), Flaw> {
         "must provide a cloud in the Azure AD config",
     )?;
     let ways = ["managed_identity", "oauth", "sdk", "workload_identity"].iter().filter(|n| node.get(n).is_some()).count();
-    node.must(ways > 0, "must provide an Azure Managed Identity, Azure Workload Identity, Azure OAuth or Azure SDK in the Azure AD config")?;
+    node.must(
+        ways > 0,
+        "must provide an Azure Managed Identity, Azure Workload Identity, Azure OAuth or Azure SDK in the Azure AD config",
+    )?;
     node.must(ways < 2, "cannot provide multiple authentication methods in the Azure AD config")?;
     for way in ["oauth", "workload_identity"] {
         let Some(section) = node.get(way) else { continue };
-        let needed: &[&str] = if way == "oauth" { &["client_id", "client_secret", "tenant_id"] } else { &["client_id", "tenant_id"] };
+        let needed: &[&str] =
+            if way == "oauth" { &["client_id", "client_secret", "tenant_id"] } else { &["client_id", "tenant_id"] };
         for name in needed {
-            section.must(!section.text_of(name).is_empty(), format!("must provide an Azure {way} {name} in the Azure AD config"))?;
+            section
+                .must(!section.text_of(name).is_empty(), format!("must provide an Azure {way} {name} in the Azure AD config"))?;
         }
     }
     Ok(())
@@ -249,7 +244,10 @@ fn queue(node: &Node) -> Result<(), Flaw> {
     node.must(most > 0, "remote write queue_config: max_shards must be greater than 0")?;
     node.must(least > 0, "remote write queue_config: min_shards must be greater than 0")?;
     node.must(least <= most, "remote write queue_config: min_shards must not be greater than max_shards")?;
-    node.must(number("max_samples_per_send", 2000) > 0, "remote write queue_config: max_samples_per_send must be greater than 0")?;
+    node.must(
+        number("max_samples_per_send", 2000) > 0,
+        "remote write queue_config: max_samples_per_send must be greater than 0",
+    )?;
     node.must(number("capacity", 10_000) > 0, "remote write queue_config: capacity must be greater than 0")?;
     let time = |name: &str, default: u64| node.duration_of(name).unwrap_or(std::time::Duration::from_millis(default));
     node.must(
@@ -261,10 +259,7 @@ fn queue(node: &Node) -> Result<(), Flaw> {
 fn alertmanager(node: &Node, scheme: NameScheme) -> Result<(), Flaw> {
     let version = node.text_of("api_version");
     let at = node.get("api_version").unwrap_or(node);
-    at.must(
-        matches!(version, "" | "v2"),
-        format!("expected Alertmanager api version to be one of [v2] but got {version}"),
-    )?;
+    at.must(matches!(version, "" | "v2"), format!("expected Alertmanager api version to be one of [v2] but got {version}"))?;
     validate(node)?;
     let by_http = ["basic_auth", "authorization", "oauth2"].iter().any(|n| node.get(n).is_some());
     node.must(

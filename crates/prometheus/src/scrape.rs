@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::NameScheme;
 use crate::discovery::{self, Discovery};
 use crate::error::Flaw;
 use crate::file::Global;
@@ -10,7 +11,6 @@ use crate::http_client::{HTTP, HttpClient};
 use crate::relabel::Rule;
 use crate::schema::{Field, Fields, Kind, RULES, TEXTS, key, rules};
 use crate::yaml::Node;
-use crate::NameScheme;
 
 /// A format that a scrape may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,12 +78,8 @@ pub enum Escaping {
 }
 
 impl Escaping {
-    const ALL: [(&'static str, Self); 4] = [
-        ("allow-utf-8", Self::AllowUtf8),
-        ("underscores", Self::Underscores),
-        ("dots", Self::Dots),
-        ("values", Self::Values),
-    ];
+    const ALL: [(&'static str, Self); 4] =
+        [("allow-utf-8", Self::AllowUtf8), ("underscores", Self::Underscores), ("dots", Self::Dots), ("values", Self::Values)];
 
     /// The word in configurations and in `Accept` headers.
     #[must_use]
@@ -311,9 +307,7 @@ impl ScrapeConfig {
             protocols,
             fallback_protocol,
             native_histograms,
-            classic_histograms_too: node
-                .bool_of("always_scrape_classic_histograms")
-                .unwrap_or(global.classic_histograms_too),
+            classic_histograms_too: node.bool_of("always_scrape_classic_histograms").unwrap_or(global.classic_histograms_too),
             convert_to_custom_buckets: node
                 .bool_of("convert_classic_histograms_to_nhcb")
                 .unwrap_or(global.convert_to_custom_buckets),

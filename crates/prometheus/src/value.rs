@@ -61,14 +61,17 @@ pub fn size(text: &str) -> Result<u64, String> {
     }
     let mut total = 0.0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(|| format!("units: missing unit in {text}"))?;
+        let digits =
+            rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(|| format!("units: missing unit in {text}"))?;
         let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
         let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let unit = &rest[..letters];
         let power = match unit {
             "B" => Some(0),
-            _ => "KMGTPE".find(unit.strip_suffix("iB").or(unit.strip_suffix('B')).filter(|u| u.len() == 1).unwrap_or("?")).map(|p| p + 1),
+            _ => "KMGTPE"
+                .find(unit.strip_suffix("iB").or(unit.strip_suffix('B')).filter(|u| u.len() == 1).unwrap_or("?"))
+                .map(|p| p + 1),
         };
         let power = power.ok_or_else(|| format!("units: unknown unit {unit} in {text}"))?;
         total += number * 1024f64.powi(i32::try_from(power).unwrap_or(0));
@@ -130,7 +133,14 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_printed_as_prometheus_does() {
-        for (text, ms, shown) in [("15s", 15_000, "15s"), ("90s", 90_000, "1m30s"), ("7d", 604_800_000, "1w"), ("36h", 129_600_000, "36h"), ("0", 0, "0s"), ("1500ms", 1500, "1s500ms")] {
+        for (text, ms, shown) in [
+            ("15s", 15_000, "15s"),
+            ("90s", 90_000, "1m30s"),
+            ("7d", 604_800_000, "1w"),
+            ("36h", 129_600_000, "36h"),
+            ("0", 0, "0s"),
+            ("1500ms", 1500, "1s500ms"),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
             assert_eq!(show_duration(Duration::from_millis(ms)), shown);
         }

@@ -27,7 +27,10 @@ pub struct Node {
 pub(crate) enum Value {
     Null,
     /// A scalar; `plain` without quotes.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     /// Keys (scalars) and values, in order.
     Map(Vec<(Node, Node)>),

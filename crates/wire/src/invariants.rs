@@ -1,7 +1,6 @@
 //! What must hold for any bytes whatever: one function a decoder, run by the fuzz targets in `fuzz/` and by the property
 //! tests over mutated requests. Each panics when a promise is broken; the bytes being refused is no breach.
 
-
 use model::{Attr, Group, Histogram, Log, Span, Value};
 
 use crate::exposition::{self, Exposed, ExpositionSink, Format, Options, Point};

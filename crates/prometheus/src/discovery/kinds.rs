@@ -187,10 +187,7 @@ pub(super) fn dns_record(node: &Node) -> Result<DnsRecord, Flaw> {
 fn dns(node: &Node) -> Result<(), Flaw> {
     node.must(!node.list_of("names").is_empty(), "DNS-SD config must contain at least one SRV record name")?;
     let needs_port = dns_record(node)? != DnsRecord::Srv;
-    node.must(
-        !needs_port || node.uint_of("port") > 0,
-        "a port is required in DNS-SD configs for all record types except SRV",
-    )
+    node.must(!needs_port || node.uint_of("port") > 0, "a port is required in DNS-SD configs for all record types except SRV")
 }
 
 fn host(node: &Node) -> Result<(), Flaw> {
@@ -251,10 +248,7 @@ fn kubernetes(node: &Node) -> Result<(), Flaw> {
     });
     node.must(!(server && kubeconfig), "cannot use 'kubeconfig_file' and 'api_server' simultaneously")?;
     node.must(!(kubeconfig && client), "cannot use a custom HTTP client configuration together with 'kubeconfig_file'")?;
-    node.must(
-        server || !client,
-        "to use custom HTTP client configuration please provide the 'api_server' URL explicitly",
-    )?;
+    node.must(server || !client, "to use custom HTTP client configuration please provide the 'api_server' URL explicitly")?;
     let own = node.get("namespaces").and_then(|n| n.bool_of("own_namespace")).unwrap_or(false);
     node.must(!(own && server), "cannot use 'api_server' and 'namespaces.own_namespace' simultaneously")?;
     node.must(!(own && kubeconfig), "cannot use 'kubeconfig_file' and 'namespaces.own_namespace' simultaneously")?;
@@ -283,9 +277,9 @@ fn kubernetes(node: &Node) -> Result<(), Flaw> {
 
 /// `a.b=c,d!=e`.
 fn field_selector(node: &Node, text: &str) -> Result<(), Flaw> {
-    text.split(',').filter(|part| !part.is_empty()).try_for_each(|part| {
-        node.must(part.contains('='), format!("invalid selector: {part:?}; can't understand {part:?}"))
-    })
+    text.split(',')
+        .filter(|part| !part.is_empty())
+        .try_for_each(|part| node.must(part.contains('='), format!("invalid selector: {part:?}; can't understand {part:?}")))
 }
 
 /// `a=b,c in (d,e),!f`.

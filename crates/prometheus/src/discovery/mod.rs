@@ -146,11 +146,9 @@ fn running(kind: &str, node: &Node) -> Result<Option<Discovery>, Flaw> {
     };
     Ok(Some(match kind {
         "file_sd_configs" => Discovery::File { files: node.texts_of("files"), refresh: refresh(300) },
-        "http_sd_configs" => Discovery::Http {
-            url: node.text_of("url").to_owned(),
-            client: Box::new(HttpClient::of(node)?),
-            refresh: refresh(60),
-        },
+        "http_sd_configs" => {
+            Discovery::Http { url: node.text_of("url").to_owned(), client: Box::new(HttpClient::of(node)?), refresh: refresh(60) }
+        }
         "dns_sd_configs" => Discovery::Dns {
             names: node.texts_of("names"),
             record: kinds::dns_record(node)?,

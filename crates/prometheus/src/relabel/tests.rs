@@ -57,7 +57,11 @@ fn rules_that_cannot_be_are_refused_in_prometheus_words() {
     use Action::*;
     for (text, scheme, why) in [
         (rule(HashMod, &["a"], None, "t", None), NameScheme::Utf8, "relabel configuration for hashmod requires non-zero modulus"),
-        (rule(Replace, &["a"], None, "", None), NameScheme::Utf8, "relabel configuration for replace action requires 'target_label' value"),
+        (
+            rule(Replace, &["a"], None, "", None),
+            NameScheme::Utf8,
+            "relabel configuration for replace action requires 'target_label' value",
+        ),
         (rule(Replace, &["a"], None, "a-b", None), NameScheme::Legacy, "\"a-b\" is invalid 'target_label' for replace action"),
         (rule(Replace, &["a"], None, "a-$1", None), NameScheme::Legacy, "\"a-$1\" is invalid 'target_label' for replace action"),
         (rule(Lowercase, &["a"], None, "t", Some("x")), NameScheme::Utf8, "'replacement' can not be set for lowercase action"),
@@ -67,7 +71,11 @@ fn rules_that_cannot_be_are_refused_in_prometheus_words() {
             NameScheme::Utf8,
             "keepequal action requires only 'source_labels' and `target_label`, and no other fields",
         ),
-        (rule(LabelDrop, &["a"], None, "", None), NameScheme::Utf8, "labeldrop action requires only 'regex', and no other fields"),
+        (
+            rule(LabelDrop, &["a"], None, "", None),
+            NameScheme::Utf8,
+            "labeldrop action requires only 'regex', and no other fields",
+        ),
     ] {
         assert_eq!(Rule::new(text, scheme), Err(why.to_owned()));
     }

@@ -2,10 +2,10 @@
 
 use model::{BucketSpan, Histogram, ResetHint};
 
+use crate::WireError;
 use crate::native;
 use crate::protobuf::Reader;
 use crate::remote_write::{span, zigzag};
-use crate::WireError;
 
 /// What a message holds.
 #[derive(Debug)]
@@ -83,8 +83,7 @@ pub(super) fn read(mut r: Reader<'_>, gauge: bool) -> Result<Read, Wrong> {
     h.zero_count = if float { zero_float } else { zero as f64 };
     h.sum = super::number::normal(h.sum);
     h.reset_hint = if gauge { ResetHint::Gauge } else { ResetHint::Unknown };
-    let has_native =
-        !positive.spans.is_empty() || !negative.spans.is_empty() || h.zero_threshold > 0.0 || h.zero_count > 0.0;
+    let has_native = !positive.spans.is_empty() || !negative.spans.is_empty() || h.zero_threshold > 0.0 || h.zero_count > 0.0;
     if has_native {
         (h.positive_spans, h.positive) = positive.counts(float);
         (h.negative_spans, h.negative) = negative.counts(float);

@@ -80,7 +80,9 @@ mod tests {
 
     #[test]
     fn values_are_read_as_go_reads_them() {
-        for (text, value) in [("+Inf", f64::INFINITY), ("1e3", 1000.0), ("-infinity", f64::NEG_INFINITY), (".5", 0.5), ("1.", 1.0)] {
+        for (text, value) in
+            [("+Inf", f64::INFINITY), ("1e3", 1000.0), ("-infinity", f64::NEG_INFINITY), (".5", 0.5), ("1.", 1.0)]
+        {
             assert_eq!(read(text.as_bytes()), Ok(value), "{text}");
         }
         assert_eq!(read(b"NaN").map(f64::to_bits), Ok(NORMAL_NAN));

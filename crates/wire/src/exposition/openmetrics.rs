@@ -253,12 +253,17 @@ impl<'a, 'l> Page<'a, 'l> {
 
     /// Seconds as milliseconds.
     fn time(&self, what: &str) -> Result<i64, String> {
-        let seconds =
-            number::read(self.lexer.token().get(1..).unwrap_or_default()).map_err(|why| self.lexer.parsing(&why))?;
+        let seconds = number::read(self.lexer.token().get(1..).unwrap_or_default()).map_err(|why| self.lexer.parsing(&why))?;
         if seconds.is_finite() {
             return Ok((seconds * 1000.0) as i64);
         }
-        let shown = if seconds.is_nan() { "NaN" } else if seconds > 0.0 { "+Inf" } else { "-Inf" };
+        let shown = if seconds.is_nan() {
+            "NaN"
+        } else if seconds > 0.0 {
+            "+Inf"
+        } else {
+            "-Inf"
+        };
         Err(format!("invalid {what} {shown}"))
     }
 

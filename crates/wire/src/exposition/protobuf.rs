@@ -120,7 +120,12 @@ impl<'a, S: ExpositionSink + ?Sized> Page<'a, '_, S> {
             Some((7, histogram)) if matches!(self.kind, MetricKind::Histogram | MetricKind::GaugeHistogram) => {
                 self.histogram(histogram, when)
             }
-            Some((number, one)) if matches!((number, self.kind), (2, MetricKind::Gauge) | (3, MetricKind::Counter) | (5, MetricKind::Unknown)) => {
+            Some((number, one))
+                if matches!(
+                    (number, self.kind),
+                    (2, MetricKind::Gauge) | (3, MetricKind::Counter) | (5, MetricKind::Unknown)
+                ) =>
+            {
                 let (mut value, mut exemplars) = (0.0, Vec::new());
                 let mut fields = one;
                 while let Some(f) = fields.field("Counter")? {

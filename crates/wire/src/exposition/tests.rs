@@ -69,9 +69,17 @@ fn errors_name_their_line_in_prometheus_words() {
         (Format::Text, "up 1\nup one\n", "line 2: strconv.ParseFloat: parsing \"one\": invalid syntax while parsing: \"up one\""),
         (Format::Text, "up{a=\"1\",a=\"2\"} 1\n", "line 1: label name \"a\" is not unique: invalid sample"),
         (Format::Text, "# TYPE up upper\n", "line 1: invalid metric type \"upper\""),
-        (Format::Text, "up 1 2 3\n", "line 1: expected next entry after timestamp, got \"3\\n\" (\"TIMESTAMP\") while parsing: \"up 1 2 3\\n\""),
+        (
+            Format::Text,
+            "up 1 2 3\n",
+            "line 1: expected next entry after timestamp, got \"3\\n\" (\"TIMESTAMP\") while parsing: \"up 1 2 3\\n\"",
+        ),
         (Format::Text, "\n\n{} 1\n", "line 3: metric name not set while parsing: \"{}\""),
-        (Format::Text, "up 1 -5\n", "line 1: expected timestamp or new record, got \"-\" (\"INVALID\") while parsing: \"up 1 -\""),
+        (
+            Format::Text,
+            "up 1 -5\n",
+            "line 1: expected timestamp or new record, got \"-\" (\"INVALID\") while parsing: \"up 1 -\"",
+        ),
         (Format::OpenMetrics, "up 1\n", "line 2: data does not end with # EOF"),
         (Format::OpenMetrics, "# EOF\nup 1\n", "line 1: unexpected data after # EOF"),
     ] {
@@ -81,16 +89,11 @@ fn errors_name_their_line_in_prometheus_words() {
 
 #[test]
 fn created_lines_become_starts_of_their_group_only() {
-    let text = "# TYPE a counter\na_total{x=\"1\"} 1\na_created{x=\"1\"} 2.5\na_total{x=\"2\"} 1\n# TYPE g gauge\ng_created 3\n# EOF\n";
+    let text =
+        "# TYPE a counter\na_total{x=\"1\"} 1\na_created{x=\"1\"} 2.5\na_total{x=\"2\"} 1\n# TYPE g gauge\ng_created 3\n# EOF\n";
     assert_eq!(
         read(Format::OpenMetrics, text.as_bytes()).expect("well formed"),
-        [
-            "TYPE a counter",
-            "__name__=a_total,x=1 1 since 2500",
-            "__name__=a_total,x=2 1",
-            "TYPE g gauge",
-            "__name__=g_created 3",
-        ]
+        ["TYPE a counter", "__name__=a_total,x=1 1 since 2500", "__name__=a_total,x=2 1", "TYPE g gauge", "__name__=g_created 3",]
     );
 }
 
@@ -142,7 +145,10 @@ fn protobuf_that_cannot_be_is_refused() {
     for (bytes, error) in [
         (vec![9, 1], "protobuf: MetricFamily ends early at byte 1"),
         (delimited(&field(2, b"H")), "the exposition at line 0: invalid metric name: "),
-        (delimited(&[field(1, b"a"), vec![0x18, 9]].concat()), "the exposition at line 0: unknown metric type for metric \"a\": 9"),
+        (
+            delimited(&[field(1, b"a"), vec![0x18, 9]].concat()),
+            "the exposition at line 0: unknown metric type for metric \"a\": 9",
+        ),
         (
             delimited(&[field(1, b"a"), field(5, b"s")].concat()),
             "the exposition at line 0: unit \"s\" not a suffix of metric \"a\"",
@@ -157,10 +163,22 @@ fn the_format_is_what_the_content_type_says() {
     for (content_type, fallback, format) in [
         ("text/plain; version=0.0.4; charset=utf-8", None, Ok(Format::Text)),
         ("application/openmetrics-text; version=1.0.0", None, Ok(Format::OpenMetrics)),
-        ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", None, Ok(Format::Protobuf)),
+        (
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+            None,
+            Ok(Format::Protobuf),
+        ),
         ("text/html", Some(Format::Text), Ok(Format::Text)),
-        ("", None, Err("non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target")),
-        ("text/html", None, Err("received unsupported Content-Type \"text/html\" and no fallback_scrape_protocol specified for target")),
+        (
+            "",
+            None,
+            Err("non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target"),
+        ),
+        (
+            "text/html",
+            None,
+            Err("received unsupported Content-Type \"text/html\" and no fallback_scrape_protocol specified for target"),
+        ),
     ] {
         assert_eq!(Format::of(content_type, fallback), format.map_err(str::to_owned), "{content_type}");
     }
