@@ -233,8 +233,8 @@ impl BodyBuilder {
         n < LAYOUTS_FREE || (n < LAYOUTS_MAX && n * LINES_A_LAYOUT < self.seen)
     }
 
-    /// The lines so far as columns of [`BodyBuilder::rows`] rows; the builder goes on.
-    pub fn columns(&mut self) -> BodyColumns {
+    /// The lines as columns, which get the buffers.
+    fn finish(&mut self) -> BodyColumns {
         let mut columns: Vec<(BodyColumnId, ArrayRef)> = Vec::with_capacity(self.values.len() + 2);
         // Layouts are numbered as they come, so that the dictionary has those that occur.
         let mut numbers = vec![WHOLE; self.layouts.len()];
@@ -254,7 +254,7 @@ impl BodyBuilder {
         let whole = keys.contains(&WHOLE);
         if whole || texts.is_empty() {
             self.pad_whole();
-            columns.push((BodyColumnId::Text, self.whole.clone().array(self.whole_nulls.finish_cloned())));
+            columns.push((BodyColumnId::Text, std::mem::take(&mut self.whole).array(self.whole_nulls.finish())));
         }
         if !texts.is_empty() {
             let keys: PrimitiveArray<UInt32Type> =
@@ -264,7 +264,7 @@ impl BodyBuilder {
         }
         for (variable, values) in self.variables.iter().zip(&mut self.values) {
             if !values.is_empty() {
-                columns.push((BodyColumnId::Value(variable.clone()), values.array(self.rows)));
+                columns.push((BodyColumnId::Value(variable.clone()), values.take(self.rows)));
             }
         }
         columns.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -274,8 +274,7 @@ impl BodyBuilder {
     /// The lines as columns; the builder has none then, but still knows its layouts: for the next lines of the same
     /// kind. So all batches of one builder together have at most [`COLUMNS_MAX`] variable columns.
     pub fn seal(&mut self) -> BodyColumns {
-        let columns = self.columns();
-        self.values = self.variables.iter().map(|v| Values::new(v.kind)).collect();
+        let columns = self.finish();
         (self.rows, self.bytes) = (0, 0);
         self.keys.clear();
         self.whole = Texts::default();
@@ -285,7 +284,7 @@ impl BodyBuilder {
 
     /// The lines as columns; the builder is empty then.
     pub fn take(&mut self) -> BodyColumns {
-        let columns = self.columns();
+        let columns = self.finish();
         *self = Self::default();
         columns
     }

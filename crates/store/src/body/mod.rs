@@ -16,8 +16,8 @@
 //! JSON and logfmt variables are named by their keys, those of plain text (words with a digit, what stands in quotes) by
 //! their number in the line.
 //!
-//! Writing: [`BodyBuilder::append`] a line at a time (no allocation once a layout is known), [`BodyBuilder::columns`] for
-//! a reader while it grows, [`BodyBuilder::take`] to seal. Both give [`BodyColumns`]: columns that a table stores beside
+//! Writing: [`BodyBuilder::append`] a line at a time (no allocation once a layout is known), then [`BodyBuilder::seal`] or
+//! [`BodyBuilder::take`]. Both give [`BodyColumns`]: columns that a table stores beside
 //! its others under [`BodyColumnId::name`] and finds again with [`BodyColumnId::parse`]. A column is absent when all of it
 //! would be null.
 //!

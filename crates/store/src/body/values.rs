@@ -113,32 +113,32 @@ impl Values {
         }
     }
 
-    /// The column with `rows` rows.
-    pub(super) fn array(&mut self, rows: usize) -> ArrayRef {
+    /// The column with `rows` rows, which gets the buffers: an empty one is left.
+    pub(super) fn take(&mut self, rows: usize) -> ArrayRef {
         self.pad(rows);
-        let nulls = self.nulls.finish_cloned();
-        match &self.cells {
+        let nulls = self.nulls.finish();
+        match &mut self.cells {
             Cells::Numbers(n) => {
-                let buffer = Buffer::from_slice_ref(n);
+                let values = ScalarBuffer::from(std::mem::take(n));
                 match self.kind {
-                    Kind::Float => Arc::new(Float64Array::new(ScalarBuffer::new(buffer, 0, rows), nulls)),
+                    Kind::Float => Arc::new(Float64Array::new(values.into_inner().into(), nulls)),
                     Kind::Decimal(scale) => {
-                        let array = Decimal64Array::new(ScalarBuffer::new(buffer, 0, rows), nulls);
+                        let array = Decimal64Array::new(values, nulls);
                         // Every scale that a kind may have is below the precision.
                         match array.with_precision_and_scale(PRECISION, scale as i8) {
                             Ok(array) => Arc::new(array),
                             Err(e) => unreachable!("{e}"),
                         }
                     }
-                    _ => Arc::new(Int64Array::new(ScalarBuffer::new(buffer, 0, rows), nulls)),
+                    _ => Arc::new(Int64Array::new(values, nulls)),
                 }
             }
-            Cells::Bools(b) => Arc::new(BooleanArray::new(b.finish_cloned(), nulls)),
+            Cells::Bools(b) => Arc::new(BooleanArray::new(b.finish(), nulls)),
             Cells::Hex(h) => {
                 let width = self.kind.hex_bytes() as i32;
-                Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_slice_ref(h), nulls))
+                Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(std::mem::take(h)), nulls))
             }
-            Cells::Texts(t) => t.clone().array(nulls),
+            Cells::Texts(t) => std::mem::take(t).array(nulls),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, StringArray, new_null_array};
+use arrow_array::{Array, ArrayRef, new_null_array};
 
 use super::bloom::{IdCollector, IdFilter};
 use super::gather::{Pick, Piece, gather};
@@ -24,13 +24,11 @@ pub(crate) fn damaged(what: &str) -> impl Fn(BodyError) -> StoreError {
     move |e| StoreError::Corrupt { file: what.to_owned(), reason: e.to_string() }
 }
 
-/// The bodies of a row group.
-pub(crate) fn split(builder: &mut BodyBuilder, lines: &ArrayRef) -> BodyColumns {
-    let whole = || StringArray::new_null(lines.len());
-    let Some(lines) = lines.as_string_opt::<i32>() else { return BodyColumns::of_text(whole()) };
-    let taken = lines.null_count() == 0 && lines.iter().flatten().all(|line| builder.append(line));
+/// The bodies of a row group; `lines` gives them, as often as it is asked.
+pub(crate) fn split<'l, I: Iterator<Item = Option<&'l str>>>(builder: &mut BodyBuilder, lines: impl Fn() -> I) -> BodyColumns {
+    let taken = lines().all(|line| line.is_some_and(|line| builder.append(line)));
     let columns = builder.seal();
-    if taken { columns } else { BodyColumns::of_text(lines.clone()) }
+    if taken { columns } else { BodyColumns::of_text(lines().collect()) }
 }
 
 /// The columns that these bodies need besides [`BODY`].

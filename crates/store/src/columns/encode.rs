@@ -47,6 +47,7 @@ pub(crate) struct Encoder {
     page_rows: usize,
     compressor: zstd::bulk::Compressor<'static>,
     page: Vec<u8>,
+    packed: Vec<u8>,
     keys: Vec<u32>,
     numbers: Vec<i64>,
 }
@@ -74,7 +75,7 @@ impl Encoder {
     /// A level that zstd does not have.
     pub(crate) fn new(level: i32, page_rows: usize) -> Result<Self, StoreError> {
         let compressor = zstd::bulk::Compressor::new(level).map_err(StoreError::io("start zstd"))?;
-        Ok(Self { level, page_rows, compressor, page: Vec::new(), keys: Vec::new(), numbers: Vec::new() })
+        Ok(Self { level, page_rows, compressor, page: Vec::new(), packed: Vec::new(), keys: Vec::new(), numbers: Vec::new() })
     }
 
     /// The chunk's bytes, and what the row group must know of it (offsets from the chunk's start).
@@ -170,12 +171,15 @@ impl Encoder {
         if !*worth {
             return Ok(Bytes::copy_from_slice(&self.page));
         }
-        let packed = self.compressor.compress(&self.page).map_err(StoreError::io("compress a page"))?;
+        let packed = &mut self.packed;
+        packed.clear();
+        packed.reserve(zstd::zstd_safe::compress_bound(self.page.len()));
+        self.compressor.compress_to_buffer(&self.page, packed).map_err(StoreError::io("compress a page"))?;
         if ask && packed.len() * 20 > self.page.len() * 19 && self.page.len() > 1024 {
             *worth = false;
             return Ok(Bytes::copy_from_slice(&self.page));
         }
-        Ok(packed.into())
+        Ok(Bytes::copy_from_slice(packed))
     }
 
     fn levels(&mut self, nulls: Option<&NullBuffer>, from: usize, to: usize) {

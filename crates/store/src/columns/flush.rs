@@ -12,7 +12,7 @@ use wire::Signal;
 use super::attributes::RestRows;
 use super::bloom::{IdCollector, IdFilter};
 use super::body::{self, BODY};
-use super::gather::{Pick, Piece, gather};
+use super::gather::{Pick, Piece, gather, picked_texts};
 use super::id::{ColumnId, RestOf};
 use super::order::in_order;
 use super::rows::{Column, Rows};
@@ -84,9 +84,9 @@ pub(crate) fn flush(
     })
 }
 
-/// How many of the picked rows make a row group: long texts make it shorter.
+/// How many of the picked rows make the next row group: groups are about even, long texts make them shorter.
 fn group_len(parts: &[Arc<Rows>], picks: &[Pick]) -> usize {
-    let most = picks.len().min(GROUP_ROWS);
+    let most = picks.len().div_ceil(picks.len().div_ceil(GROUP_ROWS).max(1));
     let (bytes, rows) = parts.iter().fold((0, 0), |(b, r), p| (b + p.memory(), r + p.len()));
     let average = bytes / rows.max(1) + 1;
     most.min((GROUP_TEXT / average).max(1024))
@@ -108,9 +108,8 @@ fn split_bodies(parts: &[Arc<Rows>], groups: &[&[Pick]]) -> Result<Vec<GroupBodi
     groups
         .iter()
         .map(|picks| {
-            let texts = gather(&BODY.data_type(true), true, &lines, picks)?;
             let traces = gather(&trace_id.data_type(false), false, &traces, picks)?;
-            let columns = body::split(&mut builder, &texts);
+            let columns = body::split(&mut builder, || picked_texts(&lines, picks));
             let view = columns.view().map_err(body::damaged("a flush"))?;
             let ids = body::id_filter(&[view], (0..picks.len() as u32).map(|row| (0, row)), &traces)?;
             Ok(GroupBodies { columns, ids })

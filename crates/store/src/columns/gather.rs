@@ -145,17 +145,20 @@ fn fixed(width: i32, pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
     Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(out), nulls(pieces, picks)))
 }
 
+/// The picked texts, as they stand in the sources.
+pub(crate) fn picked_texts<'a>(pieces: &[Option<Piece<'a>>], picks: &[Pick]) -> impl Iterator<Item = Option<&'a str>> {
+    let texts: Vec<Option<(Texts<'a>, Piece<'a>)>> =
+        pieces.iter().map(|p| p.as_ref().and_then(|p| Some((Texts::of(p.array)?, *p)))).collect();
+    picks.iter().map(move |&(source, row)| texts[source as usize].as_ref().and_then(|(texts, piece)| texts.get(piece.at(row))))
+}
+
 fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
-    let texts: Vec<Option<Texts<'_>>> = pieces.iter().map(|p| p.as_ref().and_then(|p| Texts::of(p.array))).collect();
-    let mut bytes = Vec::new();
+    // Grown to its size at once: a buffer that doubles is copied, and its pages cleared, again and again.
+    let mut bytes = Vec::with_capacity(picked_texts(pieces, picks).flatten().map(str::len).sum());
     let mut offsets = Vec::with_capacity(picks.len() + 1);
     offsets.push(0i32);
     let mut valid = BooleanBufferBuilder::new(picks.len());
-    for &(source, row) in picks {
-        let text = match (&texts[source as usize], &pieces[source as usize]) {
-            (Some(texts), Some(piece)) => texts.get(piece.at(row)),
-            _ => None,
-        };
+    for text in picked_texts(pieces, picks) {
         bytes.extend_from_slice(text.unwrap_or("").as_bytes());
         offsets.push(bytes.len() as i32);
         valid.append(text.is_some());

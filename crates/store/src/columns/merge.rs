@@ -1,13 +1,15 @@
 //! Compaction: sorted segments become one, streaming. Each input holds a batch in memory; output row groups are
 //! gathered from the batches that their rows lie in.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, StringArray};
+use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, StringArray};
+use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use model::Tenant;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
@@ -29,8 +31,8 @@ use crate::{SegmentMeta, Segments, StoreError};
 
 /// zstd level of what a merge writes.
 const MERGE_LEVEL: i32 = 3;
-/// Rows that are read of an input at a time.
-const BATCH_ROWS: usize = 8192;
+/// Rows that are read of an input at a time: about what a row group of the output takes of each, within these bounds.
+const BATCH_ROWS: std::ops::RangeInclusive<usize> = 1024..=8192;
 /// Span ids of one trace (or texts of one moment) that are remembered to find repeats.
 const SEEN_MAX: usize = 1 << 20;
 /// Streams whose keys are kept between batches.
@@ -40,7 +42,39 @@ const STREAMS_MAX: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Span(u128, i64),
-    Line(Arc<(String, String)>, i64),
+    Line(Stream, i64),
+}
+
+impl Key {
+    /// Whether rows of these keys may be the same row.
+    fn same_run(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Span(a, _), Self::Span(b, _)) => a == b,
+            (a, b) => a == b,
+        }
+    }
+}
+
+/// A stream: its service and its labels. Mostly compared with itself.
+#[derive(Debug, Clone, Eq)]
+struct Stream(Arc<(String, String)>);
+
+impl PartialEq for Stream {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Ord for Stream {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Stream {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// A batch of an input.
@@ -59,22 +93,65 @@ impl Chunk {
 
 enum Keys {
     Spans { traces: ArrayRef, times: ArrayRef },
-    Lines { streams: Vec<Arc<(String, String)>>, keys: ArrayRef, times: ArrayRef },
+    Lines { streams: Arc<Vec<Stream>>, keys: ArrayRef, times: ArrayRef },
 }
 
 impl Keys {
     fn at(&self, row: usize) -> Key {
         match self {
             Self::Spans { traces, times } => {
-                let trace = traces.as_fixed_size_binary().value(row).try_into().map_or(0, u128::from_be_bytes);
-                Key::Span(trace, times.as_primitive::<Int64Type>().value(row))
+                Key::Span(trace_at(traces.as_fixed_size_binary(), row), times.as_primitive::<Int64Type>().value(row))
             }
             Self::Lines { streams, keys, times } => {
-                let key = keys.as_dictionary::<arrow_array::types::UInt32Type>().keys().value(row) as usize;
+                let key = keys.as_dictionary::<UInt32Type>().keys().value(row) as usize;
                 Key::Line(streams[key].clone(), times.as_primitive::<Int64Type>().value(row))
             }
         }
     }
+
+    /// The end of the rows from `from` to `to` whose keys come before `limit`, or are it where `or_equal`.
+    fn end(&self, from: usize, to: usize, limit: &Key, or_equal: bool) -> usize {
+        let most = if or_equal { Ordering::Equal } else { Ordering::Less };
+        let found = match (self, limit) {
+            (Self::Spans { traces, times }, Key::Span(trace, time)) => {
+                let (traces, times) = (traces.as_fixed_size_binary(), times.as_primitive::<Int64Type>().values());
+                (from..to).find(|&row| (trace_at(traces, row), times[row]).cmp(&(*trace, *time)) > most)
+            }
+            (Self::Lines { streams, keys, times }, Key::Line(stream, time)) => {
+                let keys = keys.as_dictionary::<UInt32Type>().keys().values();
+                let times = times.as_primitive::<Int64Type>().values();
+                let mut last = (u32::MAX, Ordering::Equal);
+                (from..to).find(|&row| {
+                    if last.0 != keys[row] {
+                        last = (keys[row], streams[keys[row] as usize].cmp(stream));
+                    }
+                    last.1.then(times[row].cmp(time)) > most
+                })
+            }
+            // Inputs of one merge are of one table.
+            _ => Some(from),
+        };
+        found.unwrap_or(to)
+    }
+
+    /// Whether a row's run (see [`Run`]) is that of the row before it.
+    fn goes_on(&self, row: usize) -> bool {
+        match self {
+            Self::Spans { traces, .. } => {
+                let traces = traces.as_fixed_size_binary();
+                traces.value(row - 1) == traces.value(row)
+            }
+            Self::Lines { keys, times, .. } => {
+                let keys = keys.as_dictionary::<UInt32Type>().keys().values();
+                let times = times.as_primitive::<Int64Type>().values();
+                keys[row - 1] == keys[row] && times[row - 1] == times[row]
+            }
+        }
+    }
+}
+
+fn trace_at(traces: &FixedSizeBinaryArray, row: usize) -> u128 {
+    traces.value(row).try_into().map_or(0, u128::from_be_bytes)
 }
 
 /// One input.
@@ -85,9 +162,12 @@ struct Cursor {
     reader: Option<ParquetRecordBatchReader>,
     /// Attributes of the output that this input keeps in its rest column.
     promoted: Vec<ColumnId>,
+    batch_rows: usize,
+    /// The last batch's dictionary of streams, which the next one often shares, as streams.
+    streams: Option<(ArrayRef, Arc<Vec<Stream>>)>,
 }
 
-type Streams = HashMap<String, Arc<(String, String)>>;
+type Streams = HashMap<String, Stream, RandomState>;
 
 impl Cursor {
     /// The next batch of rows; `None` at the end.
@@ -98,7 +178,7 @@ impl Cursor {
                 if self.group >= self.segment.footer.groups() {
                     return Ok(None);
                 }
-                self.reader = Some(guarded(&file, || self.segment.batches(self.group, &self.places, None, BATCH_ROWS))?);
+                self.reader = Some(guarded(&file, || self.segment.batches(self.group, &self.places, None, self.batch_rows))?);
                 self.group += 1;
             }
             let Some(reader) = &mut self.reader else { continue };
@@ -124,7 +204,7 @@ impl Cursor {
         }
     }
 
-    fn keys(&self, table: Table, columns: &BTreeMap<ColumnId, ArrayRef>, streams: &mut Streams) -> Result<Keys, StoreError> {
+    fn keys(&mut self, table: Table, columns: &BTreeMap<ColumnId, ArrayRef>, streams: &mut Streams) -> Result<Keys, StoreError> {
         let column =
             |id: &ColumnId| columns.get(id).cloned().ok_or_else(|| self.segment.corrupt("it lacks the columns of its order"));
         let times = column(&TIME)?;
@@ -132,32 +212,38 @@ impl Cursor {
             return Ok(Keys::Spans { traces: column(&ColumnId::Field(Field::TraceId))?, times });
         }
         let keys = column(&ColumnId::Stream)?;
-        let values = match keys.as_dictionary_opt::<arrow_array::types::UInt32Type>().map(|d| d.values()) {
-            Some(values) if keys.null_count() == 0 => values.as_string::<i32>(),
+        let values = match keys.as_dictionary_opt::<UInt32Type>().map(|d| d.values()) {
+            Some(values) if keys.null_count() == 0 => values,
             _ => return Err(self.segment.corrupt("its streams are no dictionary")),
         };
+        if let Some((_, known)) = self.streams.as_ref().filter(|(last, _)| Arc::ptr_eq(last, values)) {
+            return Ok(Keys::Lines { streams: known.clone(), keys, times });
+        }
         if streams.len() > STREAMS_MAX {
             streams.clear();
         }
-        let streams = values
+        let own: Vec<Stream> = values
+            .as_string::<i32>()
             .iter()
             .map(|text| {
                 let text = text.unwrap_or("");
                 if let Some(known) = streams.get(text) {
                     return known.clone();
                 }
-                let key = Arc::new(stream_key(text));
+                let key = Stream(Arc::new(stream_key(text)));
                 streams.insert(text.to_owned(), key.clone());
                 key
             })
             .collect();
-        Ok(Keys::Lines { streams, keys, times })
+        let own = Arc::new(own);
+        self.streams = Some((values.clone(), own.clone()));
+        Ok(Keys::Lines { streams: own, keys, times })
     }
 }
 
 /// Bytes of an array's own rows, without a dictionary that batches share.
 fn own_bytes(array: &ArrayRef) -> usize {
-    match array.as_dictionary_opt::<arrow_array::types::UInt32Type>() {
+    match array.as_dictionary_opt::<UInt32Type>() {
         Some(dictionary) => dictionary.keys().len() * 4,
         None => array.get_buffer_memory_size(),
     }
@@ -193,11 +279,12 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
     let mut ordered: Vec<&SegmentMeta> = inputs.iter().collect();
     // The oldest first: of the same rows it is theirs that stay.
     ordered.sort_by_key(|m| m.id);
+    let batch_rows = (GROUP_ROWS / inputs.len()).clamp(*BATCH_ROWS.start(), *BATCH_ROWS.end());
     let mut cursors = Vec::with_capacity(inputs.len());
     for meta in ordered {
         let segment = OpenSegment::open(files, meta)?;
         let places = (0..segment.footer.columns.len()).collect();
-        cursors.push(Cursor { segment, places, group: 0, reader: None, promoted: Vec::new() });
+        cursors.push(Cursor { segment, places, group: 0, reader: None, promoted: Vec::new(), batch_rows, streams: None });
     }
     let (columns, to_rest) = plan(&cursors);
     for cursor in &mut cursors {
@@ -300,7 +387,7 @@ struct Merger {
 #[derive(Default)]
 struct Run {
     key: Option<Key>,
-    ids: HashSet<u128>,
+    ids: HashSet<u128, RandomState>,
     /// The run's only row so far, not yet in `ids`.
     single: Option<Pick>,
 }
@@ -308,7 +395,7 @@ struct Run {
 impl Merger {
     fn run(&mut self, cursors: &mut [Cursor]) -> Result<(), StoreError> {
         let table = self.table;
-        let mut streams = Streams::new();
+        let mut streams = Streams::default();
         // Where each input stands: its chunk's place in `chunks`, the row, the number of rows.
         let mut at: Vec<(u32, usize, usize)> = Vec::with_capacity(cursors.len());
         let mut heap: BinaryHeap<Reverse<(Key, usize)>> = BinaryHeap::new();
@@ -322,32 +409,35 @@ impl Merger {
             }
         }
         let mut run = Run::default();
-        while let Some(Reverse((mut key, i))) = heap.pop() {
-            loop {
-                let pick = (at[i].0, at[i].1 as u32);
-                if self.is_new(&mut run, &key, pick) {
-                    self.picks.push(pick);
-                }
-                at[i].1 += 1;
+        while let Some(Reverse((_, i))) = heap.pop() {
+            // Stay with this input while its rows come first.
+            let next = loop {
+                let (chunk, from, rows) = at[i];
+                let most = rows.min(from + (GROUP_ROWS - self.picks.len()));
+                let keys = &self.chunks[chunk as usize].keys;
+                let to = match heap.peek() {
+                    Some(Reverse((limit, other))) => keys.end(from, most, limit, i < *other),
+                    None => most,
+                };
+                self.take(&mut run, chunk, from..to);
+                at[i].1 = to;
                 if self.picks.len() >= GROUP_ROWS || self.bytes >= GROUP_TEXT * 2 {
                     self.write(&mut at, &mut run)?;
                 }
-                if at[i].1 == at[i].2 {
+                if to == rows {
                     let Some(chunk) = cursors[i].next(table, &mut streams)? else {
                         at[i].2 = 0;
-                        break;
+                        break None;
                     };
                     let rows = chunk.rows;
                     at[i] = (self.hold(chunk), 0, rows);
                 }
                 let next = self.chunks[at[i].0 as usize].keys.at(at[i].1);
-                // Stay with this input while its rows come first.
                 if heap.peek().is_some_and(|Reverse((other, j))| (other, j) < (&next, &i)) {
-                    heap.push(Reverse((next, i)));
-                    break;
+                    break Some(next);
                 }
-                key = next;
-            }
+            };
+            heap.extend(next.map(|key| Reverse((key, i))));
         }
         self.write(&mut at, &mut run)
     }
@@ -358,15 +448,27 @@ impl Merger {
         self.chunks.len() as u32 - 1
     }
 
-    /// Whether no row of the run is the same as this one.
-    fn is_new(&self, run: &mut Run, key: &Key, pick: Pick) -> bool {
-        let same_run = match (&run.key, key) {
-            (Some(Key::Span(a, _)), Key::Span(b, _)) => a == b,
-            (Some(a), b) => a == b,
-            (None, _) => false,
-        };
-        if !same_run || run.ids.len() > SEEN_MAX {
-            run.key = Some(key.clone());
+    /// Picks these rows of a chunk, without those that repeat another.
+    fn take(&mut self, run: &mut Run, chunk: u32, rows: Range<usize>) {
+        let held = self.chunks[chunk as usize].clone();
+        for row in rows.clone() {
+            let pick = (chunk, row as u32);
+            let goes_on = match row > rows.start {
+                true => held.keys.goes_on(row),
+                false => run.key.as_ref().is_some_and(|key| key.same_run(&held.keys.at(row))),
+            };
+            if self.is_new(run, goes_on, pick) {
+                self.picks.push(pick);
+            }
+        }
+        if !rows.is_empty() {
+            run.key = Some(held.keys.at(rows.end - 1));
+        }
+    }
+
+    /// Whether no row of the run is the same as this one; a row that does not go on with the run begins the next.
+    fn is_new(&self, run: &mut Run, goes_on: bool, pick: Pick) -> bool {
+        if !goes_on || run.ids.len() > SEEN_MAX {
             run.ids.clear();
             run.single = Some(pick);
             return true;
@@ -389,8 +491,11 @@ impl Merger {
             }
             Table::Logs => {
                 let bodies = self.chunks[chunk as usize].bodies().ok()?;
+                // Only this row: a view of the whole batch looks at each of its rows.
+                let columns = bodies.columns.into_iter().map(|(id, array)| (id, array.slice(row, 1)));
+                let own = BodyColumns::new(1, columns.collect()).ok()?;
                 let mut line = Vec::new();
-                bodies.view().ok()?.write(row, &mut line).ok()?;
+                own.view().ok()?.write(0, &mut line).ok()?;
                 Some(xxhash_rust::xxh3::xxh3_128(&line))
             }
         }
