@@ -133,7 +133,7 @@ fn a_merge_of_many_batches_keeps_each_row_once_and_in_order() {
     for input in 0..3 {
         spans.head().fill(&tenant, |sink| {
             announce(sink, &Group::default());
-            own(input).for_each(|row| sink.span(&span((row / 1000) as u8, row + 1, START + row as i64)));
+            own(input).for_each(|row| sink.span(&span((row / 1000) as u8 + 1, row + 1, START + row as i64)));
         });
         logs.head().fill(&tenant, |sink| {
             for stream in 0..7 {
