@@ -87,6 +87,7 @@ impl From<traceql::EvalError> for Failure {
         match error {
             traceql::EvalError::Store(e) => e.into(),
             traceql::EvalError::Cancelled => Self::Cancelled,
+            traceql::EvalError::Query(why) => Self::BadData(why),
         }
     }
 }

@@ -378,6 +378,20 @@ async fn tempo_searches_are_those_of_tempo() {
         let found = get_json(&router, &format!("/api/search?{query}")).await;
         assert_eq!(found["traces"].as_array().map(Vec::len), Some(traces), "{query}");
     }
+    let series = get_json(&router, "/api/metrics/query_range?q=%7B%7D%7Crate()by(name)&start=9&end=20&step=10&exemplars=0").await;
+    assert_eq!(
+        series["series"][0],
+        json!({
+            "labels": [{"key": "name", "value": {"stringValue": "GET /"}}],
+            "samples": [{"timestampMs": "10000", "value": 0.1}, {"timestampMs": "20000"}],
+        })
+    );
+    let instant = get_json(&router, "/api/metrics/query?q=%7B%7D%7Ccount_over_time()&start=5&end=20").await;
+    assert_eq!(
+        instant["series"],
+        json!([{"labels": [{"key": "__name__", "value": {"stringValue": "count_over_time"}}], "value": 2}])
+    );
+    assert_eq!(get(&router, "/api/metrics/query_range?q=%7B%7D&start=9&end=20").await.0, 400);
     let tags = get_json(&router, "/api/v2/search/tags").await;
     assert_eq!(tags["scopes"][0], json!({"name": "resource", "tags": ["service.name"]}));
     assert_eq!(tags["scopes"][1], json!({"name": "span", "tags": ["http.code", "ok"]}));

@@ -10,6 +10,10 @@ mod otlp_examples;
 mod prometheus_config;
 mod relabel;
 mod report;
+mod traceql_metrics;
+mod traceql_parser;
+mod traceql_search;
+mod traces;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +29,9 @@ const SUITES: &[(&str, Suite)] = &[
     ("otlp_examples", otlp_examples::run),
     ("prometheus_config", prometheus_config::run),
     ("relabel", relabel::run),
+    ("traceql_parser", traceql_parser::run),
+    ("traceql_search", traceql_search::run),
+    ("traceql_metrics", traceql_metrics::run),
 ];
 
 fn main() -> ExitCode {

@@ -17,7 +17,7 @@ mod store;
 mod table;
 
 pub use contract::{
-    Appended, Batch, BatchStream, Column, CompareOp, Distinct, Exemplar, Field, HistogramSample, LabelMatcher, Literal, MatchOp,
+    Appended, Batch, BatchStream, Column, CompareOp, Distinct, Exemplar, Field, HistogramSample, IdSet, LabelMatcher, Literal, MatchOp,
     Meaning, Order, Predicate, Reader, Request, Scan, SeriesExemplars, SeriesSamples, SeriesStream, Source, StoreError, Table,
     Writer, text_at, value_text,
 };

@@ -1,4 +1,4 @@
-//! Text to tokens, after `pkg/traceql/lexer.go` of Tempo.
+//! Text to tokens, after `pkg/traceql/lexer.go` of Tempo, which scans as Go does.
 
 use crate::ParseError;
 use crate::ast::AttributeScope;
@@ -13,9 +13,11 @@ pub(crate) struct Spanned {
 /// What the grammar is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Token {
-    /// Intrinsics, keywords, functions: `duration`, `span:id`, `select`.
-    Word(String),
-    /// `.a`, `span.a`, `resource."a b"`, …; whether it is of the parent span.
+    /// A keyword or a mark: `{`, `&>>`, `duration`, `span:`.
+    Known(&'static str),
+    /// Any other word or character.
+    Other(String),
+    /// `.a`, `span.a`, `parent.resource."a b"`.
     Attribute {
         scope: AttributeScope,
         parent: bool,
@@ -26,41 +28,91 @@ pub(crate) enum Token {
     Float(f64),
     /// Nanoseconds.
     Duration(i64),
-    /// Operators and marks.
-    Mark(&'static str),
     End,
 }
 
 impl Token {
-    /// How an error names the token.
+    /// How Tempo's errors name the token.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Word(w) => w.clone(),
-            Self::Attribute { name, .. } => format!("attribute {name:?}"),
-            Self::Text(t) => format!("string {t:?}"),
-            Self::Int(i) => format!("integer {i}"),
-            Self::Float(f) => format!("number {f}"),
-            Self::Duration(_) => "duration".to_owned(),
-            Self::Mark(m) => (*m).to_owned(),
-            Self::End => "the end of the query".to_owned(),
+            Self::Known(text) => (*text).to_owned(),
+            Self::Other(_) => "IDENTIFIER".to_owned(),
+            Self::Attribute { scope, parent, .. } => format!("{}.", if *parent { "parent" } else { scope.as_str() }),
+            Self::Text(_) => "STRING".to_owned(),
+            Self::Int(_) => "INTEGER".to_owned(),
+            Self::Float(_) => "FLOAT".to_owned(),
+            Self::Duration(_) => "DURATION".to_owned(),
+            Self::End => "$end".to_owned(),
         }
     }
 }
 
-/// Longest first.
-const MARKS: [&str; 37] = [
-    "&>>", "&<<", "!>>", "!<<", "&&", "||", "!=", "!~", "=~", ">=", "<=", ">>", "<<", "&>", "&<", "&~", "!>", "!<", "{", "}",
-    "(", ")", "|", ",", "=", "<", ">", "~", "+", "-", "*", "/", "%", "^", "!", "&", "[",
+const MARKS: [&str; 36] = [
+    ",", ".", "{", "}", "(", ")", "=", "!=", "=~", "!~", ">", ">=", "<", "<=", "+", "-", "/", "%", "*", "^", "&&", "||", "!",
+    "|", ">>", "<<", "~", "!>", "!<", "!>>", "!<<", "&~", "&>", "&<", "&>>", "&<<",
 ];
 
-/// Where an attribute may be looked for, as it is written in front of the point.
-const SCOPES: [(&str, AttributeScope); 6] = [
-    ("span", AttributeScope::Span),
-    ("resource", AttributeScope::Resource),
-    ("event", AttributeScope::Event),
-    ("link", AttributeScope::Link),
-    ("instrumentation", AttributeScope::Instrumentation),
-    ("", AttributeScope::Open),
+/// Words that the grammar knows, those with a colon among them.
+const WORDS: [&str; 59] = [
+    "true",
+    "false",
+    "nil",
+    "minInt",
+    "maxInt",
+    "ok",
+    "error",
+    "unset",
+    "unspecified",
+    "internal",
+    "server",
+    "client",
+    "producer",
+    "consumer",
+    "duration",
+    "childCount",
+    "name",
+    "status",
+    "statusMessage",
+    "kind",
+    "rootName",
+    "rootServiceName",
+    "rootService",
+    "traceDuration",
+    "nestedSetLeft",
+    "nestedSetRight",
+    "nestedSetParent",
+    "parent",
+    "id",
+    "traceID",
+    "spanID",
+    "parentID",
+    "timeSinceStart",
+    "version",
+    "trace:",
+    "span:",
+    "event:",
+    "link:",
+    "instrumentation:",
+    "count",
+    "avg",
+    "max",
+    "min",
+    "sum",
+    "by",
+    "coalesce",
+    "select",
+    "rate",
+    "count_over_time",
+    "min_over_time",
+    "max_over_time",
+    "avg_over_time",
+    "sum_over_time",
+    "quantile_over_time",
+    "histogram_over_time",
+    "compare",
+    "topk",
+    "bottomk",
+    "with",
 ];
 
 /// All tokens of `query`, [`Token::End`] last.
@@ -83,157 +135,228 @@ struct Lexer<'q> {
 }
 
 /// Whether `c` may stand in an attribute's name without quotes.
-fn in_attribute(c: char) -> bool {
-    !c.is_whitespace() && !"{}()=~!<>&|^,\"".contains(c)
+pub(crate) fn in_attribute(c: char) -> bool {
+    !(c.is_whitespace() || "{}()=~!<>&|^,".contains(c))
 }
 
-impl<'q> Lexer<'q> {
-    fn rest(&self) -> &'q str {
-        &self.query[self.at..]
-    }
-
+impl Lexer<'_> {
     fn fail<T>(&self, at: usize, message: impl Into<String>) -> Result<T, ParseError> {
         Err(ParseError::at(self.query, at, message))
     }
 
-    fn next(&mut self) -> Result<(Token, usize), ParseError> {
+    fn rest(&self) -> &str {
+        &self.query[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn take_while(&mut self, keep: impl Fn(char) -> bool) -> usize {
+        let rest = self.rest();
+        let length = rest.find(|c| !keep(c)).unwrap_or(rest.len());
+        self.at += length;
+        length
+    }
+
+    /// Skips spaces and Go's comments.
+    fn skip(&mut self) -> Result<(), ParseError> {
         loop {
-            self.at += self.rest().len() - self.rest().trim_start().len();
-            if !self.rest().starts_with("//") {
-                break;
+            self.take_while(char::is_whitespace);
+            if self.rest().starts_with("//") {
+                self.take_while(|c| c != '\n');
+            } else if self.rest().starts_with("/*") {
+                match self.rest().find("*/") {
+                    Some(end) => self.at += end + 2,
+                    None => return self.fail(self.at, "comment not terminated"),
+                }
+            } else {
+                return Ok(());
             }
-            self.at += self.rest().find('\n').unwrap_or(self.rest().len());
         }
+    }
+
+    fn next(&mut self) -> Result<(Token, usize), ParseError> {
+        self.skip()?;
         let start = self.at;
-        let Some(first) = self.rest().chars().next() else { return Ok((Token::End, start)) };
-        let second_is_digit = self.rest()[first.len_utf8()..].starts_with(|c: char| c.is_ascii_digit());
-        let token = if first.is_ascii_digit() || (first == '.' && second_is_digit) {
-            self.number(start)?
-        } else if matches!(first, '"' | '`') {
-            Token::Text(self.text(start, first)?)
-        } else if let Some(attribute) = self.attribute(start)? {
-            attribute
-        } else if first.is_alphabetic() || first == '_' {
-            let length = self.rest().find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(self.rest().len());
-            let word = self.rest()[..length].to_owned();
-            self.at += length;
-            Token::Word(word)
-        } else if let Some(mark) = MARKS.into_iter().find(|m| self.rest().starts_with(m)) {
-            self.at += mark.len();
-            Token::Mark(mark)
-        } else {
-            return self.fail(start, format!("unexpected character {first:?}"));
+        let Some(c) = self.peek() else { return Ok((Token::End, start)) };
+        let next_is_digit = self.rest()[c.len_utf8()..].starts_with(|d: char| d.is_ascii_digit());
+        let token = match c {
+            '"' | '`' => self.text(start)?,
+            '\'' => return self.fail(start, "invalid char literal"),
+            '0'..='9' => self.number(start)?,
+            '.' if next_is_digit => self.number(start)?,
+            '.' => {
+                self.at += 1;
+                self.attribute(AttributeScope::Open, false, start)?
+            }
+            c if c == '_' || c.is_alphabetic() => self.word(start)?,
+            _ => self.mark(c),
         };
         Ok((token, start))
     }
 
-    /// An attribute, if one starts here.
-    fn attribute(&mut self, start: usize) -> Result<Option<Token>, ParseError> {
-        let rest = self.rest();
-        let (parent, after_parent) = rest.strip_prefix("parent.").map_or((false, rest), |r| (true, r));
-        let scoped = SCOPES.into_iter().find_map(|(word, scope)| {
-            let tail = after_parent.strip_prefix(word)?.strip_prefix('.')?;
-            Some((scope, tail))
-        });
-        let (scope, tail) = match scoped {
-            Some(found) => found,
-            // `parent.a`
-            None if parent => (AttributeScope::Open, after_parent),
-            None => return Ok(None),
-        };
-        self.at += rest.len() - tail.len();
+    fn word(&mut self, start: usize) -> Result<Token, ParseError> {
+        self.take_while(|c| c == '_' || c.is_alphanumeric());
+        let word = &self.query[start..self.at];
+        let colon = self.rest().starts_with(':').then(|| format!("{word}:"));
+        if let Some(known) = colon.and_then(|w| WORDS.iter().find(|k| **k == w)) {
+            self.at += 1;
+            return Ok(Token::Known(known));
+        }
+        if self.rest().starts_with('.')
+            && let Some(scope) = AttributeScope::ALL.into_iter().find(|s| s.as_str() == word)
+        {
+            self.at += 1;
+            return self.attribute(scope, false, start);
+        }
+        if self.rest().starts_with('.') && word == "parent" {
+            self.at += 1;
+            let inner = [AttributeScope::Resource, AttributeScope::Span]
+                .into_iter()
+                .find(|s| self.rest().strip_prefix(s.as_str()).is_some_and(|r| r.starts_with('.')));
+            self.at += inner.map_or(0, |s| s.as_str().len() + 1);
+            return self.attribute(inner.unwrap_or(AttributeScope::Open), true, start);
+        }
+        Ok(match WORDS.iter().find(|k| **k == word) {
+            Some(known) => Token::Known(known),
+            None => Token::Other(word.to_owned()),
+        })
+    }
+
+    fn mark(&mut self, first: char) -> Token {
+        let mut found = None;
+        // Longer and longer, as long as each is a mark of its own; `&` alone is none.
+        for length in first.len_utf8()..=3 {
+            match self.rest().get(..length).and_then(|text| MARKS.iter().find(|m| **m == text)) {
+                Some(mark) => found = Some(*mark),
+                None if length > 1 => break,
+                None => {}
+            }
+        }
+        match found {
+            Some(mark) => {
+                self.at += mark.len();
+                Token::Known(mark)
+            }
+            None => {
+                self.at += first.len_utf8();
+                Token::Other(first.to_string())
+            }
+        }
+    }
+
+    fn attribute(&mut self, scope: AttributeScope, parent: bool, start: usize) -> Result<Token, ParseError> {
         let mut name = String::new();
         loop {
-            match self.rest().chars().next() {
+            match self.peek() {
                 Some('"') => {
-                    let quote_at = self.at;
-                    name.push_str(&self.text(quote_at, '"')?);
+                    self.at += 1;
+                    loop {
+                        let Some(c) = self.peek() else { return self.fail(self.at, "unexpected EOF, expecting \"") };
+                        self.at += c.len_utf8();
+                        match c {
+                            '"' => break,
+                            '\\' => match self.peek() {
+                                Some(c @ ('"' | '\\')) => {
+                                    self.at += 1;
+                                    name.push(c);
+                                }
+                                _ => return self.fail(self.at, "invalid escape sequence"),
+                            },
+                            c => name.push(c),
+                        }
+                    }
                 }
                 Some(c) if in_attribute(c) => {
-                    name.push(c);
                     self.at += c.len_utf8();
+                    name.push(c);
                 }
-                _ => break,
-            }
-        }
-        if name.is_empty() {
-            return self.fail(start, "expected the name of an attribute");
-        }
-        Ok(Some(Token::Attribute { scope, parent, name }))
-    }
-
-    fn text(&mut self, start: usize, quote: char) -> Result<String, ParseError> {
-        self.at += 1;
-        let mut out = String::new();
-        loop {
-            let Some(c) = self.rest().chars().next() else { return self.fail(start, "a string that does not end") };
-            self.at += c.len_utf8();
-            if c == quote {
-                return Ok(out);
-            }
-            if c != '\\' || quote == '`' {
-                out.push(c);
-                continue;
-            }
-            let at = self.at - 1;
-            let Some(escaped) = self.rest().chars().next() else { return self.fail(start, "a string that does not end") };
-            self.at += escaped.len_utf8();
-            match escaped {
-                'n' => out.push('\n'),
-                't' => out.push('\t'),
-                'r' => out.push('\r'),
-                'a' => out.push('\u{7}'),
-                'b' => out.push('\u{8}'),
-                'f' => out.push('\u{c}'),
-                'v' => out.push('\u{b}'),
-                '\\' | '"' | '\'' => out.push(escaped),
-                'x' | 'u' | 'U' => {
-                    let digits = match escaped {
-                        'x' => 2,
-                        'u' => 4,
-                        _ => 8,
-                    };
-                    let code = self.rest().get(..digits).filter(|d| d.chars().all(|c| c.is_ascii_hexdigit()));
-                    let c = code.and_then(|d| u32::from_str_radix(d, 16).ok()).and_then(char::from_u32);
-                    let Some(c) = c else { return self.fail(at, "an escape that names no character") };
-                    self.at += digits;
-                    out.push(c);
+                _ if name.is_empty() && !self.query[start..self.at].ends_with('"') => {
+                    return self.fail(start, "syntax error: unexpected END_ATTRIBUTE, expecting IDENTIFIER");
                 }
-                other => return self.fail(at, format!("unknown escape \\{other}")),
+                _ => return Ok(Token::Attribute { scope, parent, name }),
             }
         }
     }
 
-    /// An integer, a float, or a duration as Go writes it (`1h30m`, `1.5s`) plus days.
+    fn text(&mut self, start: usize) -> Result<Token, ParseError> {
+        match syntax::quoted(self.rest()) {
+            Ok((text, length)) => {
+                let text = text.into_owned();
+                self.at += length;
+                Ok(Token::Text(text))
+            }
+            Err(_) if self.rest()[1..].find(self.rest().chars().next().unwrap_or('"')).is_none() => {
+                self.fail(start, "literal not terminated")
+            }
+            Err(reason) => self.fail(start, format!("invalid syntax: {reason}")),
+        }
+    }
+
+    /// An integer, a float, or a duration.
     fn number(&mut self, start: usize) -> Result<Token, ParseError> {
         let rest = self.rest();
-        let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == 'µ')).unwrap_or(rest.len());
-        let mut text = &rest[..length];
-        let mantissa = text.trim_end_matches(['e', 'E']);
-        if mantissa.len() + 1 == text.len()
-            && mantissa.ends_with(|c: char| c.is_ascii_digit() || c == '.')
-            && let Some(exponent) = rest[length..].strip_prefix(['+', '-'])
+        let is_unit = |c: char| "nsumhdwyµμ".contains(c);
+        // As far as a duration may go.
+        let length = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || is_unit(c))).unwrap_or(rest.len());
+        if rest[..length].contains(is_unit)
+            && let Some(ns) = parse_duration(&rest[..length])
         {
-            let digits = exponent.find(|c: char| !c.is_ascii_digit()).unwrap_or(exponent.len());
-            text = &rest[..length + 1 + digits];
+            self.at += length;
+            return Ok(Token::Duration(ns));
         }
-        self.at += text.len();
-        let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).and_then(|h| i64::from_str_radix(h, 16).ok());
-        if let Some(i) = hex.or_else(|| text.parse().ok()) {
-            return Ok(Token::Int(i));
+        let bytes = rest.as_bytes();
+        let radix = match bytes.get(..2) {
+            Some(b"0x" | b"0X") => 16,
+            Some(b"0b" | b"0B") => 2,
+            Some(b"0o" | b"0O") => 8,
+            _ => 10,
+        };
+        if radix != 10 {
+            let digits = rest[2..].find(|c: char| !c.is_digit(radix)).unwrap_or(rest.len() - 2);
+            let text = rest[..2 + digits].to_owned();
+            self.at += text.len();
+            // `strconv.Atoi` reads decimal digits only.
+            return self.fail(start, format!("strconv.Atoi: parsing {text:?}: invalid syntax"));
         }
-        // `inf` and `nan` do not start with a digit, so that `parse` reads numbers only.
-        if let Ok(f) = text.parse() {
-            return Ok(Token::Float(f));
+        let mut end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let mut float = false;
+        if bytes.get(end) == Some(&b'.') {
+            float = true;
+            end += 1;
+            end += rest[end..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - end);
         }
-        match parse_duration(text) {
-            Some(ns) => Ok(Token::Duration(ns)),
-            None => self.fail(start, format!("{text:?} is no number and no duration")),
+        if matches!(bytes.get(end), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+            let from = end + 1 + sign;
+            let digits = rest[from..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - from);
+            if digits == 0 {
+                return self.fail(start, "exponent has no digits");
+            }
+            float = true;
+            end = from + digits;
+        }
+        let text = rest[..end].to_owned();
+        self.at += end;
+        let out_of_range = |function: &str| format!("strconv.{function}: parsing {text:?}: value out of range");
+        if float {
+            return match text.parse::<f64>() {
+                Ok(f) if f.is_finite() => Ok(Token::Float(f)),
+                _ => self.fail(start, out_of_range("ParseFloat")),
+            };
+        }
+        match text.parse() {
+            Ok(i) => Ok(Token::Int(i)),
+            Err(_) => self.fail(start, out_of_range("Atoi")),
         }
     }
 }
 
-/// A duration in nanoseconds: Go's units and longer ones.
+/// A duration in nanoseconds: Prometheus' notation, else Go's.
 pub(crate) fn parse_duration(text: &str) -> Option<i64> {
-    syntax::go_duration(text, &[("d", 86_400_000_000_000)])
+    match syntax::prometheus_duration(text) {
+        Some(Some(ms)) => ms.checked_mul(1_000_000),
+        _ => syntax::go_duration(text, &[]),
+    }
 }

@@ -1,84 +1,59 @@
 //! Which traces hold spans that a query asks for.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashSet};
 
-use model::{OwnedValue, Scope, SpanId, Tenant, TimeRange, TraceId};
-use store::{Batch, Column, CompareOp, Field, Literal, Order, Predicate, Reader, Scan, Table};
+use model::{SpanId, TraceId};
+use store::{Column, Field as Stored, Order, Predicate, Scan};
 
-use crate::ast::{AttributeScope, Intrinsic, KINDS, Node, Query, STATUSES};
-use crate::compile::{Touched, columns, compile, nil_columns, touched};
-use crate::{EvalError, ParseError};
+use crate::EvalError;
+use crate::ast::{Intrinsic, Pipeline, Query, Root};
+use crate::fetch::{Fetch, Place};
+use crate::pipeline::{Compiled, Set};
+use crate::predicate::required;
+use crate::question::Question;
+use crate::trace::{Loaded, Trace};
+use crate::value::Static;
 
-/// What a search is asked of, and within which bounds.
-#[derive(Clone, Copy)]
-pub struct Question<'a> {
-    /// The data.
-    pub reader: &'a dyn Reader,
-    /// Whose.
-    pub tenant: &'a Tenant,
-    /// Spans that start in it.
-    pub range: TimeRange,
-    /// At most so many traces.
-    pub limit: usize,
-    /// At most so many spans of each trace.
-    pub spans_per_set: usize,
-    /// Set by whoever no longer wants the answer; looked at for each batch.
-    pub cancelled: &'a AtomicBool,
-}
+/// Traces that are read at once: few at first, so that a small limit is soon reached.
+const FIRST_CHUNK: usize = 64;
+const CHUNK_MAX: usize = 2048;
 
-/// What to look for: compiled from a [`Query`], or put together from Tempo's older `tags`.
+/// What to look for.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Which spans.
-    pub predicate: Predicate,
-    /// What to show of them.
-    show: Vec<Shown>,
+    pipeline: Compiled,
+    fetch: Fetch,
+    /// A trace has a span for each of them.
+    required: Vec<Predicate>,
     /// Only traces at least so long, nanoseconds.
     pub min_duration: Option<i64>,
     /// Only traces at most so long, nanoseconds.
     pub max_duration: Option<i64>,
 }
 
-/// Something shown with a span.
-#[derive(Debug, Clone, PartialEq)]
-enum Shown {
-    Attribute(AttributeScope, String),
-    /// `nil`, for each place where the attribute is absent.
-    Absent(AttributeScope, String),
-    Intrinsic(Intrinsic),
-}
-
 impl Plan {
-    /// The plan of a query.
-    ///
-    /// # Errors
-    /// [`ParseError`] for what this version cannot do.
-    pub fn new(text: &str, query: &Query) -> Result<Self, ParseError> {
-        let predicate = compile(text, query.filter.as_ref())?;
-        let mut read: Vec<Touched<'_>> = Vec::new();
-        query.filter.iter().chain(&query.select).for_each(|e| touched(e, &mut read));
-        let mut show: Vec<Shown> = Vec::new();
-        for touched in read {
-            let (Touched::Value(e) | Touched::Absent(e)) = touched;
-            let shown = match (&e.node, touched) {
-                (Node::Attribute { scope, name, .. }, Touched::Value(_)) => Shown::Attribute(*scope, name.clone()),
-                (Node::Attribute { scope, name, .. }, Touched::Absent(_)) => Shown::Absent(*scope, name.clone()),
-                (Node::Intrinsic(i), _) => Shown::Intrinsic(*i),
-                _ => continue,
-            };
-            if !show.contains(&shown) {
-                show.push(shown);
-            }
+    /// The plan of a query; `None` where it is a metrics query.
+    #[must_use]
+    pub fn new(query: &Query) -> Option<Self> {
+        match &query.root {
+            Root::Spansets(pipeline) => Some(Self::of(pipeline)),
+            Root::Metrics(_) => None,
         }
-        Ok(Self { predicate, show, min_duration: None, max_duration: None })
     }
 
-    /// The plan for spans that `predicate` accepts, shown with their own times only.
+    fn of(pipeline: &Pipeline) -> Self {
+        let mut fetch = Fetch::new(pipeline);
+        let compiled = Compiled::new(pipeline, &mut fetch);
+        Self { pipeline: compiled, fetch, required: required(pipeline), min_duration: None, max_duration: None }
+    }
+
+    /// What holds for the spans that are looked for, and maybe for others.
     #[must_use]
-    pub fn of(predicate: Predicate) -> Self {
-        Self { predicate, show: Vec::new(), min_duration: None, max_duration: None }
+    pub fn predicate(&self) -> Predicate {
+        match &self.required[..] {
+            [one] => one.clone(),
+            _ => Predicate::Or(self.required.clone()),
+        }
     }
 }
 
@@ -95,10 +70,19 @@ pub struct FoundTrace {
     pub duration: i64,
     /// How many spans, and how many of them failed, by service.
     pub services: BTreeMap<String, (u32, u32)>,
-    /// How many of its spans match.
+    /// Its spansets.
+    pub sets: Vec<FoundSet>,
+}
+
+/// Spans of a trace that belong together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundSet {
+    /// How many they are.
     pub matched: usize,
     /// The first of them.
     pub spans: Vec<FoundSpan>,
+    /// What stages of the pipeline said of them: `count()`, `by(…)`.
+    pub attributes: Vec<(String, Static<'static>)>,
 }
 
 /// A span that matches.
@@ -113,7 +97,7 @@ pub struct FoundSpan {
     /// Nanoseconds.
     pub duration: i64,
     /// What the query reads or selects.
-    pub attributes: Vec<(String, OwnedValue)>,
+    pub attributes: Vec<(String, Static<'static>)>,
 }
 
 /// What a search found.
@@ -121,12 +105,9 @@ pub struct FoundSpan {
 pub struct Found {
     /// Newest first.
     pub traces: Vec<FoundTrace>,
-    /// Spans looked at in the end, for the statistics that Tempo answers with.
+    /// Traces looked at in the end, for the statistics that Tempo answers with.
     pub inspected: usize,
 }
-
-/// A trace may begin and end so long before and after the spans that a search is for.
-const MARGIN_NS: i64 = 3_600_000_000_000;
 
 /// Looks for traces.
 ///
@@ -134,173 +115,145 @@ const MARGIN_NS: i64 = 3_600_000_000_000;
 /// [`EvalError`].
 pub fn search(question: &Question<'_>, plan: &Plan) -> Result<Found, EvalError> {
     let mut found = Found::default();
+    let Some((shown, others)) = plan.required.split_last() else { return Ok(found) };
+    if question.limit == 0 || others.iter().chain([shown]).any(is_never) {
+        return Ok(found);
+    }
+    // Traces that have the other spans as well.
+    let mut among: Option<HashSet<TraceId>> = None;
+    for other in others.iter().filter(|p| !matches!(p, Predicate::True)) {
+        let ids = traces_with(question, other)?;
+        among = Some(match among {
+            Some(known) => known.intersection(&ids).copied().collect(),
+            None => ids,
+        });
+    }
+    if among.as_ref().is_some_and(HashSet::is_empty) {
+        return Ok(found);
+    }
+    let newest = Scan {
+        order: Order::NewestFirst,
+        ..question.scan(shown.clone(), vec![Column::Field(Stored::TraceId)])
+    };
     let mut seen = HashSet::new();
-    let newest =
-        Scan { order: Order::NewestFirst, ..scan(question, plan.predicate.clone(), vec![Column::Field(Field::TraceId)]) };
-    for batch in question.reader.scan(&newest)? {
+    let mut chunk: Vec<TraceId> = Vec::new();
+    let mut size = FIRST_CHUNK.min(question.limit);
+    'scan: for batch in question.reader.scan(&newest)? {
+        question.alive()?;
         let batch = batch?;
-        found.inspected += batch.rows();
         for row in 0..batch.rows() {
-            let Ok(id) = TraceId::from_slice(batch.id(row, Field::TraceId)) else { continue };
-            if !seen.insert(id) {
+            let Ok(id) = TraceId::from_slice(batch.id(row, Stored::TraceId)) else { continue };
+            if !seen.insert(id) || among.as_ref().is_some_and(|a| !a.contains(&id)) {
                 continue;
             }
-            if let Some(trace) = whole_trace(question, plan, id)? {
-                found.traces.push(trace);
-            }
-            if found.traces.len() >= question.limit {
-                break;
+            chunk.push(id);
+            if chunk.len() >= size {
+                judge(question, plan, &mut chunk, &mut found)?;
+                if found.traces.len() >= question.limit {
+                    break 'scan;
+                }
+                size = (size * 4).min(CHUNK_MAX);
             }
         }
-        if found.traces.len() >= question.limit {
-            break;
-        }
-        alive(question)?;
     }
+    judge(question, plan, &mut chunk, &mut found)?;
+    found.traces.truncate(question.limit);
     found.traces.sort_by_key(|t| (std::cmp::Reverse(t.start), t.trace_id));
     Ok(found)
 }
 
-fn alive(question: &Question<'_>) -> Result<(), EvalError> {
-    if question.cancelled.load(Ordering::Relaxed) { Err(EvalError::Cancelled) } else { Ok(()) }
+fn is_never(p: &Predicate) -> bool {
+    matches!(p, Predicate::Or(none) if none.is_empty())
 }
 
-fn scan(question: &Question<'_>, predicate: Predicate, projection: Vec<Column>) -> Scan {
-    Scan {
-        tenant: question.tenant.clone(),
-        table: Table::Spans,
-        range: question.range,
-        predicate,
-        projection,
-        order: Order::Any,
-        limit: None,
-    }
-}
-
-/// Everything that is said about one trace; `None` where it is too short or too long.
-fn whole_trace(question: &Question<'_>, plan: &Plan, id: TraceId) -> Result<Option<FoundTrace>, EvalError> {
-    alive(question)?;
-    let of_trace =
-        Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(id.0.to_vec()) };
-    let mut trace = FoundTrace {
-        trace_id: id,
-        root: None,
-        start: i64::MAX,
-        duration: 0,
-        services: BTreeMap::new(),
-        matched: 0,
-        spans: Vec::new(),
-    };
-    let service = Column::attribute(Scope::Resource, "service.name");
-    let fields = [Field::Time, Field::Duration, Field::StatusCode, Field::ParentSpanId, Field::Name].map(Column::Field);
-    let projection = fields.into_iter().chain([service.clone()]).collect();
-    let wide = TimeRange::new(question.range.start.saturating_sub(MARGIN_NS), question.range.end.saturating_add(MARGIN_NS));
-    let (mut end, mut root_start) = (i64::MIN, i64::MAX);
-    for batch in question.reader.scan(&Scan { range: wide, ..scan(question, of_trace.clone(), projection) })? {
+/// The traces that have a span of which `predicate` holds.
+pub(crate) fn traces_with(question: &Question<'_>, predicate: &Predicate) -> Result<HashSet<TraceId>, EvalError> {
+    let mut ids = HashSet::new();
+    let mut last = TraceId::NONE;
+    for batch in question.reader.scan(&question.scan(predicate.clone(), vec![Column::Field(Stored::TraceId)]))? {
+        question.alive()?;
         let batch = batch?;
         for row in 0..batch.rows() {
-            let start = batch.int(row, Field::Time).unwrap_or(0);
-            let duration = batch.int(row, Field::Duration).unwrap_or(0);
-            trace.start = trace.start.min(start);
-            end = end.max(start.saturating_add(duration));
-            let name = match batch.attribute(row, &service) {
-                Some(value) => store::value_text(&value),
-                None => String::new(),
-            };
-            if batch.id(row, Field::ParentSpanId).is_empty() && start < root_start {
-                root_start = start;
-                trace.root = Some((name.clone(), batch.text(row, Field::Name).to_owned()));
+            let Ok(id) = TraceId::from_slice(batch.id(row, Stored::TraceId)) else { continue };
+            // Spans of a trace mostly stand together.
+            if id != last {
+                ids.insert(id);
+                last = id;
             }
-            let counts = trace.services.entry(name).or_default();
-            counts.0 += 1;
-            counts.1 += u32::from(batch.int(row, Field::StatusCode) == Some(2));
         }
     }
-    trace.duration = end.saturating_sub(trace.start).max(0);
-    if plan.min_duration.is_some_and(|d| trace.duration < d) || plan.max_duration.is_some_and(|d| trace.duration > d) {
-        return Ok(None);
-    }
-    let matching = scan(question, of_trace.and(plan.predicate.clone()), projection_of(&plan.show));
-    for batch in question.reader.scan(&Scan { order: Order::OldestFirst, ..matching })? {
-        let batch = batch?;
-        trace.matched += batch.rows();
-        let wanted = question.spans_per_set.saturating_sub(trace.spans.len()).min(batch.rows());
-        trace.spans.extend((0..wanted).map(|row| found_span(&batch, row, &plan.show)));
-    }
-    Ok((trace.matched > 0).then_some(trace))
+    Ok(ids)
 }
 
-fn projection_of(show: &[Shown]) -> Vec<Column> {
-    let mut columns_of: Vec<Column> = [Field::SpanId, Field::Time, Field::Duration].map(Column::Field).into();
-    for shown in show {
-        match shown {
-            Shown::Attribute(scope, name) | Shown::Absent(scope, name) => columns_of.extend(columns(*scope, name)),
-            Shown::Intrinsic(i) => columns_of.extend(field_of(*i).map(Column::Field)),
+/// Reads the traces of a chunk and keeps those that have what is looked for.
+fn judge(question: &Question<'_>, plan: &Plan, chunk: &mut Vec<TraceId>, found: &mut Found) -> Result<(), EvalError> {
+    if chunk.is_empty() {
+        return Ok(());
+    }
+    let loaded = Loaded::read(question, &plan.fetch, &[], chunk)?;
+    found.inspected += chunk.len();
+    for id in chunk.drain(..) {
+        question.alive()?;
+        let Some(mut trace) = loaded.trace(id) else { continue };
+        let duration = trace.summary.duration;
+        if plan.min_duration.is_some_and(|d| duration < d) || plan.max_duration.is_some_and(|d| duration > d) {
+            continue;
         }
+        if plan.pipeline.needs_tree {
+            trace.grow_tree();
+        }
+        let sets = plan.pipeline.run(&trace, &plan.fetch).map_err(|e| EvalError::Query(e.to_owned()))?;
+        if sets.is_empty() {
+            continue;
+        }
+        let sets = sets.into_iter().map(|set| shown_set(question, plan, &trace, set)).collect();
+        let summary = trace.summary;
+        found.traces.push(FoundTrace {
+            trace_id: id,
+            root: summary.root,
+            start: summary.start,
+            duration: summary.duration,
+            services: summary.services,
+            sets,
+        });
     }
-    columns_of
+    Ok(())
 }
 
-fn field_of(intrinsic: Intrinsic) -> Option<Field> {
-    Some(match intrinsic {
-        Intrinsic::Name => Field::Name,
-        Intrinsic::Status => Field::StatusCode,
-        Intrinsic::StatusMessage => Field::StatusMessage,
-        Intrinsic::Kind => Field::Kind,
-        Intrinsic::ParentId | Intrinsic::Parent | Intrinsic::NestedSetParent => Field::ParentSpanId,
-        Intrinsic::InstrumentationName => Field::ScopeName,
-        Intrinsic::InstrumentationVersion => Field::ScopeVersion,
-        _ => return None,
-    })
+fn shown_set(question: &Question<'_>, plan: &Plan, trace: &Trace<'_>, set: Set) -> FoundSet {
+    let spans = set.spans.iter().take(question.spans_per_set).map(|s| shown_span(plan, trace, *s)).collect();
+    FoundSet { matched: set.spans.len(), spans, attributes: set.attributes }
 }
 
-fn found_span(batch: &Batch, row: usize, show: &[Shown]) -> FoundSpan {
+fn shown_span(plan: &Plan, trace: &Trace<'_>, at: u32) -> FoundSpan {
     let mut span = FoundSpan {
-        span_id: SpanId::from_slice(batch.id(row, Field::SpanId)).unwrap_or_default(),
+        span_id: SpanId::from_slice(trace.bytes(at, Stored::SpanId)).unwrap_or_default(),
         name: None,
-        start: batch.int(row, Field::Time).unwrap_or(0),
-        duration: batch.int(row, Field::Duration).unwrap_or(0),
+        start: trace.int(at, Stored::Time),
+        duration: trace.int(at, Stored::Duration),
         attributes: Vec::new(),
     };
-    for shown in show {
-        match shown {
-            Shown::Attribute(scope, name) => {
-                let value = columns(*scope, name).iter().find_map(|c| batch.attribute(row, c).map(|v| v.to_owned_value()));
-                span.attributes.extend(value.map(|v| (name.clone(), v)));
+    for (i, field) in plan.fetch.fields.iter().enumerate() {
+        let key = match &field.place {
+            Place::Attribute(_, name) => name.as_str(),
+            // Shown elsewhere in the answer.
+            Place::Intrinsic(
+                Intrinsic::Duration
+                | Intrinsic::TraceDuration
+                | Intrinsic::RootName
+                | Intrinsic::RootService
+                | Intrinsic::TraceId
+                | Intrinsic::SpanId,
+            ) => continue,
+            Place::Intrinsic(intrinsic) => intrinsic.as_str(),
+        };
+        trace.each(&plan.fetch, i, at, &mut |value| match (field.seen(value), &field.place) {
+            (Some(Static::Text(name)), Place::Intrinsic(Intrinsic::Name)) => {
+                span.name = Some(name.into_owned()).filter(|n| !n.is_empty());
             }
-            Shown::Absent(scope, name) => {
-                let columns = columns(*scope, name);
-                let absent = nil_columns(&columns).iter().filter(|c| batch.attribute(row, c).is_none());
-                span.attributes.extend(absent.map(|_| (name.clone(), OwnedValue::Str("nil".to_owned()))));
-            }
-            Shown::Intrinsic(Intrinsic::NestedSetParent) => {
-                // Others' numbers need the whole tree.
-                if batch.id(row, Field::ParentSpanId).is_empty() {
-                    span.attributes.push((Intrinsic::NestedSetParent.as_str().to_owned(), OwnedValue::Int(-1)));
-                }
-            }
-            Shown::Intrinsic(Intrinsic::Name) => {
-                span.name = Some(batch.text(row, Field::Name).to_owned()).filter(|n| !n.is_empty());
-            }
-            Shown::Intrinsic(i) => {
-                span.attributes.extend(intrinsic_value(batch, row, *i).map(|v| (i.as_str().to_owned(), OwnedValue::Str(v))));
-            }
-        }
+            (Some(value), _) => span.attributes.push((key.to_owned(), value.into_owned())),
+            (None, _) => {}
+        });
     }
     span
-}
-
-fn intrinsic_value(batch: &Batch, row: usize, intrinsic: Intrinsic) -> Option<String> {
-    let named = |names: &[&str], field| {
-        let number = usize::try_from(batch.int(row, field).unwrap_or(0)).unwrap_or(0);
-        Some(names.get(number).unwrap_or(&names[0]).to_string())
-    };
-    match intrinsic {
-        Intrinsic::Status => named(&STATUSES, Field::StatusCode),
-        Intrinsic::Kind => named(&KINDS, Field::Kind),
-        Intrinsic::StatusMessage => Some(batch.text(row, Field::StatusMessage).to_owned()),
-        Intrinsic::InstrumentationName => Some(batch.text(row, Field::ScopeName).to_owned()),
-        Intrinsic::InstrumentationVersion => Some(batch.text(row, Field::ScopeVersion).to_owned()),
-        _ => None,
-    }
 }

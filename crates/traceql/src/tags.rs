@@ -1,43 +1,46 @@
 //! Tempo's older search parameters: `tags` in logfmt.
 
-use store::{Column, CompareOp, Field, Literal, Predicate};
+use crate::ast::{Attribute, AttributeScope, Expr, Intrinsic, Node, Op, Pipeline, Query, Root, Spanset, Stage};
+use crate::value::{KINDS, STATUSES, Static};
 
-use crate::ast::{AttributeScope, KINDS, STATUSES};
-use crate::compile::{columns, never};
-
-/// Spans with all of these tags, as `tags=service.name=shop http.status_code=200` asks for them: an attribute of the
-/// span or its resource that prints as the value; `name`, `status`, `status.code` and `error` mean the span's own.
+/// The query for spans with all of these tags, as `tags=service.name=shop http.status_code=200` asks for them: an attribute
+/// of the span or its resource that prints as the value; `name`, `status`, `kind` and `error` mean the span's own.
 #[must_use]
-pub fn tags_predicate(tags: &[(String, String)]) -> Predicate {
-    tags.iter().fold(Predicate::True, |all, (key, value)| all.and(tag(key, value)))
+pub fn tags_query(tags: &[(String, String)]) -> Query {
+    let expr = |node| Expr { node, start: 0 };
+    let all = tags.iter().map(|(key, value)| tag(key, value)).reduce(|a, b| expr(Node::Binary(Op::And, Box::new((a, b)))));
+    let filter = all.unwrap_or_else(|| expr(Node::Static(Static::Bool(true))));
+    let pipeline = Pipeline { stages: vec![Stage::Spanset(Spanset::Filter(filter))] };
+    Query { root: Root::Spansets(pipeline), hints: Vec::new() }
 }
 
-fn tag(key: &str, value: &str) -> Predicate {
-    let number = |names: &[&str], field| match names.iter().position(|n| *n == value) {
-        Some(i) => equal(&Column::Field(field), Literal::Int(i as i64)),
-        None => never(),
+fn tag(key: &str, value: &str) -> Expr {
+    let expr = |node| Expr { node, start: 0 };
+    let equal = |attribute: Attribute, value| {
+        let sides = (expr(Node::Attribute(attribute)), expr(Node::Static(value)));
+        expr(Node::Binary(Op::Eq, Box::new(sides)))
     };
+    let word = |names: &[&str]| names.iter().position(|n| *n == value).map(|i| i as i64);
+    let never = || expr(Node::Static(Static::Bool(false)));
     match key {
-        "name" => Predicate::eq(Column::Field(Field::Name), value),
-        "status" | "status.code" => number(&STATUSES, Field::StatusCode),
-        "kind" => number(&KINDS, Field::Kind),
-        "error" if value == "true" => equal(&Column::Field(Field::StatusCode), Literal::Int(2)),
+        "name" => equal(Attribute::intrinsic(Intrinsic::Name), Static::text(value.to_owned())),
+        "status" | "status.code" => {
+            word(&STATUSES).map_or_else(never, |s| equal(Attribute::intrinsic(Intrinsic::Status), Static::Status(s)))
+        }
+        "kind" => word(&KINDS).map_or_else(never, |k| equal(Attribute::intrinsic(Intrinsic::Kind), Static::Kind(k))),
+        "error" if value == "true" => equal(Attribute::intrinsic(Intrinsic::Status), Static::Status(2)),
         _ => {
             let values = [
-                Some(Literal::Str(value.to_owned())),
-                value.parse().ok().map(Literal::Int),
-                value.parse().ok().filter(|f: &f64| f.is_finite()).map(Literal::Double),
-                value.parse().ok().map(Literal::Bool),
+                Some(Static::text(value.to_owned())),
+                value.parse().ok().map(Static::Int),
+                value.parse().ok().filter(|f: &f64| f.is_finite()).map(Static::Float),
+                value.parse().ok().map(Static::Bool),
             ];
-            let columns = columns(AttributeScope::Open, key);
-            let any = columns.iter().flat_map(|c| values.iter().flatten().map(|v| equal(c, v.clone())));
-            Predicate::Or(any.collect())
+            let attribute = || Attribute::new(AttributeScope::Open, key);
+            let any = values.into_iter().flatten().map(|v| equal(attribute(), v));
+            any.reduce(|a, b| expr(Node::Binary(Op::Or, Box::new((a, b))))).unwrap_or_else(never)
         }
     }
-}
-
-fn equal(column: &Column, value: Literal) -> Predicate {
-    Predicate::Compare { column: column.clone(), op: CompareOp::Eq, value }
 }
 
 /// Pairs of logfmt: `a=b c="d e" f`.

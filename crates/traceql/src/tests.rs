@@ -1,13 +1,14 @@
-//! Parsing and searching, on the contract's in-memory model.
+//! Parsing, searching and metrics, on the contract's in-memory model.
 
 use std::sync::atomic::AtomicBool;
 
-use model::{Attr, Group, Span, SpanId, Tenant, TimeRange, TraceId, Value};
+use model::{Attr, Event, Group, Span, SpanId, Tenant, TimeRange, TraceId, Value};
 use proptest::prelude::*;
 use store::memory::Memory;
 use wire::SpanSink;
 
-use crate::{EvalError, Found, Plan, Question, parse, search};
+use crate::metrics::{Series, Window, evaluate};
+use crate::{EvalError, Found, Plan, Question, Static, parse, parse_unchecked, search};
 
 fn attr<'a>(key: &'a str, value: Value<'a>) -> Attr<'a> {
     Attr { key, value }
@@ -43,7 +44,12 @@ fn store() -> Memory {
         end: 1200 * MS,
         status_code: 2,
         status_message: "boom",
-        attributes: &[attr("code", Value::Double(1.5))],
+        attributes: &[
+            attr("code", Value::Double(1.5)),
+            attr("tags", Value::Nested(r#"{"arrayValue":{"values":[{"stringValue":"a"},{"stringValue":"b"}]}}"#.into())),
+        ],
+        events: &[Event { time: 1150 * MS, name: "exception", attributes: 0..1, ..Event::default() }],
+        nested: &[attr("message", Value::Str("no"))],
         ..Span::default()
     });
     sink.span(&Span {
@@ -60,21 +66,29 @@ fn store() -> Memory {
     store
 }
 
+
 fn find(store: &Memory, query: &str, limit: usize) -> Result<Found, EvalError> {
-    let plan =
-        Plan::new(query, &parse(query).unwrap_or_else(|e| panic!("{query}: {e}"))).unwrap_or_else(|e| panic!("{query}: {e}"));
+    let plan = Plan::new(&parse(query).unwrap_or_else(|e| panic!("{query}: {e}"))).expect("no metrics query");
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
     let range = TimeRange::ALL;
     search(&Question { reader: &view, tenant: &tenant, range, limit, spans_per_set: 10, cancelled: &cancelled }, &plan)
 }
 
+fn series(store: &Memory, query: &str) -> Vec<Series> {
+    let query = parse(query).unwrap_or_else(|e| panic!("{query}: {e}"));
+    let window = Window::new(0, 3000 * MS, 1000 * MS).expect("a window");
+    let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
+    let range = TimeRange::ALL;
+    let question = Question { reader: &view, tenant: &tenant, range, limit: 0, spans_per_set: 0, cancelled: &cancelled };
+    evaluate(&question, &query, &window, 0).expect("evaluates")
+}
+
 #[test]
-fn a_filter_chooses_spans() {
+fn queries_choose_spans() {
     let store = store();
     // First byte of the ids of the spans that match.
     let cases: &[(&str, &[u8])] = &[
         ("{ }", &[1, 2, 3]),
-        ("{ true }", &[1, 2, 3]),
         ("{ false }", &[]),
         ("{ name = `SELECT` }", &[2, 3]),
         ("{ name =~ `SEL` }", &[]),
@@ -90,30 +104,45 @@ fn a_filter_chooses_spans() {
         ("{ .code >= 1.5 }", &[1, 2]),
         ("{ .code = `200` }", &[3]),
         ("{ .code != 200 }", &[2]),
-        ("{ !(.code = 200) }", &[2, 3]),
-        // The span's attribute hides the resource's.
-        ("{ .env = `prod` }", &[]),
+        ("{ .code * 2 = 3 }", &[2]),
+        // The span's attribute hides the resource's only where it passes.
+        ("{ .env = `prod` }", &[1]),
         ("{ resource.env = `prod` }", &[1]),
         ("{ span.env = `span` }", &[1]),
-        ("{ .service.name = `db` && !.ok }", &[]),
         ("{ .ok }", &[1]),
         ("{ span.ok = nil }", &[2, 3]),
         // An open attribute is nil where the span or the resource lacks it, as in Tempo.
         ("{ .ok = nil }", &[1, 2, 3]),
         ("{ nil != .ok }", &[1]),
         ("{ .missing != `x` }", &[]),
+        ("{ span.tags = `b` }", &[2]),
+        ("{ span.tags != `b` }", &[]),
+        ("{ event:name = `exception` && event.message = `no` }", &[2]),
+        ("{ event:timeSinceStart > 49ms }", &[2]),
         ("{ trace:id = `01010101010101010101010101010101` }", &[1, 2]),
         ("{ span:id = `0303030303030303` }", &[3]),
-        ("{ span:parentID = `0101010101010101` }", &[2]),
-        ("{ parent = nil }", &[1]),
+        ("{ span:parentID = `101010101010101` }", &[2]),
         ("{ nestedSetParent < 0 }", &[1]),
+        ("{ nestedSetParent > 0 }", &[2]),
+        ("{ span:childCount = 1 }", &[1]),
+        ("{ trace:duration > 400ms && trace:rootService = `shop` }", &[1, 2]),
         ("{ instrumentation:name = `lib` }", &[1]),
         ("{ 1 + 1 = 2 && (.code > 1 || false) }", &[1, 2]),
-        ("{ .code = 200 } | select(name, resource.service.name)", &[1]),
+        ("{ .service.name = `shop` } >> { status = error }", &[2]),
+        ("{ status = error } < { }", &[1]),
+        ("{ } !> { }", &[1]),
+        ("{ name = `GET /` } &> { }", &[1, 2]),
+        ("{ name = `GET /` } && { status = error }", &[1, 2]),
+        ("{ name = `nothing` } || { status = error }", &[2]),
+        ("{ } | count() > 1", &[1, 2]),
+        ("{ } | by(name) | count() = 1", &[1, 2, 3]),
+        ("{ } | avg(duration) > 250ms", &[1, 2]),
+        ("({ status = error } | count() = 1) && ({ kind = server } | count() = 1)", &[1, 2]),
     ];
     for (query, expected) in cases {
         let found = find(&store, query, 20).unwrap_or_else(|e| panic!("{query}: {e}"));
-        let mut ids: Vec<u8> = found.traces.iter().flat_map(|t| &t.spans).map(|s| s.span_id.0[0]).collect();
+        let sets = found.traces.iter().flat_map(|t| &t.sets);
+        let mut ids: Vec<u8> = sets.flat_map(|s| &s.spans).map(|s| s.span_id.0[0]).collect();
         ids.sort_unstable();
         assert_eq!(ids, *expected, "{query}");
     }
@@ -125,42 +154,65 @@ fn a_trace_is_summed_up_whole_however_few_spans_match() {
     let found = find(&store, "{ status = error } | select(.code, name)", 20).expect("searches");
     let [trace] = &found.traces[..] else { panic!("{found:?}") };
     assert_eq!(trace.root, Some(("shop".to_owned(), "GET /".to_owned())));
-    assert_eq!((trace.start, trace.duration, trace.matched), (1000 * MS, 500 * MS, 1));
+    assert_eq!((trace.start, trace.duration, trace.sets[0].matched), (1000 * MS, 500 * MS, 1));
     assert_eq!(format!("{:?}", trace.services), r#"{"db": (1, 1), "shop": (1, 0)}"#);
-    assert_eq!(trace.spans[0].name.as_deref(), Some("SELECT"));
-    assert_eq!(format!("{:?}", trace.spans[0].attributes), r#"[("status", Str("error")), ("code", Double(1.5))]"#);
+    let span = &trace.sets[0].spans[0];
+    assert_eq!(span.name.as_deref(), Some("SELECT"));
+    assert_eq!(span.attributes, [("status".to_owned(), Static::Status(2)), ("code".to_owned(), Static::Float(1.5))]);
     // Newest first; the limit counts traces.
     let all = find(&store, "{}", 20).expect("searches");
     assert_eq!(all.traces.iter().map(|t| t.trace_id.0[0]).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(all.traces[0].root, None);
-    let absent = find(&store, "{ span.ok = nil && status = error }", 20).expect("searches");
-    assert_eq!(format!("{:?}", absent.traces[0].spans[0].attributes), r#"[("ok", Str("nil")), ("status", Str("error"))]"#);
-    assert_eq!(find(&store, "{}", 1).expect("searches").traces.len(), 1);
+    let counted = find(&store, "{ } | by(status) | count() > 0", 1).expect("searches");
+    assert_eq!(counted.traces.len(), 1);
+    assert_eq!(counted.traces[0].sets[0].attributes[1], ("count()".to_owned(), Static::Int(1)));
+    assert!(matches!(find(&store, "{ 1 / 0 = 1 }", 1), Err(EvalError::Query(_))));
 }
 
 #[test]
-fn what_is_wrong_or_not_there_yet_is_refused_where_it_stands() {
-    let cases = [
-        ("{ .a == 4 }", "line 1, col 7: unexpected =, expected an attribute, an intrinsic or a value"),
-        ("{ .a = }", "line 1, col 8: unexpected }, expected an attribute, an intrinsic or a value"),
-        ("{ .a = 1", "line 1, col 9: unexpected the end of the query, expected }"),
-        ("{ nope = 1 }", "line 1, col 3: unexpected nope, expected an attribute, an intrinsic or a value"),
-        ("{ 1 }", "line 1, col 3: span filter field expressions must resolve to a boolean"),
-        ("{ name = nil }", "line 1, col 8: = nil is not valid because intrinsics and resource.service.name cannot be nil"),
-        ("({} | count() > 1)", "line 1, col 1: a query that starts with ( is not supported yet"),
-        ("{ name = 1 }", "line 1, col 8: binary operations must operate on the same type: Text = Number"),
-        ("{ status > error }", "line 1, col 10: illegal operation for the given types: > with Status"),
-        ("{ .a =~ `(` }", "line 1, col 9: invalid regular expression: unclosed group"),
-        ("{\n  .a = \"x }", "line 2, col 8: a string that does not end"),
-        ("{} | rate()", "line 1, col 6: the pipeline stage rate is not supported yet"),
-        ("{} >> {}", "line 1, col 4: the spanset operator >> is not supported yet"),
-        ("{ .a = .b }", "line 1, col 3: comparing two attributes is not supported yet"),
-        ("{ traceDuration > 1s }", "line 1, col 3: traceDuration is not supported yet"),
-        ("{ event.a = 1 }", "line 1, col 3: an attribute of events or links is not supported yet"),
-    ];
-    for (query, message) in cases {
-        let error = parse(query).and_then(|q| Plan::new(query, &q)).expect_err(query);
-        assert_eq!(error.to_string(), format!("parse error at {message}"), "{query}");
+fn metrics_are_series_of_intervals() {
+    let store = store();
+    for (query, expected) in [
+        ("{ } | count_over_time()", "count_over_time=[1, 2, 0]"),
+        ("{ } | rate() by (resource.service.name)", "db=[0, 2, 0] shop=[1, 0, 0]"),
+        ("{ } | max_over_time(duration)", "max_over_time=[0.5, 0.1, NaN]"),
+        ("{ } | sum_over_time(span.code)", "sum_over_time=[200, 1.5, NaN]"),
+        ("{ status = error } | count_over_time() by (name)", "SELECT=[0, 1, 0]"),
+        ("{ span.tags = `a` } | count_over_time()", "count_over_time=[0, 1, 0]"),
+        ("{ kind = server } >> { } | count_over_time()", "count_over_time=[0, 1, 0]"),
+        ("{ } | rate() by (resource.service.name) | topk(1)", "db=[NaN, 2, 0] shop=[1, NaN, NaN]"),
+        ("({ } | count_over_time()) / ({ kind = server } | count_over_time())", "(count_over_time / count_over_time)=[1, NaN, NaN]"),
+        ("({ } | count_over_time()) * 2 > 2", "count_over_time=[NaN, 4, NaN]"),
+        ("{ } | quantile_over_time(duration, 1)", "1.0=[0.536870912, 0.134217728, 0]"),
+    ] {
+        let text: Vec<String> = series(&store, query)
+            .iter()
+            .map(|s| format!("{}={:?}", s.labels[0].1.to_string().trim_matches('`'), s.values).replace(".0,", ",").replace(".0]", "]"))
+            .collect();
+        assert_eq!(text.join(" "), expected, "{query}");
+    }
+    let compared = series(&store, "{ } | compare({ status = error })");
+    let total = compared.iter().find(|s| s.labels[0].1 == Static::text("selection_total") && s.labels[1].0 == "span.code");
+    assert_eq!(total.map(|s| s.values.clone()), Some(vec![0.0, 1.0, 0.0]));
+}
+
+#[test]
+fn what_is_wrong_is_refused_where_it_stands() {
+    for (query, message) in [
+        ("{ .a == 4 }", "parse error at line 1, col 7: syntax error: unexpected =, expecting an attribute, an intrinsic or a value"),
+        ("{ .a = 1", "parse error at line 1, col 9: syntax error: unexpected $end, expecting }"),
+        ("{ nope = 1 }", "parse error at line 1, col 3: unknown identifier: nope"),
+        ("{ 1 }", "invalid query at line 1, col 3: span filter field expressions must resolve to a boolean: { 1 }"),
+        ("{ name = nil }", "invalid query at line 1, col 3: name=nil is not valid because intrinsics cannot be nil"),
+        ("{ name = 1 }", "invalid query at line 1, col 3: binary operations must operate on the same type: name = 1"),
+        ("{ status > error }", "invalid query at line 1, col 3: illegal operation for the given types: status > error"),
+        ("{ .a =~ `(` }", "invalid query at line 1, col 9: invalid regex: `(`"),
+        ("{\n  .a = \"x }", "parse error at line 2, col 8: literal not terminated"),
+        ("{} | rate() + 5", "parse error at line 1, col 13: syntax error: unexpected +, expecting with"),
+        ("{ parent.a = 1 }", "invalid query at line 1, col 3: parent not yet supported"),
+        ("{} | rate() | topk(0)", "invalid query at line 1, col 1: limit must be greater than 0"),
+    ] {
+        assert_eq!(parse(query).expect_err(query).to_string(), message, "{query}");
     }
 }
 
@@ -171,10 +223,17 @@ fn deep_and_long_queries_are_refused() {
         format!("{{{}.a}}", "!".repeat(50_000)),
         format!("{{ .a{} }}", "|| .a".repeat(20_000)),
         format!("{{ 1{} = 1 }}", "^1".repeat(20_000)),
+        "(".repeat(50_000),
+        format!("{{}}{}", ">>{}".repeat(20_000)),
+        format!("{{}}{}", "|{}".repeat(20_000)),
+        format!("{{}}|rate(){}", ">1".repeat(20_000)),
     ] {
         assert!(parse(&deep).is_err());
     }
     assert!(parse(&" ".repeat(crate::MAX_QUERY + 1)).is_err());
+    // Long, but not too long.
+    let long = format!("{{ .a = 1{} }}", " || .a = 1".repeat(400));
+    assert!(find(&store(), &long, 1).expect("searches").traces.is_empty());
 }
 
 proptest! {
@@ -184,12 +243,20 @@ proptest! {
     }
 
     #[test]
-    fn any_row_of_words_parses_or_is_refused(words in proptest::collection::vec(prop_oneof![
-        Just("{"), Just("}"), Just("("), Just(")"), Just(".a"), Just("span.b"), Just("="), Just("!="), Just("=~"), Just("&&"),
-        Just("||"), Just("!"), Just("-"), Just("1"), Just("1.5"), Just("5ms"), Just("\"x\""), Just("nil"), Just("true"),
-        Just("status"), Just("error"), Just("duration"), Just("|"), Just("select"), Just(","), Just("+"), Just("nestedSetParent"),
+    fn what_parses_prints_as_what_parses_to_the_same(words in proptest::collection::vec(prop_oneof![
+        Just("{"), Just("}"), Just("{ }"), Just("("), Just(")"), Just(".a"), Just("span.b"), Just("="), Just("!="), Just("=~"),
+        Just("&&"), Just("||"), Just("!"), Just("-"), Just("1"), Just("1.5"), Just("5ms"), Just("\"x\""), Just("nil"), Just("true"),
+        Just("status"), Just("error"), Just("duration"), Just("|"), Just("select(.a)"), Just(","), Just("+"), Just("nestedSetParent"),
+        Just(">>"), Just("!~"), Just("count() > 1"), Just("by(.a)"), Just("rate()"), Just("topk(2)"), Just("avg(.a)"), Just(">"),
     ], 0..24)) {
         let query = words.join(" ");
-        let _ = parse(&query).and_then(|q| Plan::new(&query, &q));
+        if let Ok(parsed) = parse_unchecked(&query) {
+            let printed = parsed.to_string();
+            let again = parse_unchecked(&printed);
+            prop_assert_eq!(again.map(|q| q.to_string()), Ok(printed), "{}", query);
+            if let Some(plan) = parse(&query).ok().and_then(|q| Plan::new(&q)) {
+                let _ = plan.predicate();
+            }
+        }
     }
 }

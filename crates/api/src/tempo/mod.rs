@@ -1,5 +1,6 @@
 //! Tempo's HTTP API.
 
+mod metrics;
 mod search;
 mod tags;
 mod trace;
@@ -7,6 +8,8 @@ mod trace;
 use std::sync::Arc;
 
 use model::TimeRange;
+use serde_json::{Value as Json, json};
+use traceql::Static;
 
 use crate::Api;
 use crate::answer::{Answer, Failure};
@@ -26,6 +29,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/api/v2/search/tags", tags::names_v2)
         .route("/api/search/tag/{name}/values", tags::values_v1)
         .route("/api/v2/search/tag/{name}/values", tags::values_v2)
+        .route("/api/metrics/query_range", metrics::query_range)
+        .route("/api/metrics/query", metrics::query)
         .route("/api/echo", async |_, _| Ok(Answer::text("echo")))
         .route("/api/status/buildinfo", buildinfo)
 }
@@ -62,4 +67,33 @@ fn range(ask: &Ask) -> Result<TimeRange, Failure> {
     // The last second belongs to the range.
     let end = end.filter(|e| *e != 0).map_or(i64::MAX, |e| e.saturating_add(SECOND_NS));
     Ok(TimeRange::new(start, end))
+}
+
+/// Keys and values as protobuf's JSON has them.
+fn attributes(list: &[(String, Static<'static>)]) -> Json {
+    list.iter().map(|(key, value)| json!({"key": key, "value": any_value(value)})).collect()
+}
+
+fn any_value(value: &Static<'_>) -> Json {
+    match value {
+        Static::Int(i) => json!({"intValue": i.to_string()}),
+        Static::Float(f) => json!({"doubleValue": number(*f)}),
+        Static::Bool(b) => json!({"boolValue": b}),
+        Static::Text(t) => json!({"stringValue": t}),
+        Static::Array(_, values) => json!({"arrayValue": {"values": values.iter().map(any_value).collect::<Vec<_>>()}}),
+        // Durations, statuses, kinds, nil.
+        other => json!({"stringValue": other.to_string()}),
+    }
+}
+
+/// A double: whole ones without a fraction, as Go prints them.
+fn number(value: f64) -> Json {
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        return (value as i64).into();
+    }
+    match serde_json::Number::from_f64(value) {
+        Some(number) => number.into(),
+        None if value.is_nan() => "NaN".into(),
+        None => if value > 0.0 { "Infinity" } else { "-Infinity" }.into(),
+    }
 }

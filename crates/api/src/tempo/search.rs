@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use model::OwnedValue;
 use serde_json::{Map, Value as Json, json};
-use traceql::{FoundSpan, FoundTrace, Plan, Question, logfmt, parse_duration, tags_predicate};
+use traceql::{FoundSet, FoundSpan, FoundTrace, Plan, Question, logfmt, parse_duration, tags_query};
 
-use super::range;
+use super::{attributes, range};
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -17,10 +16,13 @@ const ROOT_MISSING: &str = "<root span not yet received>";
 
 fn plan(ask: &Ask) -> Result<Plan, Failure> {
     let bad = |e: traceql::ParseError| Failure::BadData(format!("invalid TraceQL query: {e}"));
-    let mut plan = match ask.get("q") {
-        Some(q) => Plan::new(q, &traceql::parse(q).map_err(bad)?).map_err(bad)?,
-        None => Plan::of(tags_predicate(&logfmt(ask.get("tags").unwrap_or("")))),
+    let query = match ask.get("q") {
+        Some(q) => traceql::parse(q).map_err(bad)?,
+        None => tags_query(&logfmt(ask.get("tags").unwrap_or(""))),
     };
+    let mut plan = Plan::new(&query).ok_or_else(|| {
+        Failure::BadData("invalid TraceQL query: a metrics query: ask /api/metrics/query_range".to_owned())
+    })?;
     let duration = |name: &str| {
         let Some(text) = ask.get(name) else { return Ok(None) };
         parse_duration(text).map(Some).ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no duration")))
@@ -45,7 +47,7 @@ pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         let found = traceql::search(&question, &plan)?;
         let traces: Vec<Json> = found.traces.iter().map(trace).collect();
         let rows = traces.len();
-        let body = json!({"traces": traces, "metrics": {"inspectedTraces": rows, "inspectedSpans": found.inspected.to_string()}});
+        let body = json!({"traces": traces, "metrics": {"inspectedTraces": found.inspected}});
         Ok(Answer::json(body.to_string(), rows).partial(reader.partial()))
     })
     .await
@@ -56,7 +58,7 @@ fn trace(trace: &FoundTrace) -> Json {
         Some((service, name)) => (service.as_str(), name.as_str()),
         None => (ROOT_MISSING, ROOT_MISSING),
     };
-    let set = json!({"spans": trace.spans.iter().map(span).collect::<Vec<_>>(), "matched": trace.matched});
+    let sets: Vec<Json> = trace.sets.iter().map(set).collect();
     let services = trace.services.iter().map(|(service, (spans, errors))| {
         let stats = match errors {
             0 => json!({"spanCount": spans}),
@@ -72,10 +74,18 @@ fn trace(trace: &FoundTrace) -> Json {
         "rootTraceName": name,
         "startTimeUnixNano": trace.start.to_string(),
         "durationMs": trace.duration / 1_000_000,
-        "spanSet": set,
-        "spanSets": [set],
+        "spanSet": sets.first(),
+        "spanSets": sets,
         "serviceStats": services.collect::<Map<_, _>>(),
     })
+}
+
+fn set(set: &FoundSet) -> Json {
+    let mut out = json!({"spans": set.spans.iter().map(span).collect::<Vec<_>>(), "matched": set.matched});
+    if !set.attributes.is_empty() {
+        out["attributes"] = attributes(&set.attributes);
+    }
+    out
 }
 
 fn span(span: &FoundSpan) -> Json {
@@ -87,20 +97,7 @@ fn span(span: &FoundSpan) -> Json {
     out.insert("startTimeUnixNano".to_owned(), span.start.to_string().into());
     out.insert("durationNanos".to_owned(), span.duration.to_string().into());
     if !span.attributes.is_empty() {
-        let attributes = span.attributes.iter().map(|(key, value)| json!({"key": key, "value": any_value(value)}));
-        out.insert("attributes".to_owned(), attributes.collect());
+        out.insert("attributes".to_owned(), attributes(&span.attributes));
     }
     Json::Object(out)
-}
-
-fn any_value(value: &OwnedValue) -> Json {
-    match value {
-        OwnedValue::Str(s) => json!({"stringValue": s}),
-        OwnedValue::Bool(b) => json!({"boolValue": b}),
-        OwnedValue::Int(i) => json!({"intValue": i.to_string()}),
-        OwnedValue::Double(d) if d.is_finite() => json!({"doubleValue": d}),
-        OwnedValue::Double(d) => json!({"doubleValue": promql::number(*d)}),
-        OwnedValue::Bytes(_) => json!({"stringValue": store::value_text(&value.as_value())}),
-        OwnedValue::Nested(text) => serde_json::from_str(text).unwrap_or_else(|_| json!({"stringValue": text})),
-    }
 }

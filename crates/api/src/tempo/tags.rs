@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Scope, Tenant, TimeRange};
 use serde_json::{Value as Json, json};
 use store::{Column, CompareOp, Distinct, Field, Literal, Predicate, Reader, Table};
-use traceql::{AttributeScope, Expr, Intrinsic, KINDS, Node, STATUSES};
+use traceql::{Attribute, AttributeScope, Intrinsic, KINDS, Plan, STATUSES, parse_identifier};
 
 use super::range;
 use crate::Api;
@@ -21,8 +21,28 @@ const SCOPES: [(&str, Scope); 3] =
     [("resource", Scope::Resource), ("span", Scope::Record), ("instrumentation", Scope::Instrumentation)];
 
 /// Intrinsics that completion offers.
-const INTRINSICS: [&str; 9] =
-    ["duration", "kind", "name", "rootName", "rootServiceName", "status", "statusMessage", "traceDuration", "trace:id"];
+const INTRINSICS: [&str; 20] = [
+    "duration",
+    "event:name",
+    "event:timeSinceStart",
+    "instrumentation:name",
+    "instrumentation:version",
+    "kind",
+    "name",
+    "rootName",
+    "rootServiceName",
+    "span:duration",
+    "span:kind",
+    "span:name",
+    "span:status",
+    "span:statusMessage",
+    "status",
+    "statusMessage",
+    "trace:duration",
+    "trace:rootName",
+    "trace:rootService",
+    "traceDuration",
+];
 
 /// What both kinds of questions read from the request.
 struct Wanted {
@@ -36,7 +56,7 @@ struct Wanted {
 impl Wanted {
     fn read(ask: &Ask) -> Result<Self, Failure> {
         // Editors send what has been typed so far: a query that does not parse filters nothing, as in Tempo.
-        let predicate = ask.get("q").and_then(|q| traceql::compile(q, traceql::parse(q).ok()?.filter.as_ref()).ok());
+        let predicate = ask.get("q").and_then(|q| Some(Plan::new(&traceql::parse(q).ok()?)?.predicate()));
         Ok(Self {
             tenant: ask.tenant()?,
             range: range(ask)?,
@@ -105,48 +125,38 @@ pub(super) async fn names_v2(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure>
 }
 
 /// An attribute or intrinsic as the path names it; bare names are attributes of any scope to version 1.
-fn tag(name: &str, bare_is_attribute: bool) -> Result<Node, Failure> {
-    let bad = |e: String| Failure::BadData(format!("invalid tag name {name:?}: {e}"));
-    let read = |text: &str| -> Result<Node, String> {
-        let query = traceql::parse(&format!("{{ {text} != nil }}")).map_err(|e| e.message)?;
-        match query.filter {
-            Some(Expr { node: Node::Binary(b), .. }) => match b.left.node {
-                node @ (Node::Attribute { .. } | Node::Intrinsic(_)) => Ok(node),
-                _ => Err("expected an attribute".to_owned()),
-            },
-            _ => Err("expected an attribute".to_owned()),
-        }
-    };
-    let known = Intrinsic::parse(name).is_some();
-    match read(name) {
-        Ok(node) => Ok(node),
-        Err(_) if bare_is_attribute && !known => read(&format!(".{name}")).map_err(bad),
-        Err(e) => Err(bad(e)),
+fn tag(name: &str, bare_is_attribute: bool) -> Result<Attribute, Failure> {
+    match parse_identifier(name) {
+        Ok(attribute) => Ok(attribute),
+        Err(_) if bare_is_attribute => Ok(Attribute::new(AttributeScope::Open, name)),
+        Err(e) => Err(Failure::BadData(format!("invalid tag name {name:?}: {}", e.message))),
     }
 }
 
 /// Values and their types.
-fn values(wanted: &Wanted, reader: &dyn Reader, tag: &Node) -> Result<Vec<(&'static str, String)>, Failure> {
+fn values(wanted: &Wanted, reader: &dyn Reader, tag: &Attribute) -> Result<Vec<(&'static str, String)>, Failure> {
     let typed = |kind: &'static str, texts: Vec<String>| texts.into_iter().map(move |t| (kind, t)).collect::<Vec<_>>();
     let keywords = |names: &[&str]| typed("keyword", names.iter().map(|n| (*n).to_owned()).collect());
     let field = |f| wanted.distinct(reader, Predicate::True, &Distinct::Values(Column::Field(f)));
     let root = || Predicate::Not(Box::new(Predicate::Exists(Column::Field(Field::ParentSpanId))));
-    Ok(match tag {
-        Node::Intrinsic(Intrinsic::Status) => keywords(&STATUSES),
-        Node::Intrinsic(Intrinsic::Kind) => keywords(&KINDS),
-        Node::Intrinsic(Intrinsic::Name) => typed("string", field(Field::Name)?),
-        Node::Intrinsic(Intrinsic::StatusMessage) => typed("string", field(Field::StatusMessage)?),
-        Node::Intrinsic(Intrinsic::InstrumentationName) => typed("string", field(Field::ScopeName)?),
-        Node::Intrinsic(Intrinsic::InstrumentationVersion) => typed("string", field(Field::ScopeVersion)?),
-        Node::Intrinsic(Intrinsic::RootName) => {
+    Ok(match tag.intrinsic {
+        Some(Intrinsic::Status) => keywords(&STATUSES),
+        Some(Intrinsic::Kind) => keywords(&KINDS),
+        Some(Intrinsic::Name) => typed("string", field(Field::Name)?),
+        Some(Intrinsic::StatusMessage) => typed("string", field(Field::StatusMessage)?),
+        Some(Intrinsic::InstrumentationName) => typed("string", field(Field::ScopeName)?),
+        Some(Intrinsic::InstrumentationVersion) => typed("string", field(Field::ScopeVersion)?),
+        Some(Intrinsic::RootName) => {
             typed("string", wanted.distinct(reader, root(), &Distinct::Values(Column::Field(Field::Name)))?)
         }
-        Node::Intrinsic(Intrinsic::RootService) => {
+        Some(Intrinsic::RootService) => {
             let service = Column::attribute(Scope::Resource, "service.name");
             typed("string", wanted.distinct(reader, root(), &Distinct::Values(service))?)
         }
-        Node::Attribute { scope, name, parent: false } => {
-            let scopes: &[Scope] = match scope {
+        // Durations, ids and numbers of the tree are too many to be offered.
+        Some(_) => Vec::new(),
+        None => {
+            let scopes: &[Scope] = match tag.scope {
                 AttributeScope::Open => &[Scope::Record, Scope::Resource, Scope::Instrumentation],
                 AttributeScope::Span => &[Scope::Record],
                 AttributeScope::Resource => &[Scope::Resource],
@@ -155,14 +165,12 @@ fn values(wanted: &Wanted, reader: &dyn Reader, tag: &Node) -> Result<Vec<(&'sta
             };
             let mut all = Vec::new();
             for scope in scopes {
-                all.extend(attribute_values(wanted, reader, &Column::attribute(*scope, name))?);
+                all.extend(attribute_values(wanted, reader, &Column::attribute(*scope, &tag.name))?);
             }
             all.sort();
             all.dedup();
             all
         }
-        // Durations, ids and numbers of the tree are too many to be offered.
-        _ => Vec::new(),
     })
 }
 

@@ -15,7 +15,7 @@ use model::{Scope, ValueType};
 use super::id::{ColumnId, RestOf};
 use super::rest;
 use crate::StoreError;
-use crate::contract::{Column, CompareOp, Field, Literal, Predicate, Table};
+use crate::contract::{Column, CompareOp, Field, IdSet, Literal, Predicate, Table};
 
 /// The order in which an open scope is searched.
 pub(crate) const OPEN: [Scope; 4] = [Scope::Record, Scope::Instrumentation, Scope::Resource, Scope::Label];
@@ -80,6 +80,8 @@ pub(crate) fn evaluate(predicate: &Predicate, source: &dyn Source) -> Result<Boo
             leaf(column, source, &Test::Text(&|text| finder.find(text.as_bytes()).is_some()))?
         }
         Predicate::Exists(column) => leaf(column, source, &Test::Present)?,
+        Predicate::Nested(column) => leaf(column, source, &Test::Nested)?,
+        Predicate::OneOf { field, ids } => leaf(&Column::Field(*field), source, &Test::OneOf(ids))?,
     })
 }
 
@@ -88,6 +90,8 @@ enum Test<'t> {
     Compare(CompareOp, &'t Literal),
     Text(&'t dyn Fn(&str) -> bool),
     Present,
+    Nested,
+    OneOf(&'t IdSet),
 }
 
 fn leaf(column: &Column, source: &dyn Source, test: &Test<'_>) -> Result<BooleanBuffer, StoreError> {
@@ -209,6 +213,9 @@ fn hits(array: &ArrayRef, kind: Option<ValueType>, test: &Test<'_>) -> BooleanBu
     if matches!(test, Test::Present) {
         return valid(array);
     }
+    if matches!(test, Test::Nested) {
+        return if kind == Some(ValueType::Nested) { valid(array) } else { BooleanBuffer::new_unset(rows) };
+    }
     match array.data_type() {
         // Nested values are JSON text, but no text.
         _ if kind == Some(ValueType::Nested) => BooleanBuffer::new_unset(rows),
@@ -252,6 +259,24 @@ fn hits(array: &ArrayRef, kind: Option<ValueType>, test: &Test<'_>) -> BooleanBu
             let Test::Compare(op, Literal::Bool(right)) = test else { return BooleanBuffer::new_unset(rows) };
             let values = array.as_boolean().values();
             masked(BooleanBuffer::collect_bool(rows, |i| holds(*op, values.value(i).cmp(right))), array.nulls())
+        }
+        DataType::FixedSizeBinary(_) if matches!(test, Test::OneOf(_)) => {
+            let Test::OneOf(ids) = test else { return BooleanBuffer::new_unset(rows) };
+            let values = array.as_fixed_size_binary();
+            // Ids of one trace follow each other.
+            let mut last: Option<(&[u8], bool)> = None;
+            let bits = BooleanBuffer::collect_bool(rows, |i| {
+                let id = values.value(i);
+                match last {
+                    Some((known, found)) if known == id => found,
+                    _ => {
+                        let found = ids.contains(id);
+                        last = Some((id, found));
+                        found
+                    }
+                }
+            });
+            masked(bits, array.nulls())
         }
         DataType::FixedSizeBinary(_) => {
             let Test::Compare(op, Literal::Bytes(right)) = test else { return BooleanBuffer::new_unset(rows) };

@@ -7,7 +7,7 @@ use parquet::arrow::arrow_reader::RowSelection;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 
-use model::{Scope, TimeRange};
+use model::{Scope, TimeRange, ValueType};
 
 use super::bloom;
 use super::eval::{OPEN, zero_filled};
@@ -15,7 +15,7 @@ use super::id::{ColumnId, RestOf};
 use super::read::{Footer, OpenSegment, time_place};
 use super::segment::REST_KEYS;
 use crate::StoreError;
-use crate::contract::{Column, CompareOp, Field, Literal, Predicate, Table};
+use crate::contract::{Column, CompareOp, Field, IdSet, Literal, Predicate, Table};
 
 /// First and last time of a row group.
 pub(crate) fn times(footer: &Footer, group: usize) -> Option<(i64, i64)> {
@@ -37,6 +37,19 @@ pub(crate) fn may_match(table: Table, footer: &Footer, group: usize, predicate: 
         Predicate::Matches { column, .. } | Predicate::Contains { column, .. } | Predicate::Exists(column) => {
             candidates(table, footer, column).is_none_or(|places| places.iter().any(|&p| !all_null(footer, group, p)))
         }
+        Predicate::Nested(column) => candidates(table, footer, column).is_none_or(|places| {
+            let nested = |id: &ColumnId| matches!(id, ColumnId::Attribute(_, _, ValueType::Nested));
+            places.iter().any(|&p| nested(&footer.columns[p].id) && !all_null(footer, group, p))
+        }),
+        Predicate::OneOf { field, ids } => footer.place(&ColumnId::Field(*field)).is_some_and(|place| {
+            match footer.raw().row_group(group).column(place).statistics() {
+                Some(Statistics::FixedLenByteArray(s)) => match (s.min_bytes_opt(), s.max_bytes_opt()) {
+                    (Some(least), Some(most)) => !ids.between(least, most).is_empty(),
+                    _ => true,
+                },
+                _ => true,
+            }
+        }),
     }
 }
 
@@ -154,6 +167,22 @@ pub(crate) fn row_ranges(
                     narrow(ranges);
                 }
             }
+            Predicate::OneOf { field: Field::TraceId, ids } => {
+                if let Some(place) = footer.place(&ColumnId::Field(Field::TraceId))
+                    && let Some(pages) = pages(footer, group, place, |index, page| match index {
+                        ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(i) => match (i.min_value(page), i.max_value(page)) {
+                            (Some(a), Some(b)) => !ids.between(a, b).is_empty(),
+                            _ => true,
+                        },
+                        _ => true,
+                    })
+                {
+                    narrow(pages);
+                }
+                if let Some(ranges) = blocks_of_any(segment, group, rows, ids)? {
+                    narrow(ranges);
+                }
+            }
             Predicate::Contains { column: Column::Field(Field::Body), needle } if table == Table::Logs => {
                 if let Some(hash) = bloom::hash_needle(needle)
                     && let Some(ranges) = blocks(segment, group, rows, hash)?
@@ -216,6 +245,23 @@ fn blocks(segment: &OpenSegment, group: usize, rows: usize, hash: u64) -> Result
             .filter(|r| !r.is_empty())
             .collect(),
     ))
+}
+
+/// The rows of the blocks that may mention one of some ids; `None` where there is no filter, or too many ids for it to tell.
+fn blocks_of_any(segment: &OpenSegment, group: usize, rows: usize, ids: &IdSet) -> Result<Option<Vec<Range<usize>>>, StoreError> {
+    if ids.ids().len() * 4 > rows / bloom::BLOCK_ROWS {
+        return Ok(None);
+    }
+    let mut found: Option<Vec<Range<usize>>> = None;
+    for id in ids.ids() {
+        let Some(ranges) = blocks(segment, group, rows, bloom::hash_id(id))? else { return Ok(None) };
+        found.get_or_insert_default().extend(ranges);
+    }
+    Ok(found.map(|mut ranges| {
+        ranges.sort_by_key(|r| r.start);
+        ranges.dedup();
+        ranges
+    }))
 }
 
 fn intersect(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {

@@ -9,7 +9,7 @@ mod writer;
 
 pub use batch::{Batch, Meaning, text_at, value_text};
 pub use error::StoreError;
-pub use predicate::{CompareOp, LabelMatcher, Literal, MatchOp, Predicate};
+pub use predicate::{CompareOp, IdSet, LabelMatcher, Literal, MatchOp, Predicate};
 pub use reader::{
     BatchStream, Column, Distinct, Exemplar, Field, HistogramSample, Order, Reader, Scan, SeriesExemplars, SeriesSamples,
     SeriesStream, Source, Table,

@@ -1,8 +1,10 @@
 //! What a scan filters by.
 
+use std::sync::Arc;
+
 use regex::Regex;
 
-use super::Column;
+use super::{Column, Field};
 
 /// A constant to compare with.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +76,49 @@ pub enum Predicate {
     },
     /// The row has the column.
     Exists(Column),
+    /// The row has the attribute as a nested value ([`model::Value::Nested`]).
+    Nested(Column),
+    /// The id is one of them: a field of ids ([`super::Field::TraceId`], …) against a set, however large.
+    OneOf {
+        /// The field.
+        field: Field,
+        /// The ids.
+        ids: Arc<IdSet>,
+    },
+}
+
+/// A set of ids, each of as many bytes as its field's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdSet(Vec<Vec<u8>>);
+
+impl IdSet {
+    /// The set of `ids`.
+    #[must_use]
+    pub fn new(mut ids: Vec<Vec<u8>>) -> Self {
+        ids.sort_unstable();
+        ids.dedup();
+        Self(ids)
+    }
+
+    /// Whether `id` is in it.
+    #[must_use]
+    pub fn contains(&self, id: &[u8]) -> bool {
+        self.0.binary_search_by(|i| i.as_slice().cmp(id)).is_ok()
+    }
+
+    /// Those from `least` to `most`, both included, ascending.
+    #[must_use]
+    pub fn between(&self, least: &[u8], most: &[u8]) -> &[Vec<u8>] {
+        let first = self.0.partition_point(|id| id.as_slice() < least);
+        let end = self.0.partition_point(|id| id.as_slice() <= most);
+        self.0.get(first..end).unwrap_or_default()
+    }
+
+    /// All of them, ascending.
+    #[must_use]
+    pub fn ids(&self) -> &[Vec<u8>] {
+        &self.0
+    }
 }
 
 impl Predicate {

@@ -299,8 +299,16 @@ impl Random {
                 column: self.column(),
                 regex: Regex::new(self.pick(&["a|b", "^GET", "ch.*out$", ".*", "[0-9]{3}"])).unwrap(),
             },
-            6 => match self.below(4) {
+            6 => match self.below(6) {
                 0 => Predicate::Exists(Column::Attributes(Some(Scope::ALL[self.below(4) as usize]))),
+                1 => match self.column() {
+                    column @ Column::Attribute { .. } => Predicate::Nested(column),
+                    column => Predicate::Exists(column),
+                },
+                2 => {
+                    let ids = (0..self.below(6)).map(|_| u128::from(self.below(40)).to_be_bytes().to_vec()).collect();
+                    Predicate::OneOf { field: Field::TraceId, ids: std::sync::Arc::new(crate::IdSet::new(ids)) }
+                }
                 _ => Predicate::Exists(self.column()),
             },
             7 => Predicate::And(inner(self, 3)),
