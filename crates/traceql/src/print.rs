@@ -192,7 +192,7 @@ pub fn duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let fraction = |unit: u64, name: &str| {
         let mut text = format!("{}", total / unit);
-        if total % unit != 0 {
+        if !total.is_multiple_of(unit) {
             let width = unit.ilog10() as usize;
             let digits = format!("{:0width$}", total % unit);
             let _ = write!(text, ".{}", digits.trim_end_matches('0'));

@@ -30,10 +30,10 @@ impl Sampler {
     pub(super) fn take(&mut self) -> bool {
         let take = if self.adaptive {
             self.offered += 1;
-            self.measured == 0 || self.offered % self.one_in == 0
+            self.measured == 0 || self.offered.is_multiple_of(self.one_in)
         } else {
             self.offered += 1;
-            (self.offered - 1) % self.one_in == 0
+            (self.offered - 1).is_multiple_of(self.one_in)
         };
         self.taken += u64::from(take);
         if self.pending > 0 {
