@@ -69,7 +69,8 @@ fn check(case: &Case, reader: &dyn Reader) -> Result<(), String> {
 
 /// Which of equally frequent values `compare()` shows is left open: only how frequent they are is looked at.
 fn without_ties(got: &mut [(String, Vec<(i64, f64)>)], expected: &mut [(String, Vec<(i64, f64)>)]) {
-    let labels = |side: &[(String, Vec<(i64, f64)>)]| side.iter().map(|(l, _)| l.clone()).collect::<std::collections::HashSet<_>>();
+    let labels =
+        |side: &[(String, Vec<(i64, f64)>)]| side.iter().map(|(l, _)| l.clone()).collect::<std::collections::HashSet<_>>();
     let (ours, theirs) = (labels(got), labels(expected));
     for (side, other) in [(got, theirs), (expected, ours)] {
         for (label, samples) in side.iter_mut() {
@@ -105,8 +106,7 @@ fn answer(case: &Case, reader: &dyn Reader) -> Result<Vec<(String, Vec<(i64, f64
     let query = traceql::parse(&case.query).map_err(|e| e.to_string())?;
     let window = Window::new(case.start_ns, case.end_ns, case.step_ns)?;
     let (tenant, cancelled) = (Tenant::default(), AtomicBool::new(false));
-    let question =
-        Question { reader, tenant: &tenant, range: TimeRange::ALL, limit: 0, spans_per_set: 0, cancelled: &cancelled };
+    let question = Question { reader, tenant: &tenant, range: TimeRange::ALL, limit: 0, spans_per_set: 0, cancelled: &cancelled };
     let series = evaluate(&question, &query, &window, 0).map_err(|e| e.to_string())?;
     Ok(series.iter().map(|s| print_series(s, &window)).collect())
 }

@@ -86,7 +86,9 @@ fn identifier(case: &Identifier) -> Result<(), String> {
             let id = args[0]["$id"].as_str().unwrap_or_default().replace("TraceRoot", "Root").replace("ID", "Id");
             (format!("{:?}", known.unwrap_or_default()), format!("{id:?}"))
         }
-        "NewAttribute" => (format!("{attribute:?}"), format!("{:?}", traceql::Attribute::new(traceql::AttributeScope::Open, &text(0)))),
+        "NewAttribute" => {
+            (format!("{attribute:?}"), format!("{:?}", traceql::Attribute::new(traceql::AttributeScope::Open, &text(0))))
+        }
         _ => {
             let scope = args[0]["$id"].as_str().unwrap_or_default().trim_start_matches("AttributeScope").to_lowercase();
             let name = if attribute.intrinsic.is_some() { attribute.key().to_owned() } else { attribute.name.clone() };

@@ -98,7 +98,8 @@ pub(crate) struct Fetch {
 impl Fetch {
     /// What a pipeline reads.
     pub(crate) fn new(pipeline: &Pipeline) -> Self {
-        let mut fetch = Self { fields: Vec::new(), conditions: Vec::new(), all: true, everything: false, related: false, slots: Vec::new() };
+        let mut fetch =
+            Self { fields: Vec::new(), conditions: Vec::new(), all: true, everything: false, related: false, slots: Vec::new() };
         fetch.pipeline(pipeline);
         if fetch.related {
             // Whoever asks how spans stand to each other gets the numbers that say so.

@@ -20,7 +20,13 @@ pub(crate) struct Compiled {
 enum Run {
     Spanset(Sets),
     /// Keeps spansets whose aggregate compares so; shown as `name`.
-    Filter { op: Op, aggregate: AggregateOp, of: Option<Code>, name: String, right: Static<'static> },
+    Filter {
+        op: Op,
+        aggregate: AggregateOp,
+        of: Option<Code>,
+        name: String,
+        right: Static<'static>,
+    },
     By(Code, String),
     Coalesce,
 }
@@ -233,7 +239,6 @@ impl<'t> Runner<'t, '_> {
         })
     }
 }
-
 
 fn union(sets: Vec<Set>) -> Vec<u32> {
     let mut spans: Vec<u32> = sets.into_iter().flat_map(|s| s.spans).collect();

@@ -131,10 +131,7 @@ pub fn search(question: &Question<'_>, plan: &Plan) -> Result<Found, EvalError> 
     if among.as_ref().is_some_and(HashSet::is_empty) {
         return Ok(found);
     }
-    let newest = Scan {
-        order: Order::NewestFirst,
-        ..question.scan(shown.clone(), vec![Column::Field(Stored::TraceId)])
-    };
+    let newest = Scan { order: Order::NewestFirst, ..question.scan(shown.clone(), vec![Column::Field(Stored::TraceId)]) };
     let mut seen = HashSet::new();
     let mut chunk: Vec<TraceId> = Vec::new();
     let mut size = FIRST_CHUNK.min(question.limit);

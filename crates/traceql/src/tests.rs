@@ -66,7 +66,6 @@ fn store() -> Memory {
     store
 }
 
-
 fn find(store: &Memory, query: &str, limit: usize) -> Result<Found, EvalError> {
     let plan = Plan::new(&parse(query).unwrap_or_else(|e| panic!("{query}: {e}"))).expect("no metrics query");
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
@@ -181,13 +180,18 @@ fn metrics_are_series_of_intervals() {
         ("{ span.tags = `a` } | count_over_time()", "count_over_time=[0, 1, 0]"),
         ("{ kind = server } >> { } | count_over_time()", "count_over_time=[0, 1, 0]"),
         ("{ } | rate() by (resource.service.name) | topk(1)", "db=[NaN, 2, 0] shop=[1, NaN, NaN]"),
-        ("({ } | count_over_time()) / ({ kind = server } | count_over_time())", "(count_over_time / count_over_time)=[1, NaN, NaN]"),
+        (
+            "({ } | count_over_time()) / ({ kind = server } | count_over_time())",
+            "(count_over_time / count_over_time)=[1, NaN, NaN]",
+        ),
         ("({ } | count_over_time()) * 2 > 2", "count_over_time=[NaN, 4, NaN]"),
         ("{ } | quantile_over_time(duration, 1)", "1.0=[0.536870912, 0.134217728, 0]"),
     ] {
         let text: Vec<String> = series(&store, query)
             .iter()
-            .map(|s| format!("{}={:?}", s.labels[0].1.to_string().trim_matches('`'), s.values).replace(".0,", ",").replace(".0]", "]"))
+            .map(|s| {
+                format!("{}={:?}", s.labels[0].1.to_string().trim_matches('`'), s.values).replace(".0,", ",").replace(".0]", "]")
+            })
             .collect();
         assert_eq!(text.join(" "), expected, "{query}");
     }
@@ -199,7 +203,10 @@ fn metrics_are_series_of_intervals() {
 #[test]
 fn what_is_wrong_is_refused_where_it_stands() {
     for (query, message) in [
-        ("{ .a == 4 }", "parse error at line 1, col 7: syntax error: unexpected =, expecting an attribute, an intrinsic or a value"),
+        (
+            "{ .a == 4 }",
+            "parse error at line 1, col 7: syntax error: unexpected =, expecting an attribute, an intrinsic or a value",
+        ),
         ("{ .a = 1", "parse error at line 1, col 9: syntax error: unexpected $end, expecting }"),
         ("{ nope = 1 }", "parse error at line 1, col 3: unknown identifier: nope"),
         ("{ 1 }", "invalid query at line 1, col 3: span filter field expressions must resolve to a boolean: { 1 }"),

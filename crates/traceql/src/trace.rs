@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use model::{Scope, TimeRange, TraceId};
 use store::{Column, Field as Stored, IdSet, Predicate, Scan, value_text};
 
+use crate::EvalError;
 use crate::ast::Intrinsic;
 use crate::fetch::{Fetch, Place};
 use crate::question::Question;
 use crate::spans::{Rows, columns_of};
 use crate::tree::Tree;
 use crate::value::Static;
-use crate::EvalError;
 
 /// A trace may begin and end so long before and after the spans that are asked for.
 const MARGIN_NS: i64 = 3_600_000_000_000;
@@ -177,7 +177,8 @@ impl<'b> Trace<'b> {
     /// An intrinsic that only the trace knows.
     pub(crate) fn of_trace(&self, intrinsic: Intrinsic, span: u32) -> Static<'_> {
         let number = |of: &[i64]| Static::Int(of.get(span as usize).copied().unwrap_or(0));
-        let root = |pick: fn(&(String, String)) -> &String| Static::text(self.summary.root.as_ref().map_or("", |r| pick(r).as_str()));
+        let root =
+            |pick: fn(&(String, String)) -> &String| Static::text(self.summary.root.as_ref().map_or("", |r| pick(r).as_str()));
         match intrinsic {
             Intrinsic::TraceDuration => Static::Duration(self.summary.duration),
             Intrinsic::RootName => root(|r| &r.1),

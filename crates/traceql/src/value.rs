@@ -72,9 +72,7 @@ impl Kind {
         match self {
             Self::Attribute | Self::Array => true,
             Self::Bool => matches!(op, Op::And | Op::Or | Op::Eq | Op::Ne),
-            Self::Int | Self::Float | Self::Duration => {
-                !matches!(op, Op::And | Op::Or | Op::Matches | Op::NotMatches)
-            }
+            Self::Int | Self::Float | Self::Duration => !matches!(op, Op::And | Op::Or | Op::Matches | Op::NotMatches),
             Self::Text => op.is_comparison() || matches!(op, Op::Matches | Op::NotMatches),
             Self::Nil | Self::Status | Self::Kind => matches!(op, Op::Eq | Op::Ne),
             Self::Spanset => false,
@@ -179,7 +177,12 @@ pub(crate) fn anchored(pattern: &str) -> Result<Regex, regex::Error> {
 ///
 /// # Errors
 /// An integer divided by zero.
-pub(crate) fn binary(op: Op, left: &Static<'_>, right: &Static<'_>, regex: Option<&Regex>) -> Result<Static<'static>, &'static str> {
+pub(crate) fn binary(
+    op: Op,
+    left: &Static<'_>,
+    right: &Static<'_>,
+    regex: Option<&Regex>,
+) -> Result<Static<'static>, &'static str> {
     let no = Ok(Static::Bool(false));
     let (l, r) = (left.kind(), right.kind());
     if l == Kind::Nil || r == Kind::Nil || !l.matches(r) || !l.fits(op) || !r.fits(op) {

@@ -20,9 +20,8 @@ fn plan(ask: &Ask) -> Result<Plan, Failure> {
         Some(q) => traceql::parse(q).map_err(bad)?,
         None => tags_query(&logfmt(ask.get("tags").unwrap_or(""))),
     };
-    let mut plan = Plan::new(&query).ok_or_else(|| {
-        Failure::BadData("invalid TraceQL query: a metrics query: ask /api/metrics/query_range".to_owned())
-    })?;
+    let mut plan = Plan::new(&query)
+        .ok_or_else(|| Failure::BadData("invalid TraceQL query: a metrics query: ask /api/metrics/query_range".to_owned()))?;
     let duration = |name: &str| {
         let Some(text) = ask.get(name) else { return Ok(None) };
         parse_duration(text).map(Some).ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no duration")))

@@ -100,8 +100,12 @@ fn of_metrics(question: &Question<'_>, metrics: &Metrics, window: &Window, hints
                 let (l, r) = (of_metrics(question, l, window, hints)?, of_metrics(question, r, window, hints)?);
                 second::math(*op, l, r)
             }
-            (Operand::Metrics(l), Operand::Number(r)) => with_number(of_metrics(question, l, window, hints)?, |v| calculate(*op, v, *r)),
-            (Operand::Number(l), Operand::Metrics(r)) => with_number(of_metrics(question, r, window, hints)?, |v| calculate(*op, *l, v)),
+            (Operand::Metrics(l), Operand::Number(r)) => {
+                with_number(of_metrics(question, l, window, hints)?, |v| calculate(*op, v, *r))
+            }
+            (Operand::Number(l), Operand::Metrics(r)) => {
+                with_number(of_metrics(question, r, window, hints)?, |v| calculate(*op, *l, v))
+            }
             (Operand::Number(_), Operand::Number(_)) => Vec::new(),
         },
     };

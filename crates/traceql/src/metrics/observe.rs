@@ -205,10 +205,8 @@ impl Observer {
         }
         let mut out = Vec::with_capacity(groups.len() * quantiles.len());
         for (numbers, members) in groups {
-            let mut buckets: Vec<(f64, usize)> = members
-                .iter()
-                .filter_map(|i| Some((self.value(self.by.len(), &self.series[*i].0).number()?, *i)))
-                .collect();
+            let mut buckets: Vec<(f64, usize)> =
+                members.iter().filter_map(|i| Some((self.value(self.by.len(), &self.series[*i].0).number()?, *i))).collect();
             buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
             let exemplars: Vec<Exemplar> = members.iter().flat_map(|i| self.series[*i].2.iter().cloned()).collect();
             for p in quantiles {

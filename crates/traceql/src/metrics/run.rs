@@ -274,7 +274,9 @@ fn plain<'b>(rows: &'b Rows, place: &Place) -> Option<Result<&'b ArrayRef, ()>> 
             .filter(|(_, m)| matches!(m, Meaning::Attribute(s, key, _) if *s == stored_scope(*scope) && **key == **name))
             .map(|(at, _)| at)
             .collect::<Vec<_>>(),
-        Place::Intrinsic(Intrinsic::Name) => meanings.iter().position(|m| *m == Meaning::Field(Stored::Name)).into_iter().collect(),
+        Place::Intrinsic(Intrinsic::Name) => {
+            meanings.iter().position(|m| *m == Meaning::Field(Stored::Name)).into_iter().collect()
+        }
         Place::Intrinsic(_) => return None,
     };
     match (found.pop(), found.is_empty()) {

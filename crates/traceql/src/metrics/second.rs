@@ -9,7 +9,6 @@ use crate::value::{Static, compare};
 /// The label of a series' function where there are no others.
 const NAME: &str = "__name__";
 
-
 /// One stage.
 pub(super) fn stage(stage: &SecondStage, mut series: Vec<Series>) -> Vec<Series> {
     match stage {

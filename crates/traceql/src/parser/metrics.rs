@@ -132,7 +132,13 @@ impl Parser<'_> {
     }
 
     /// Arithmetic of series with series (`Ok`) or with a number (`Err`).
-    pub(super) fn metrics_math(&self, op: Op, left: Result<Metrics, Scalar>, right: Result<Metrics, Scalar>, at: usize) -> Parsed<Metrics> {
+    pub(super) fn metrics_math(
+        &self,
+        op: Op,
+        left: Result<Metrics, Scalar>,
+        right: Result<Metrics, Scalar>,
+        at: usize,
+    ) -> Parsed<Metrics> {
         let operand = |side: Result<Metrics, Scalar>| match side {
             Ok(metrics) => Ok(Operand::Metrics(metrics)),
             Err(Scalar::Static(Static::Int(i))) => Ok(Operand::Number(i as f64)),

@@ -5,9 +5,7 @@ mod field;
 mod metrics;
 
 use crate::ParseError;
-use crate::ast::{
-    AggregateOp, Attribute, Metrics, Op, Pipeline, Query, Root, Scalar, ScalarFilter, Spanset, SpansetOp, Stage,
-};
+use crate::ast::{AggregateOp, Attribute, Metrics, Op, Pipeline, Query, Root, Scalar, ScalarFilter, Spanset, SpansetOp, Stage};
 use crate::lexer::{Spanned, Token, lex};
 use crate::value::{Static, binary, negated};
 
