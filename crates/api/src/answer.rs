@@ -77,6 +77,7 @@ impl From<logql::EvalError> for Failure {
         match error {
             logql::EvalError::Store(e) => e.into(),
             logql::EvalError::Cancelled => Self::Cancelled,
+            logql::EvalError::Parse(e) => Self::BadData(e.to_string()),
             other => Self::BadData(other.to_string()),
         }
     }

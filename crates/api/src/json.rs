@@ -9,8 +9,13 @@ pub(crate) fn string(out: &mut String, text: &str) {
 
 /// `{"a":"b"}`.
 pub(crate) fn labels(out: &mut String, labels: &Labels) {
+    pairs(out, labels.iter());
+}
+
+/// `{"a":"b"}` of names and values.
+pub(crate) fn pairs<'l>(out: &mut String, pairs: impl IntoIterator<Item = (&'l str, &'l str)>) {
     out.push('{');
-    list(out, labels.iter(), |out, (name, value)| {
+    list(out, pairs, |out, (name, value)| {
         string(out, name);
         out.push(':');
         string(out, value);

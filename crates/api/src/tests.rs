@@ -197,7 +197,7 @@ async fn failures_have_the_shape_of_their_api() {
         ("/loki/api/v1/nothing", 404, "404 page not found".to_owned()),
         ("/api/v2/nothing", 404, "404 page not found".to_owned()),
         ("/elsewhere", 404, "404 page not found".to_owned()),
-        ("/loki/api/v1/query_range?query=%7B", 400, "parse error at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER".to_owned()),
+        ("/loki/api/v1/query_range?query=%7B", 400, "parse error at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }".to_owned()),
         ("/loki/api/v1/query?query=%7Ba=%22b%22%7D", 400, "log queries are not supported as an instant query type, please change your query to a range query type".to_owned()),
         ("/api/search?q=%7B", 400, "invalid TraceQL query: parse error at line 1, col 2: syntax error: unexpected $end, expecting an attribute, an intrinsic or a value".to_owned()),
         ("/api/traces/0", 404, "trace not found".to_owned()),

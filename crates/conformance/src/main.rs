@@ -6,6 +6,10 @@
 
 mod exposition;
 mod go;
+mod lines;
+mod logql_log_queries;
+mod logql_parser;
+mod logqltest;
 mod otlp_examples;
 mod prometheus_config;
 mod relabel;
@@ -26,6 +30,9 @@ type Suite = fn(&Path, &mut Report) -> anyhow::Result<()>;
 /// The suites by the names of their folders.
 const SUITES: &[(&str, Suite)] = &[
     ("exposition", exposition::run),
+    ("logql_parser", logql_parser::run),
+    ("logql_log_queries", logql_log_queries::run),
+    ("logqltest", logqltest::run),
     ("otlp_examples", otlp_examples::run),
     ("prometheus_config", prometheus_config::run),
     ("relabel", relabel::run),

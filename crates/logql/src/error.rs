@@ -2,31 +2,42 @@
 
 use store::StoreError;
 
-/// A query that is not LogQL, or not yet. Prints as Loki does: `parse error at line 1, col 5: …`.
+/// A query that is not LogQL. Prints as Loki does: `parse error at line 1, col 5: …`, or `parse error : …` for what has no place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("parse error at line {line}, col {column}: {message}")]
+#[error("parse error {}: {message}", place(*.line, *.column))]
 pub struct ParseError {
-    /// Byte offset in the query.
+    /// Byte offset in the query, 0 for what has no place.
     pub offset: usize,
-    /// Line, from 1.
+    /// Line, from 1; 0 where Loki does not know it.
     pub line: usize,
-    /// Column in bytes, from 1.
+    /// Column in characters, from 1; 0 for what has no place.
     pub column: usize,
     /// What is wrong, what was expected.
     pub message: String,
 }
 
+fn place(line: usize, column: usize) -> String {
+    if line == 0 && column == 0 { String::new() } else { format!("at line {line}, col {column}") }
+}
+
 impl ParseError {
-    /// An error at byte `offset` of `query`.
-    pub(crate) fn at(query: &str, offset: usize, message: impl Into<String>) -> Self {
-        let syntax::Position { offset, line, column } = syntax::Position::of(query, offset);
-        Self { offset, line, column, message: message.into() }
+    /// An error that concerns no place in particular.
+    pub(crate) fn anywhere(message: impl Into<String>) -> Self {
+        Self { offset: 0, line: 0, column: 0, message: message.into() }
+    }
+
+    /// A stage that cannot be built.
+    pub(crate) fn stage(stage: &impl std::fmt::Display, message: &str) -> Self {
+        Self::anywhere(format!("stage '{stage}' : {message}"))
     }
 }
 
 /// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
+    /// A pipeline that cannot be built: 400.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
     /// The data do not fit the query, or there is too much of them: 400, as Loki answers.
     #[error("{0}")]
     Execution(String),

@@ -1,29 +1,40 @@
-//! LogQL, after Loki 3: [`parse`] a query, then [`lines`] or [`metric`] evaluates it over a store's reader.
+//! LogQL, after Loki 3: [`parse`] a query, then [`lines`] or [`metric`] evaluates it over a store's reader. Printing an
+//! [`Expr`] gives Loki's canonical form, [`Expr::pretty`] the one for reading.
 //!
-//! Stream selectors and line filters become one [`store::Predicate`], so that the engine finds the lines. Of the
-//! pipeline there are line filters, `drop` and `keep`; of metric queries `count_over_time`, `rate`, `bytes_over_time`,
-//! `bytes_rate`, `absent_over_time`, the plain aggregations and operators. The rest is refused with its position.
+//! Stream selectors and the line filters that stand first become one [`store::Predicate`], so that the engine finds the lines;
+//! the rest of a pipeline runs on the rows of each batch, and its parsers extract only what the query uses.
 
 mod ast;
-mod compile;
 mod error;
+mod eval;
 mod lexer;
 mod lines;
-mod metric;
 mod parser;
+mod pipeline;
+mod predicate;
+mod pretty;
+mod print;
+mod regexp;
+mod rows;
+mod units;
 
 #[cfg(test)]
 mod tests;
 
-pub use ast::{AggregateOp, Binary, BinaryOp, Expr, Grouping, LineFilter, LineOp, LogQuery, RangeOp, Stage};
-pub use compile::matchers_predicate;
+pub use ast::{
+    AggregateOp, Binary, BinaryOp, Cardinality, CompareOp, Conversion, Expr, Grouping, LabelFilter, LabelFormat, LabelReplace,
+    LineFilter, LineOp, LineTerm, LogQuery, LogfmtFlags, Matching, NamedMatcher, RangeAggregation, RangeOp, Stage, Unwrap, Variants,
+    VectorAggregation,
+};
 pub use error::{EvalError, ParseError};
+pub use eval::{Grid, Metric, metric};
 pub use lines::{Direction, Line, Question, lines};
-pub use metric::{Grid, Metric, metric};
 pub use parser::{MAX_QUERY, parse, parse_matchers};
+pub use pipeline::LabelSet;
+pub use predicate::matchers_predicate;
 
 /// A duration as LogQL writes it (`5m`, `1h30m`, `1.5s`, `2d`), nanoseconds. `None` where `text` is none.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<i64> {
-    lexer::parse_duration(text)
+    units::parse_duration(text)
 }

@@ -1,14 +1,17 @@
-//! Log lines with their labels, as Loki shows them.
+//! Log queries: lines with their labels, as Loki shows them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::{Labels, Scope, SpanId, Tenant, TimeRange, TraceId, Value};
-use store::{Batch, Column, Field, Order, Reader, Scan, Table, value_text};
+use model::{Tenant, TimeRange};
+use store::{Order, Reader, Scan, Table};
 
 use crate::EvalError;
 use crate::ast::{LogQuery, Stage};
-use crate::compile::predicate;
+use crate::pipeline::{Category, Hints, LabelSet, Labels, Pipeline};
+use crate::predicate::{is_pushed, predicate};
+use crate::rows::{NeededLabels, Needs, Rows};
 
 /// What a query is asked of, and within which bounds.
 #[derive(Clone, Copy)]
@@ -40,24 +43,43 @@ pub struct Line {
     pub time: i64,
     /// The text.
     pub text: String,
-    /// Labels of its stream.
-    pub stream: Arc<Labels>,
-    /// Structured metadata: what else is known of it.
-    pub metadata: Labels,
+    /// What is left of the labels of its stream.
+    pub stream: Arc<LabelSet>,
+    /// Structured metadata.
+    pub metadata: LabelSet,
+    /// What the pipeline made of it.
+    pub parsed: LabelSet,
 }
 
 impl Line {
-    /// Stream labels and metadata in one set, as Loki groups lines; metadata whose name is a stream label's gets the
-    /// suffix `_extracted`.
-    #[must_use]
-    pub fn labels(&self) -> Labels {
-        if self.metadata.is_empty() {
-            return Labels::clone(&self.stream);
+    fn new(time: i64, text: String, labels: &Labels) -> Self {
+        if labels.is_stream() {
+            let stream = labels.stream().clone();
+            return Self { time, text, stream, metadata: LabelSet::default(), parsed: LabelSet::default() };
         }
-        let suffixed = self.metadata.iter().filter(|(n, _)| self.stream.get(n).is_some());
-        let suffixed: Vec<(String, &str)> = suffixed.map(|(n, v)| (format!("{n}_extracted"), v)).collect();
-        let free = self.metadata.iter().filter(|(n, _)| self.stream.get(n).is_none());
-        Labels::from_pairs(self.stream.iter().chain(free).chain(suffixed.iter().map(|(n, v)| (n.as_str(), *v))))
+        let (mut stream, mut metadata, mut parsed) = (Vec::new(), Vec::new(), Vec::new());
+        labels.each(|category, name, value| {
+            let pair = (name.clone(), value.clone());
+            match category {
+                Category::Stream => stream.push(pair),
+                Category::Metadata => metadata.push(pair),
+                Category::Parsed => parsed.push(pair),
+            }
+        });
+        parsed.extend(labels.errors().map(|(n, v)| (n.into(), v.into())));
+        let stream = LabelSet::from_pairs(stream);
+        let stream = if stream == **labels.stream() { labels.stream().clone() } else { Arc::new(stream) };
+        Self { time, text, stream, metadata: LabelSet::from_pairs(metadata), parsed: LabelSet::from_pairs(parsed) }
+    }
+
+    /// All labels in one set, as Loki groups lines.
+    #[must_use]
+    pub fn labels(&self) -> LabelSet {
+        if self.metadata.is_empty() && self.parsed.is_empty() {
+            return LabelSet::clone(&self.stream);
+        }
+        let all = self.stream.pairs().iter().chain(self.metadata.pairs()).chain(self.parsed.pairs());
+        LabelSet::from_pairs(all.cloned())
     }
 }
 
@@ -76,117 +98,62 @@ pub fn lines(
         Direction::Forward => Order::OldestFirst,
         Direction::Backward => Order::NewestFirst,
     };
+    let pipeline = pipeline(query, Hints::default())?;
+    let limit_pushed = pipeline.is_empty().then_some(limit);
     let mut out = Vec::new();
-    each_line(question, query, range, order, Some(limit), |line| out.push(line))?;
+    if limit == 0 {
+        return Ok(out);
+    }
+    let needs = Needs { line: true, labels: NeededLabels::All };
+    each_row(question, query, range, order, limit_pushed, &needs, &mut |rows, row, labels| {
+        rows.labels(row, labels);
+        let time = rows.time(row);
+        if let Some(text) = pipeline.run(Cow::Borrowed(rows.line(row)), time, labels) {
+            out.push(Line::new(time, text.into_owned(), labels));
+        }
+        Ok(out.len() < limit)
+    })?;
     Ok(out)
 }
 
-/// Calls `each` for every line of a log query.
-pub(crate) fn each_line(
+/// The stages of a query that the store has not done already.
+pub(crate) fn pipeline(query: &LogQuery, hints: Hints) -> Result<Pipeline, EvalError> {
+    let pipeline = Pipeline::new(&query.stages, hints)?;
+    let pushed = query.stages.iter().take_while(|s| matches!(s, Stage::LineFilters(filters) if filters.iter().all(is_pushed)));
+    Ok(pipeline.without_first(pushed.count()))
+}
+
+/// Calls `each` for the rows of a query, until it says `false`.
+pub(crate) fn each_row(
     question: &Question<'_>,
     query: &LogQuery,
     range: TimeRange,
     order: Order,
     limit: Option<usize>,
-    mut each: impl FnMut(Line),
+    needs: &Needs,
+    each: &mut dyn FnMut(&mut Rows<'_>, usize, &mut Labels) -> Result<bool, EvalError>,
 ) -> Result<(), EvalError> {
-    let fields = [
-        Field::Time,
-        Field::Body,
-        Field::TraceId,
-        Field::SpanId,
-        Field::SeverityNumber,
-        Field::SeverityText,
-        Field::Observed,
-        Field::Flags,
-        Field::ScopeName,
-        Field::ScopeVersion,
-    ];
     let scan = Scan {
         tenant: question.tenant.clone(),
         table: Table::Logs,
         range,
         predicate: predicate(query),
-        projection: fields.into_iter().map(Column::Field).chain([Column::Attributes(None)]).collect(),
+        projection: needs.projection(),
         order,
         limit,
     };
-    // Neighbouring lines often share their stream.
-    let mut last: Arc<Labels> = Arc::default();
+    let mut labels = Labels::default();
     for batch in question.reader.scan(&scan)? {
         let batch = batch?;
         if question.cancelled.load(Ordering::Relaxed) {
             return Err(EvalError::Cancelled);
         }
+        let mut rows = Rows::new(&batch);
         for row in 0..batch.rows() {
-            let mut line = line_at(&batch, row);
-            query.stages.iter().for_each(|s| apply(s, &mut line));
-            if line.stream == last {
-                line.stream = last.clone();
-            } else {
-                last = line.stream.clone();
+            if !each(&mut rows, row, &mut labels)? {
+                return Ok(());
             }
-            each(line);
         }
     }
     Ok(())
-}
-
-fn apply(stage: &Stage, line: &mut Line) {
-    let retain = |labels: &Labels, keep: &dyn Fn(&str) -> bool| Labels::from_pairs(labels.iter().filter(|(n, _)| keep(n)));
-    let keep: Box<dyn Fn(&str) -> bool + '_> = match stage {
-        Stage::Filter(_) => return,
-        Stage::Drop(names) => Box::new(|n| !names.iter().any(|name| name == n)),
-        Stage::Keep(names) => Box::new(|n| names.iter().any(|name| name == n)),
-    };
-    line.stream = retain(&line.stream, &keep).into();
-    line.metadata = retain(&line.metadata, &keep);
-}
-
-/// A label's name as Loki makes it of an attribute's key: letters, digits and `_`, no digit in front.
-pub(crate) fn label_name(key: &str) -> String {
-    let mut name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) {
-        name.insert_str(0, "key_");
-    }
-    name
-}
-
-fn line_at(batch: &Batch, row: usize) -> Line {
-    let mut stream = Vec::new();
-    let mut metadata = Vec::new();
-    let mut resource = Vec::new();
-    batch.attributes(row, |scope, key, value| {
-        let pair = |value: &Value<'_>| (label_name(key), value_text(value));
-        match scope {
-            Scope::Label => stream.push((key.to_owned(), value_text(&value))),
-            Scope::Resource => resource.push(pair(&value)),
-            Scope::Record | Scope::Instrumentation => metadata.push(pair(&value)),
-        }
-    });
-    // What became a stream label is not said twice.
-    resource.retain(|(name, _)| !stream.iter().any(|(n, _)| n == name));
-    metadata.extend(resource);
-    let mut add = |name: &str, value: String| {
-        if !value.is_empty() && !metadata.iter().any(|(n, _)| n == name) {
-            metadata.push((name.to_owned(), value));
-        }
-    };
-    let number = |field| batch.int(row, field).filter(|n| *n != 0).map(|n| n.to_string()).unwrap_or_default();
-    let trace = TraceId::from_slice(batch.id(row, Field::TraceId)).unwrap_or_default();
-    let span = SpanId::from_slice(batch.id(row, Field::SpanId)).unwrap_or_default();
-    add("trace_id", if trace.is_none() { String::new() } else { trace.to_string() });
-    add("span_id", if span.is_none() { String::new() } else { span.to_string() });
-    add("severity_number", number(Field::SeverityNumber));
-    add("severity_text", batch.text(row, Field::SeverityText).to_owned());
-    add("observed_timestamp", number(Field::Observed));
-    add("flags", number(Field::Flags));
-    add("scope_name", batch.text(row, Field::ScopeName).to_owned());
-    add("scope_version", batch.text(row, Field::ScopeVersion).to_owned());
-    Line {
-        time: batch.int(row, Field::Time).unwrap_or(0),
-        text: batch.text(row, Field::Body).to_owned(),
-        stream: Labels::from_pairs(stream).into(),
-        metadata: Labels::from_pairs(metadata),
-    }
 }

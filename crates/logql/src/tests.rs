@@ -2,12 +2,12 @@
 
 use std::sync::atomic::AtomicBool;
 
-use model::{Attr, Group, Labels, Log, SpanId, Tenant, TimeRange, TraceId, Value};
+use model::{Attr, Group, Log, SpanId, Tenant, TimeRange, TraceId, Value};
 use proptest::prelude::*;
 use store::memory::Memory;
 use wire::LogSink;
 
-use crate::{Direction, EvalError, Expr, Grid, Line, Metric, Question, lines, metric, parse, parse_matchers};
+use crate::{Direction, EvalError, Expr, Grid, LabelSet, Line, Metric, Question, lines, metric, parse, parse_matchers};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -114,7 +114,7 @@ fn metadata_is_what_is_known_besides_the_stream() {
     assert_eq!(found[0].stream.to_string(), r#"{service_name="shop"}"#);
     assert_eq!(
         found[0].labels(),
-        Labels::from_pairs([
+        LabelSet::from_pairs([
             ("service_name", "shop"),
             ("service_name_extracted", "x"),
             ("host_name", "h1"),
@@ -126,7 +126,7 @@ fn metadata_is_what_is_known_besides_the_stream() {
         ])
     );
     let dropped = read(&store, r#"{service_name="shop"} | drop host_name, trace_id | keep http_code"#, Direction::Forward, 10);
-    assert_eq!(dropped[0].labels(), Labels::from_pairs([("http_code", "200")]));
+    assert_eq!(dropped[0].labels(), LabelSet::from_pairs([("http_code", "200")]));
 }
 
 #[test]
@@ -172,26 +172,67 @@ fn metric_queries_count_lines_of_a_range_whose_far_end_is_open() {
 }
 
 #[test]
-fn what_is_wrong_or_not_there_yet_is_refused_where_it_stands() {
+fn pipelines_parse_filter_and_format() {
+    let store = store(&[
+        (&[("app", "a")], &[
+            r#"{"level":"error","status":500,"took":"1.5s","user":{"id":7}}"#,
+            r#"{"level":"info","status":200,"took":"20ms","user":{"id":8}}"#,
+            "no json",
+        ]),
+        (&[("app", "b")], &["level=warn size=2KB app=x", "src=10.1.2.3 level=info"]),
+    ]);
+    let cases: &[(&str, &[&str])] = &[
+        (r#"{app="a"} | json | status >= 500 | line_format "{{.level}} {{.user_id}}""#, &["error 7"]),
+        (r#"{app="a"} | json | took > 1s or level="info" | line_format "{{.took}}""#, &["1.5s", "20ms"]),
+        (r#"{app="a"} | json | __error__!="" | line_format "{{.__error__}}""#, &["JSONParserErr"]),
+        (r#"{app="a"} | json id="user.id" | id="8" | keep id | line_format "{{.id}}{{.level}}""#, &["8"]),
+        (r#"{app="b"} | logfmt | size > 1KB | line_format "{{.app}} {{.app_extracted}}""#, &["b x"]),
+        (r#"{app="b"} | logfmt | src=ip("10.0.0.0/8") | line_format "in""#, &["in"]),
+        (r#"{app="b"} |= ip("10.1.0.0/16") | pattern "src=<ip> <_>" | line_format "{{.ip}}""#, &["10.1.2.3"]),
+        (r#"{app="b"} | regexp "level=(?P<l>\\w+)" | label_format m="{{.l | ToUpper}}" | drop l | line_format "{{.m}}{{.l}}""#, &["WARN", "INFO"]),
+        (r#"{app="b"} |> "level=<_>" "#, &["level=warn size=2KB app=x"]),
+        (r#"{app="a"} | line_format "{{if hasPrefix "no" __line__}}yes{{end}}" |= "yes""#, &["yes"]),
+    ];
+    for (query, expected) in cases {
+        let texts: Vec<String> = read(&store, query, Direction::Forward, 100).into_iter().map(|l| l.text).collect();
+        assert_eq!(texts, *expected, "{query}");
+    }
+}
+
+#[test]
+fn an_error_of_the_pipeline_fails_a_metric_query_unless_it_is_filtered() {
+    let store = store(&[(&[("app", "a")], &[r#"{"v":1}"#, r#"{"v":2}"#, "no json"])]);
+    let run = |query: &str| {
+        let expr = parse(query).unwrap_or_else(|e| panic!("{query}: {e}"));
+        ask(&store, |q| metric(q, &expr, Grid { start: 3 * SECOND, end: 3 * SECOND, step: SECOND }))
+    };
+    assert!(run(r#"count_over_time({app="a"} | json [5s])"#).is_err_and(|e| e.to_string().contains("JSONParserErr")));
+    let one = |value: f64| Metric::Series(vec![(LabelSet::from_pairs([("app", "a")]), vec![Some(value)])]);
+    assert_eq!(run(r#"sum_over_time({app="a"} | json | unwrap v | __error__="" [5s])"#).ok(), Some(one(3.0)));
+    assert_eq!(run(r#"sum by (app) (count_over_time({app="a"} | json | __error__="" [5s]))"#).ok(), Some(one(2.0)));
+    let max = run(r#"max(max_over_time({app="a"} | json | unwrap v [5s])) / 2"#);
+    assert_eq!(max.ok(), Some(Metric::Series(vec![(LabelSet::default(), vec![Some(1.0)])])));
+}
+
+#[test]
+fn what_is_wrong_is_refused_where_it_stands() {
     let cases = [
-        ("", "line 1, col 1: syntax error: unexpected $end"),
-        ("{", "line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER"),
-        (r#"{app="a"} |="#, "line 1, col 13: syntax error: unexpected $end, expecting STRING"),
-        (r#"{app="a"} foo"#, "line 1, col 11: syntax error: unexpected identifier \"foo\", expecting $end"),
-        (r#"{app="a" |= "x"}"#, "line 1, col 10: syntax error: unexpected |=, expecting ,"),
-        ("{app=~\"a\" }\n| json", "line 2, col 3: the pipeline stage json is not supported yet"),
-        (r#"{app="a"} |> "<_>""#, "line 1, col 11: the pattern filter |> is not supported yet"),
-        (r#"{app="a"} | (size > 1KB)"#, "line 1, col 13: a label filter in parentheses is not supported yet"),
-        (r#"{app="a"} |= ip("::1")"#, "line 1, col 14: the line filter ip() is not supported yet"),
-        (r#"rate({app="a"})"#, "line 1, col 15: syntax error: unexpected ), expecting a range such as [5m]"),
-        (r#"topk(1, rate({app="a"}[5m]))"#, "line 1, col 1: topk() is not known, or not supported yet"),
-        (r#"sum({app="a"})"#, "line 1, col 5: sum() takes a metric query"),
-        (r#"{app="a"} |= "open"#, "line 1, col 14: literal not terminated"),
+        ("", "at line 1, col 1: syntax error: unexpected $end"),
+        ("{", "at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }"),
+        (r#"{app="a"} |="#, "at line 1, col 13: syntax error: unexpected $end, expecting STRING or ip"),
+        (r#"{app="a"} foo"#, "at line 1, col 11: syntax error: unexpected IDENTIFIER"),
+        (r#"{app="a" |= "x"}"#, "at line 0, col 10: syntax error: unexpected |=, expecting } or ,"),
+        ("{app=~\"a\" }\n| json |", "at line 2, col 9: syntax error: unexpected $end"),
+        (r#"{app="a"} | (size > 1KB"#, "at line 1, col 24: syntax error: unexpected $end"),
+        (r#"rate({app="a"})"#, "at line 1, col 15: syntax error: unexpected )"),
+        (r#"topk(rate({app="a"}[5m]))"#, ": parameter required for operation topk"),
+        (r#"{app="a"} |= "open"#, "at line 1, col 14: literal not terminated"),
+        (r#"{app="a"} | pattern "x""#, ": invalid pattern parser: at least one capture is required"),
     ];
     for (query, message) in cases {
-        assert_eq!(parse(query).expect_err(query).to_string(), format!("parse error at {message}"), "{query}");
+        assert_eq!(parse(query).expect_err(query).to_string(), format!("parse error {message}"), "{query}");
     }
-    for query in ["{}", r#"{a=~".*"}"#, r#"{a!="x"}"#, r#"{a=""}"#] {
+    for query in [r#"{a=~".*"}"#, r#"{a!="x"}"#, r#"{a=""}"#] {
         assert!(parse(query).expect_err(query).message.starts_with("queries require at least one"), "{query}");
     }
     assert!(parse_matchers("{}").is_ok_and(|m| m.is_empty()));
@@ -219,8 +260,12 @@ proptest! {
     fn any_row_of_words_parses_or_is_refused(words in proptest::collection::vec(prop_oneof![
         Just("{"), Just("}"), Just("app"), Just("="), Just("=~"), Just("!="), Just("\"a\""), Just("|="), Just("|~"), Just("|"),
         Just("or"), Just("("), Just(")"), Just("["), Just("]"), Just("5m"), Just("1"), Just("+"), Just("sum"), Just("by"),
-        Just("rate"), Just("offset"), Just("drop"), Just(","), Just("vector"), Just("-"),
+        Just("rate"), Just("offset"), Just("json"), Just("unwrap"), Just("ip"), Just("line_format"), Just("drop"), Just(","), Just("vector"), Just("-"),
     ], 0..24)) {
-        let _ = parse(&words.join(" "));
+        // What parses prints, and prints as itself again.
+        if let Ok(expr) = parse(&words.join(" ")) {
+            let text = expr.to_string();
+            assert_eq!(parse(&text).map(|e| e.to_string()), Ok(text));
+        }
     }
 }

@@ -31,9 +31,10 @@ impl Store {
     /// [`StoreError::Locked`], [`StoreError::Version`], IO.
     pub fn open(options: Options, series: SeriesOptions) -> Result<Self, StoreError> {
         let mut tables = None;
+        let limits = wire::Limits { discover_service_name: options.discover_service_name, ..wire::Limits::default() };
         let engine = Engine::open(options, |segments| {
             let spans = Arc::new(SpanTable::new(Arc::clone(&segments)));
-            let logs = Arc::new(LogTable::new(Arc::clone(&segments)));
+            let logs = Arc::new(LogTable::with_limits(Arc::clone(&segments), limits));
             let samples = Arc::new(SeriesTable::new(Arc::clone(&segments), series));
             tables = Some((Arc::clone(&spans), Arc::clone(&logs), Arc::clone(&samples), segments));
             [spans, logs, samples]

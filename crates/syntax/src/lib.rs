@@ -1,10 +1,12 @@
 //! What PromQL, LogQL, TraceQL and the notations of labels have in common below their grammars: where something stands
-//! in a text, Go's quoted strings, durations. Each language keeps a lexer and an AST of its own.
+//! in a text, Go's quoted strings, durations, regular expressions. Each language keeps a lexer and an AST of its own.
 
 mod duration;
 mod position;
 mod quoted;
+mod regexp;
 
 pub use duration::{go_duration, prometheus_duration};
 pub use position::Position;
 pub use quoted::quoted;
+pub use regexp::{go_pattern, go_regexp_error};

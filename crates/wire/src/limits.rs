@@ -20,6 +20,8 @@ pub struct Limits {
     pub max_native_buckets: usize,
     /// Symbols of one remote-write 2.0 request.
     pub max_symbols: usize,
+    /// Whether a Loki stream that has no `service_name` gets one (Loki's `discover_service_name`).
+    pub discover_service_name: bool,
 }
 
 impl Default for Limits {
@@ -33,6 +35,7 @@ impl Default for Limits {
             max_buckets: 1_000,
             max_native_buckets: 10_000,
             max_symbols: 1 << 20,
+            discover_service_name: true,
         }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .route("/loki/api/v1/query", query::instant)
         .route("/loki/api/v1/query_range", query::range)
+        .route("/loki/api/v1/format_query", query::format)
         .route("/loki/api/v1/labels", labels::names)
         .route("/loki/api/v1/label", labels::names)
         .route("/loki/api/v1/label/{name}/values", labels::values)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use logql::{Direction, Expr, Grid, Line, LogQuery, Metric, Question, metric};
-use model::{Labels, Tenant, TimeRange};
+use logql::{Direction, Expr, Grid, LabelSet, Line, LogQuery, Metric, Question, metric};
+use model::{Tenant, TimeRange};
 use store::Reader;
 
 use super::{duration, range as time_range, time};
@@ -64,6 +64,14 @@ pub(super) async fn instant(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> 
     .await
 }
 
+/// The query laid out for reading.
+pub(super) async fn format(_: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let mut body = String::from("{\"status\":\"success\",\"data\":");
+    json::string(&mut body, &parse(&ask)?.pretty());
+    body.push('}');
+    Ok(Answer::json(body, 1))
+}
+
 pub(super) async fn range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let expr = parse(&ask)?;
     let range = time_range(&ask, 1)?;
@@ -104,25 +112,26 @@ async fn lines(api: Arc<Api>, ask: Ask, log: LogQuery, range: TimeRange) -> Resu
 
 /// Lines grouped by their labels; each group keeps the order of the lines.
 fn streams_json(lines: &[Line], categorize: bool) -> String {
-    let mut streams: BTreeMap<Labels, Vec<&Line>> = BTreeMap::new();
+    let mut streams: BTreeMap<LabelSet, Vec<&Line>> = BTreeMap::new();
     for line in lines {
-        let labels = if categorize { Labels::clone(&line.stream) } else { line.labels() };
+        let labels = if categorize { LabelSet::clone(&line.stream) } else { line.labels() };
         streams.entry(labels).or_default().push(line);
     }
     let mut out = String::from("[");
     json::list(&mut out, streams, |out, (labels, lines)| {
         out.push_str("{\"stream\":");
-        json::labels(out, &labels);
+        json::pairs(out, labels.iter());
         out.push_str(",\"values\":[");
         json::list(out, lines, |out, line| {
             out.push_str(&format!("[\"{}\",", line.time));
             json::string(out, &line.text);
             if categorize {
                 out.push_str(",{");
-                if !line.metadata.is_empty() {
-                    out.push_str("\"structuredMetadata\":");
-                    json::labels(out, &line.metadata);
-                }
+                let kinds = [("structuredMetadata", &line.metadata), ("parsed", &line.parsed)];
+                json::list(out, kinds.iter().filter(|(_, labels)| !labels.is_empty()), |out, (kind, labels)| {
+                    out.push_str(&format!("\"{kind}\":"));
+                    json::pairs(out, labels.iter());
+                });
                 out.push('}');
             }
             out.push(']');
@@ -160,7 +169,7 @@ async fn series(api: Arc<Api>, ask: Ask, expr: Expr, range: TimeRange) -> Result
         let reader = state.source.snapshot();
         let result = match metric(&question(&state, &*reader, &tenant, cancelled), &expr, grid)? {
             Metric::Series(series) => series,
-            Metric::Scalar(values) => vec![(Labels::default(), values.into_iter().map(Some).collect())],
+            Metric::Scalar(values) => vec![(LabelSet::default(), values.into_iter().map(Some).collect())],
         };
         let body = series_json(&result, |out, values| {
             out.push_str("\"values\":[");
@@ -173,13 +182,13 @@ async fn series(api: Arc<Api>, ask: Ask, expr: Expr, range: TimeRange) -> Result
     .await
 }
 
-type Series = [(Labels, Vec<Option<f64>>)];
+type Series = [(LabelSet, Vec<Option<f64>>)];
 
 fn series_json(series: &Series, values: impl Fn(&mut String, &[Option<f64>])) -> String {
     let mut out = String::from("[");
     json::list(&mut out, series, |out, (labels, v)| {
         out.push_str("{\"metric\":");
-        json::labels(out, labels);
+        json::pairs(out, labels.iter());
         out.push(',');
         values(out, v);
         out.push('}');

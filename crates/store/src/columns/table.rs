@@ -18,11 +18,13 @@ struct ColumnTable {
     head: Arc<Head>,
     footers: Arc<Footers>,
     segments: Arc<dyn Segments>,
+    limits: Limits,
 }
 
 impl ColumnTable {
     fn new(table: Table, segments: Arc<dyn Segments>) -> Self {
-        Self { table, head: Arc::new(Head::new(table)), footers: Arc::new(Footers::default()), segments }
+        let limits = Limits::default();
+        Self { table, head: Arc::new(Head::new(table)), footers: Arc::new(Footers::default()), segments, limits }
     }
 
     fn view(&self) -> View {
@@ -31,10 +33,10 @@ impl ColumnTable {
 
     fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
         let Record { tenant, encoding, payload, received, .. } = record;
-        let limits = Limits::default();
+        let limits = &self.limits;
         Ok(self.head.fill(tenant, |sink| match self.table {
-            Table::Spans => wire::walk_spans(*encoding, payload, &limits, sink),
-            Table::Logs => wire::walk_logs(*encoding, payload, &limits, *received, sink),
+            Table::Spans => wire::walk_spans(*encoding, payload, limits, sink),
+            Table::Logs => wire::walk_logs(*encoding, payload, limits, *received, sink),
         })?)
     }
 
@@ -72,6 +74,12 @@ macro_rules! table {
             #[must_use]
             pub fn new(segments: Arc<dyn Segments>) -> Self {
                 Self(ColumnTable::new($table, segments))
+            }
+
+            /// The same, for requests that are read within `limits`.
+            #[must_use]
+            pub fn with_limits(segments: Arc<dyn Segments>, limits: Limits) -> Self {
+                Self(ColumnTable { limits, ..ColumnTable::new($table, segments) })
             }
 
             /// What the head holds now; the manifest's segments are given to each of the view's calls.

@@ -33,6 +33,8 @@ pub struct Options {
     pub busy_after: Duration,
     /// Age at which rows are deleted; whole segments at a time.
     pub retention: [Duration; 3],
+    /// Whether Loki streams without a `service_name` get one.
+    pub discover_service_name: bool,
     /// Size of all segments at which the oldest hours are deleted; `None` for no limit.
     pub max_bytes: Option<u64>,
     /// How long the files of a segment stay after it was dropped.
@@ -63,6 +65,7 @@ impl Options {
             in_flight_bytes: 0,
             busy_after: Duration::from_secs(5),
             retention: [7 * DAY, 7 * DAY, 15 * DAY],
+            discover_service_name: true,
             max_bytes: None,
             grace: Duration::from_secs(60),
             min_free: 256 << 20,

@@ -40,7 +40,7 @@ fn stream<'a, S: LogSink + ?Sized>(
         }
         _ => parser.skip(),
     })?;
-    let refused = labels.finish().err();
+    let refused = labels.finish(limits).err();
     let pairs: Vec<(&str, &str)> = labels.pairs.iter().map(|(n, v)| (&**n, &**v)).collect();
     if refused.is_none() {
         sink.group(&Group { labels: &pairs, ..Group::default() });

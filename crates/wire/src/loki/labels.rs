@@ -73,8 +73,8 @@ impl<'a> StreamLabels<'a> {
         Ok(())
     }
 
-    /// Sorts, and adds `service_name` where it is missing. An error says why the stream's lines are refused.
-    pub(crate) fn finish(&mut self) -> Result<(), &'static str> {
+    /// Sorts, and adds `service_name` where it is missing and `limits` say so. An error says why the stream's lines are refused.
+    pub(crate) fn finish(&mut self, limits: &Limits) -> Result<(), &'static str> {
         let pairs = &mut self.pairs;
         if pairs.is_empty() {
             return Err(NO_LABELS);
@@ -83,7 +83,9 @@ impl<'a> StreamLabels<'a> {
         if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
             return Err(DUPLICATE_LABEL);
         }
-        if let Err(place) = pairs.binary_search_by(|(name, _)| (**name).cmp(SERVICE_NAME)) {
+        if limits.discover_service_name
+            && let Err(place) = pairs.binary_search_by(|(name, _)| (**name).cmp(SERVICE_NAME))
+        {
             let found = SERVICE_NAME_SOURCES.iter().find_map(|s| pairs.iter().find(|(name, _)| name == s));
             let value = found.map_or(Cow::Borrowed(UNKNOWN_SERVICE), |(_, value)| value.clone());
             pairs.insert(place, (Cow::Borrowed(SERVICE_NAME), value));
@@ -115,7 +117,7 @@ mod tests {
     fn parse(text: &str) -> Result<String, String> {
         let mut labels = StreamLabels::default();
         labels.parse(text, &Limits::default()).map_err(|e| e.to_string())?;
-        labels.finish()?;
+        labels.finish(&Limits::default())?;
         Ok(labels.pairs.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(","))
     }
 

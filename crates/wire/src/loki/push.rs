@@ -32,7 +32,7 @@ fn walk_body<S: LogSink + ?Sized>(body: &[u8], limits: &Limits, sink: &mut S) ->
             }
         }
         labels.parse(text, limits)?;
-        let refused = labels.finish().err();
+        let refused = labels.finish(limits).err();
         let pairs: Vec<(&str, &str)> = labels.pairs.iter().map(|(n, v)| (&**n, &**v)).collect();
         if refused.is_none() {
             sink.group(&Group { labels: &pairs, ..Group::default() });
@@ -87,7 +87,7 @@ pub(super) fn push_metadata<'a>(
         let limit = limits.max_attributes_per_record;
         return Err(WireError::TooLarge { what: "the structured metadata of a line", limit });
     }
-    if !key.is_empty() && !value.is_empty() {
+    if !key.is_empty() {
         metadata.push(Attr { key, value: Value::Str(value) });
     }
     Ok(())

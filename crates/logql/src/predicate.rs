@@ -1,18 +1,22 @@
 //! Selectors and line filters to what the store filters by.
 
 use model::Scope;
-use regex::Regex;
 use store::{Column, Field, LabelMatcher, MatchOp, Predicate};
 
 use crate::ast::{LineFilter, LineOp, LogQuery, Stage};
+use crate::regexp::compile;
 
-/// The rows that all matchers and all line filters of `log` accept.
+/// The rows that all matchers accept, and all line filters that stand before the first stage that changes the line. What only
+/// the pipeline can tell (addresses, patterns) is left to it.
 pub(crate) fn predicate(log: &LogQuery) -> Predicate {
-    let filters = log.stages.iter().filter_map(|s| match s {
-        Stage::Filter(filter) => Some(line_filter(filter)),
-        Stage::Drop(_) | Stage::Keep(_) => None,
-    });
-    filters.fold(matchers_predicate(&log.matchers), Predicate::and)
+    let unchanged = log.stages.iter().take_while(|s| !matches!(s, Stage::LineFormat(_) | Stage::Unpack | Stage::Decolorize));
+    let filters = unchanged.filter_map(|s| if let Stage::LineFilters(filters) = s { Some(filters) } else { None });
+    filters.flatten().filter_map(line_filter).fold(matchers_predicate(&log.matchers), Predicate::and)
+}
+
+/// Whether [`predicate`] says all that the line filter does.
+pub(crate) fn is_pushed(filter: &LineFilter) -> bool {
+    line_filter(filter).is_some()
 }
 
 /// The rows of the streams that all `matchers` accept; an absent label has the empty value.
@@ -28,7 +32,7 @@ fn not(p: Predicate) -> Predicate {
 fn matcher(m: &LabelMatcher) -> Predicate {
     let column = Column::attribute(Scope::Label, &m.name);
     // A pattern that `LabelMatcher` took compiles here too.
-    let regex = || Regex::new(&format!("^(?s:{})$", m.value)).ok();
+    let regex = || regex::Regex::new(&format!("^(?s:{})$", m.value)).ok();
     let present = match m.op {
         MatchOp::Eq | MatchOp::Ne => Predicate::eq(column.clone(), &m.value),
         MatchOp::Re | MatchOp::NotRe => match regex() {
@@ -46,19 +50,17 @@ fn matcher(m: &LabelMatcher) -> Predicate {
     }
 }
 
-fn line_filter(filter: &LineFilter) -> Predicate {
+fn line_filter(filter: &LineFilter) -> Option<Predicate> {
     let body = || Column::Field(Field::Body);
-    let one = |text: &String| match filter.op {
-        LineOp::Contains | LineOp::NotContains => Predicate::Contains { column: body(), needle: text.clone() },
-        LineOp::Matches | LineOp::NotMatches => match Regex::new(text) {
-            Ok(regex) => Predicate::Matches { column: body(), regex },
-            Err(_) => Predicate::Or(Vec::new()),
-        },
-    };
-    let mut any: Vec<Predicate> = filter.texts.iter().map(one).collect();
-    let any = if any.len() == 1 { any.remove(0) } else { Predicate::Or(any) };
-    match filter.op {
-        LineOp::Contains | LineOp::Matches => any,
-        LineOp::NotContains | LineOp::NotMatches => not(any),
+    let mut any = Vec::with_capacity(filter.terms.len());
+    for term in &filter.terms {
+        any.push(match filter.op {
+            _ if term.ip => return None,
+            LineOp::Contains | LineOp::NotContains => Predicate::Contains { column: body(), needle: term.text.clone() },
+            LineOp::Matches | LineOp::NotMatches => Predicate::Matches { column: body(), regex: compile(&term.text).ok()? },
+            LineOp::Pattern | LineOp::NotPattern => return None,
+        });
     }
+    let any = if any.len() == 1 { any.remove(0) } else { Predicate::Or(any) };
+    Some(if filter.op.negative() { not(any) } else { any })
 }

@@ -1,0 +1,256 @@
+//! Rows of the store as lines with labels.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use model::{Scope, SpanId, TraceId};
+use store::{Batch, Column, Field, Meaning, text_at, value_text};
+
+use crate::pipeline::{LabelSet, Labels, sanitize};
+
+/// Fields that Loki shows as structured metadata, and their names.
+const FIELDS: [(Field, &str); 8] = [
+    (Field::TraceId, "trace_id"),
+    (Field::SpanId, "span_id"),
+    (Field::SeverityNumber, "severity_number"),
+    (Field::SeverityText, "severity_text"),
+    (Field::Observed, "observed_timestamp"),
+    (Field::Flags, "flags"),
+    (Field::ScopeName, "scope_name"),
+    (Field::ScopeVersion, "scope_version"),
+];
+
+/// What a query needs of a row.
+#[derive(Debug, Clone)]
+pub(crate) struct Needs {
+    /// The text of the line.
+    pub(crate) line: bool,
+    /// Its labels: all, or these.
+    pub(crate) labels: NeededLabels,
+}
+
+/// Which labels of a row a query needs.
+#[derive(Debug, Clone)]
+pub(crate) enum NeededLabels {
+    All,
+    Only(Vec<Arc<str>>),
+}
+
+impl Needs {
+    /// The columns to scan.
+    pub(crate) fn projection(&self) -> Vec<Column> {
+        let mut out = vec![Column::Field(Field::Time)];
+        if self.line {
+            out.push(Column::Field(Field::Body));
+        }
+        match &self.labels {
+            NeededLabels::All => {
+                out.extend(FIELDS.iter().map(|(field, _)| Column::Field(*field)));
+                out.push(Column::Attributes(None));
+            }
+            NeededLabels::Only(names) => {
+                // A name may be a key that had other characters; then every attribute has to be seen.
+                let plain = names.iter().all(|n| !n.contains('_'));
+                for name in names {
+                    let name = name.strip_suffix("_extracted").unwrap_or(name);
+                    out.push(Column::attribute(Scope::Label, name));
+                    out.extend(FIELDS.iter().filter(|(_, n)| *n == name).map(|(field, _)| Column::Field(*field)));
+                    if plain {
+                        out.extend(
+                            [Scope::Record, Scope::Instrumentation, Scope::Resource].map(|scope| Column::attribute(scope, name)),
+                        );
+                    }
+                }
+                if !plain {
+                    out.extend([Scope::Record, Scope::Instrumentation, Scope::Resource].map(|s| Column::Attributes(Some(s))));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// A text column whose values are shared: each is copied once a batch.
+struct Texts<'b> {
+    array: &'b ArrayRef,
+    /// By key of the dictionary.
+    known: Vec<Option<Arc<str>>>,
+}
+
+impl<'b> Texts<'b> {
+    fn new(array: &'b ArrayRef) -> Self {
+        let keys = match array.data_type() {
+            DataType::Dictionary(..) => array.as_any_dictionary().values().len(),
+            _ => 0,
+        };
+        Self { array, known: vec![None; keys] }
+    }
+
+    fn get(&mut self, row: usize) -> Option<Arc<str>> {
+        let text = text_at(self.array, row)?;
+        match self.key(row).and_then(|key| self.known.get_mut(key as usize)) {
+            Some(known) => Some(known.get_or_insert_with(|| text.into()).clone()),
+            None => Some(text.into()),
+        }
+    }
+
+    /// The key of a row's value, where the column is a dictionary; absent values have one too.
+    fn key(&self, row: usize) -> Option<u32> {
+        let dictionary = self.array.as_dictionary_opt::<UInt32Type>()?;
+        Some(if self.array.is_null(row) { u32::MAX } else { dictionary.keys().value(row) })
+    }
+}
+
+/// A column of metadata.
+enum Metadata<'b> {
+    Text(Texts<'b>),
+    /// An attribute that is no text.
+    Value(Scope, Arc<str>),
+    Field(Field),
+}
+
+/// The rows of a batch.
+pub(crate) struct Rows<'b> {
+    batch: &'b Batch,
+    stream: Vec<(Arc<str>, Texts<'b>)>,
+    /// First wins.
+    metadata: Vec<(Arc<str>, Metadata<'b>)>,
+    /// Streams by the keys of their labels.
+    streams: HashMap<Vec<u32>, Arc<LabelSet>>,
+    keys: Vec<u32>,
+    line: Option<&'b ArrayRef>,
+    time: Option<&'b [i64]>,
+    /// The stream of the row before.
+    last: (Vec<u32>, Arc<LabelSet>),
+}
+
+impl<'b> Rows<'b> {
+    pub(crate) fn new(batch: &'b Batch) -> Self {
+        let mut stream = Vec::new();
+        let mut metadata: Vec<(u8, Arc<str>, Metadata<'b>)> = Vec::new();
+        for (at, meaning) in batch.meaning().iter().enumerate() {
+            let array = batch.columns().column(at);
+            match meaning {
+                Meaning::Attribute(Scope::Label, key, _) => stream.push((key.clone(), Texts::new(array))),
+                Meaning::Attribute(scope, key, kind) => {
+                    let rank = match scope {
+                        Scope::Record => 0,
+                        Scope::Instrumentation => 1,
+                        Scope::Resource | Scope::Label => 2,
+                    };
+                    let column = match kind {
+                        model::ValueType::Str => Metadata::Text(Texts::new(array)),
+                        _ => Metadata::Value(*scope, key.clone()),
+                    };
+                    metadata.push((rank, label_name(key), column));
+                }
+                Meaning::Field(field) => {
+                    if let Some((_, name)) = FIELDS.iter().find(|(f, _)| f == field) {
+                        metadata.push((3, (*name).into(), Metadata::Field(*field)));
+                    }
+                }
+            }
+        }
+        metadata.sort_by_key(|(rank, ..)| *rank);
+        Self {
+            batch,
+            stream,
+            metadata: metadata.into_iter().map(|(_, name, column)| (name, column)).collect(),
+            streams: HashMap::new(),
+            keys: Vec::new(),
+            line: batch.field(Field::Body),
+            time: batch.field(Field::Time).and_then(|a| a.as_primitive_opt::<Int64Type>()).map(|a| &a.values()[..]),
+            last: (Vec::new(), Arc::default()),
+        }
+    }
+
+    pub(crate) fn time(&self, row: usize) -> i64 {
+        self.time.map_or(0, |times| times[row])
+    }
+
+    /// The line; empty where it was not asked for.
+    pub(crate) fn line(&self, row: usize) -> &'b str {
+        self.line.and_then(|array| text_at(array, row)).unwrap_or("")
+    }
+
+    /// The labels of the row's stream, those that were asked for.
+    pub(crate) fn stream(&mut self, row: usize) -> Arc<LabelSet> {
+        self.keys.clear();
+        for (_, texts) in &self.stream {
+            match texts.key(row) {
+                Some(key) => self.keys.push(key),
+                None => return self.stream_of_texts(row),
+            }
+        }
+        if self.keys == self.last.0 && !self.keys.is_empty() {
+            return self.last.1.clone();
+        }
+        let found = match self.streams.get(&self.keys) {
+            Some(found) => found.clone(),
+            None => {
+                let found = self.stream_of_texts(row);
+                self.streams.insert(self.keys.clone(), found.clone());
+                found
+            }
+        };
+        self.last.0.clone_from(&self.keys);
+        self.last.1 = found.clone();
+        found
+    }
+
+    fn stream_of_texts(&mut self, row: usize) -> Arc<LabelSet> {
+        let pairs = self.stream.iter_mut().filter_map(|(name, texts)| Some((name.clone(), texts.get(row)?)));
+        Arc::new(LabelSet::from_pairs(pairs.filter(|(_, value)| !value.is_empty())))
+    }
+
+    /// Starts the row's labels: its stream's and its metadata.
+    pub(crate) fn labels(&mut self, row: usize, labels: &mut Labels) {
+        let stream = self.stream(row);
+        labels.reset(&stream);
+        let batch = self.batch;
+        let mut seen = 0;
+        for (name, column) in &mut self.metadata {
+            let (value, resource) = match column {
+                Metadata::Text(texts) => (texts.get(row), false),
+                Metadata::Value(scope, key) => {
+                    let column = Column::Attribute { scope: Some(*scope), key: key.to_string() };
+                    (batch.attribute(row, &column).map(|v| value_text(&v).into()), false)
+                }
+                Metadata::Field(field) => (field_text(batch, row, *field).map(Arc::from), true),
+            };
+            let Some(value) = value else { continue };
+            // What a record says itself hides what its resource says; what became a stream label is not said twice.
+            let hidden = labels.get(name).is_some_and(|(category, _)| {
+                category == crate::pipeline::Category::Metadata || (resource && seen == 0 && stream.get(name).is_some())
+            });
+            if hidden || (stream.get(name).is_some_and(|v| *v == *value)) {
+                continue;
+            }
+            seen += 1;
+            labels.add_metadata(name, value);
+        }
+    }
+}
+
+/// A field as text; `None` where it is not set.
+fn field_text(batch: &Batch, row: usize, field: Field) -> Option<String> {
+    let text = match field {
+        Field::TraceId => TraceId::from_slice(batch.id(row, field)).ok().filter(|id| !id.is_none())?.to_string(),
+        Field::SpanId => SpanId::from_slice(batch.id(row, field)).ok().filter(|id| !id.is_none())?.to_string(),
+        Field::SeverityText | Field::ScopeName | Field::ScopeVersion => batch.text(row, field).to_owned(),
+        field => batch.int(row, field).filter(|n| *n != 0)?.to_string(),
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// A label's name as Loki makes it of an attribute's key.
+fn label_name(key: &str) -> Arc<str> {
+    match key.starts_with(|c: char| c.is_ascii_digit()) {
+        true => format!("key_{}", sanitize(key).trim_start_matches('_')).into(),
+        false => sanitize(key).into(),
+    }
+}
