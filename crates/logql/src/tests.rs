@@ -190,7 +190,7 @@ fn pipelines_parse_filter_and_format() {
         (r#"{app="b"} | logfmt | src=ip("10.0.0.0/8") | line_format "in""#, &["in"]),
         (r#"{app="b"} |= ip("10.1.0.0/16") | pattern "src=<ip> <_>" | line_format "{{.ip}}""#, &["10.1.2.3"]),
         (r#"{app="b"} | regexp "level=(?P<l>\\w+)" | label_format m="{{.l | ToUpper}}" | drop l | line_format "{{.m}}{{.l}}""#, &["WARN", "INFO"]),
-        (r#"{app="b"} |> "level=<_>" "#, &["level=warn size=2KB app=x"]),
+        (r#"{app="b"} |> "level=<_>" "#, &["level=warn size=2KB app=x", "src=10.1.2.3 level=info"]),
         (r#"{app="a"} | line_format "{{if hasPrefix "no" __line__}}yes{{end}}" |= "yes""#, &["yes"]),
     ];
     for (query, expected) in cases {

@@ -35,6 +35,7 @@ impl Parser {
                 Token::Keyword("or") if behind == Behind::Free => (false, Behind::Or),
                 _ => break,
             };
+            self.operator()?;
             self.advance();
             let right = Box::new(self.filter(next)?);
             left = match and {

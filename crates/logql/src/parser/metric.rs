@@ -27,6 +27,7 @@ impl Parser {
             if precedence <= least {
                 break;
             }
+            self.operator()?;
             self.advance();
             let (returns_bool, matching) = self.modifier()?;
             // `^` binds to the right.

@@ -14,7 +14,9 @@ use crate::lexer::{Spanned, Token, lex};
 /// Longest query, bytes.
 pub const MAX_QUERY: usize = 131_072;
 /// How deep expressions nest.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 200;
+/// How many operators a query has: a row of them nests to the left.
+const MAX_OPERATORS: usize = 500;
 
 type Parsed<T> = Result<T, ParseError>;
 
@@ -45,6 +47,7 @@ struct Parser {
     tokens: Vec<Spanned>,
     at: usize,
     depth: usize,
+    operators: usize,
 }
 
 impl Parser {
@@ -52,7 +55,7 @@ impl Parser {
         if query.len() >= MAX_QUERY {
             return Err(ParseError::anywhere(format!("input size too long ({} > {MAX_QUERY})", query.len())));
         }
-        Ok(Self { tokens: lex(query), at: 0, depth: 0 })
+        Ok(Self { tokens: lex(query), at: 0, depth: 0, operators: 0 })
     }
 
     fn peek(&self) -> &Spanned {
@@ -137,6 +140,15 @@ impl Parser {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(self.peek().error("the query nests too deep"));
+        }
+        Ok(())
+    }
+
+    /// Counts an operator.
+    fn operator(&mut self) -> Parsed<()> {
+        self.operators += 1;
+        if self.operators > MAX_OPERATORS {
+            return Err(self.peek().error(format!("the query has more than {MAX_OPERATORS} operators")));
         }
         Ok(())
     }
