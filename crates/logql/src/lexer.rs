@@ -62,14 +62,38 @@ impl Token {
 
 /// Two characters first.
 const MARKS: [&str; 27] = [
-    "|=", "|~", "|>", "!=", "!~", "!>", "=~", "==", ">=", "<=", "{", "}", "(", ")", ",", ".", "=", "|", "]", ">", "<", "+", "-", "*",
-    "/", "%", "^",
+    "|=", "|~", "|>", "!=", "!~", "!>", "=~", "==", ">=", "<=", "{", "}", "(", ")", ",", ".", "=", "|", "]", ">", "<", "+", "-",
+    "*", "/", "%", "^",
 ];
 
 const KEYWORDS: [&str; 27] = [
-    "unwrap", "by", "without", "bool", "offset", "on", "ignoring", "group_left", "group_right", "or", "and", "unless", "json",
-    "regexp", "logfmt", "unpack", "pattern", "label_format", "line_format", "ip", "decolorize", "drop", "keep", "variants", "of",
-    "label_replace", "[",
+    "unwrap",
+    "by",
+    "without",
+    "bool",
+    "offset",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "or",
+    "and",
+    "unless",
+    "json",
+    "regexp",
+    "logfmt",
+    "unpack",
+    "pattern",
+    "label_format",
+    "line_format",
+    "ip",
+    "decolorize",
+    "drop",
+    "keep",
+    "variants",
+    "of",
+    "label_replace",
+    "[",
 ];
 
 const FUNCTIONS: [&str; 33] = [
@@ -110,7 +134,8 @@ const FUNCTIONS: [&str; 33] = [
 
 /// All tokens of `query`, [`Token::End`] or [`Token::Bad`] last.
 pub(crate) fn lex(query: &str) -> Vec<Spanned> {
-    let mut lexer = Lexer { query, at: if query.starts_with('\u{feff}') { 3 } else { 0 }, line: 1, line_start: 0, counted: (0, 0) };
+    let mut lexer =
+        Lexer { query, at: if query.starts_with('\u{feff}') { 3 } else { 0 }, line: 1, line_start: 0, counted: (0, 0) };
     let mut out = Vec::new();
     loop {
         let token = lexer.next();
@@ -337,7 +362,8 @@ fn is_call(rest: &str) -> bool {
 
 /// A duration whose first `from` bytes are a number or a sign; how long it is and how many nanoseconds.
 fn duration_at(rest: &str, from: usize) -> Option<(usize, i64)> {
-    let end = rest[from..].find(|c: char| !(c.is_numeric() || matches!(c, 'n' | 'u' | 'µ' | 'm' | 's' | 'h' | 'd' | 'w' | 'y' | '.')));
+    let end =
+        rest[from..].find(|c: char| !(c.is_numeric() || matches!(c, 'n' | 'u' | 'µ' | 'm' | 's' | 'h' | 'd' | 'w' | 'y' | '.')));
     let end = end.map_or(rest.len(), |n| n + from);
     if end == from {
         return None;

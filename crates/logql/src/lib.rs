@@ -23,8 +23,8 @@ mod tests;
 
 pub use ast::{
     AggregateOp, Binary, BinaryOp, Cardinality, CompareOp, Conversion, Expr, Grouping, LabelFilter, LabelFormat, LabelReplace,
-    LineFilter, LineOp, LineTerm, LogQuery, LogfmtFlags, Matching, NamedMatcher, RangeAggregation, RangeOp, Stage, Unwrap, Variants,
-    VectorAggregation,
+    LineFilter, LineOp, LineTerm, LogQuery, LogfmtFlags, Matching, NamedMatcher, RangeAggregation, RangeOp, Stage, Unwrap,
+    Variants, VectorAggregation,
 };
 pub use error::{EvalError, ParseError};
 pub use eval::{Grid, Metric, metric};

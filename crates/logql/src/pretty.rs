@@ -49,69 +49,69 @@ impl Layout {
     }
 
     fn expr(self, expr: &Expr, level: usize) -> String {
-    if !self.long(expr) && !matches!(expr, Expr::Log(_)) {
-        return whole(expr, level);
+        if !self.long(expr) && !matches!(expr, Expr::Log(_)) {
+            return whole(expr, level);
+        }
+        match expr {
+            Expr::Log(log) => self.query(log, level),
+            Expr::Range(range) => {
+                let parameter = range.parameter.map(|p| format!("{}{}", indent(level + 1), format_float(p, 'f', None)));
+                let arguments: Vec<String> = parameter.into_iter().chain([self.ranged(range, level + 1)]).collect();
+                call(range.op.as_str(), &arguments, level) + &range.grouping.as_ref().map(grouping).unwrap_or_default()
+            }
+            Expr::Aggregate(a) => {
+                let parameter = a.parameter.map(|p| format!("{}{p}", indent(level + 1)));
+                let arguments: Vec<String> = parameter.into_iter().chain([self.expr(&a.expr, level + 1)]).collect();
+                call(&format!("{}{}", a.op, grouping(&a.grouping)), &arguments, level)
+            }
+            Expr::Binary(b) => format!(
+                "{}\n{}{}\n{}",
+                self.expr(&b.left, level + 1),
+                indent(level),
+                b.operator(true),
+                self.expr(&b.right, level + 1)
+            ),
+            Expr::LabelReplace(r) => {
+                let text = |t: &String| format!("{}{}", indent(level + 1), quote(t));
+                let arguments =
+                    [self.expr(&r.expr, level + 1), text(&r.destination), text(&r.replacement), text(&r.source), text(&r.regex)];
+                call("label_replace", &arguments, level)
+            }
+            Expr::Number(_) | Expr::Vector(_) | Expr::Variants(_) => whole(expr, level),
+        }
     }
-    match expr {
-        Expr::Log(log) => self.query(log, level),
-        Expr::Range(range) => {
-            let parameter = range.parameter.map(|p| format!("{}{}", indent(level + 1), format_float(p, 'f', None)));
-            let arguments: Vec<String> = parameter.into_iter().chain([self.ranged(range, level + 1)]).collect();
-            call(range.op.as_str(), &arguments, level) + &range.grouping.as_ref().map(grouping).unwrap_or_default()
-        }
-        Expr::Aggregate(a) => {
-            let parameter = a.parameter.map(|p| format!("{}{p}", indent(level + 1)));
-            let arguments: Vec<String> = parameter.into_iter().chain([self.expr(&a.expr, level + 1)]).collect();
-            call(&format!("{}{}", a.op, grouping(&a.grouping)), &arguments, level)
-        }
-        Expr::Binary(b) => format!(
-            "{}\n{}{}\n{}",
-            self.expr(&b.left, level + 1),
-            indent(level),
-            b.operator(true),
-            self.expr(&b.right, level + 1)
-        ),
-        Expr::LabelReplace(r) => {
-            let text = |t: &String| format!("{}{}", indent(level + 1), quote(t));
-            let arguments =
-                [self.expr(&r.expr, level + 1), text(&r.destination), text(&r.replacement), text(&r.source), text(&r.regex)];
-            call("label_replace", &arguments, level)
-        }
-        Expr::Number(_) | Expr::Vector(_) | Expr::Variants(_) => whole(expr, level),
-    }
-}
 
-fn query(self, log: &LogQuery, level: usize) -> String {
-    if log.stages.is_empty() || !self.long(log) {
-        return whole(log, level);
-    }
-    let selector = LogQuery { matchers: log.matchers.clone(), stages: Vec::new() };
-    let stages = log.stages.iter().map(|s| self.stage(s, level + 1));
-    [whole(&selector, level)].into_iter().chain(stages).collect::<Vec<_>>().join("\n")
-}
-
-fn stage(self, stage: &Stage, level: usize) -> String {
-    match stage {
-        Stage::LineFilters(filters) if self.long(stage) => {
-            filters.iter().map(|f| whole(f, level)).collect::<Vec<_>>().join("\n")
+    fn query(self, log: &LogQuery, level: usize) -> String {
+        if log.stages.is_empty() || !self.long(log) {
+            return whole(log, level);
         }
-        stage => whole(stage, level),
+        let selector = LogQuery { matchers: log.matchers.clone(), stages: Vec::new() };
+        let stages = log.stages.iter().map(|s| self.stage(s, level + 1));
+        [whole(&selector, level)].into_iter().chain(stages).collect::<Vec<_>>().join("\n")
     }
-}
 
-/// The lines of a range aggregation; the range stays behind their last stage.
-fn ranged(self, range: &RangeAggregation, level: usize) -> String {
-    let mut out = self.query(&range.log, level);
-    if let Some(u) = &range.unwrap {
-        out.push('\n');
-        out.push_str(&unwrap(u, level + 1));
+    fn stage(self, stage: &Stage, level: usize) -> String {
+        match stage {
+            Stage::LineFilters(filters) if self.long(stage) => {
+                filters.iter().map(|f| whole(f, level)).collect::<Vec<_>>().join("\n")
+            }
+            stage => whole(stage, level),
+        }
     }
-    out.push_str(&format!(" [{}]", range_text(range.range_ns)));
-    if range.offset_ns != 0 {
-        out.push_str(&format!(" offset {}", range_text(range.offset_ns)));
+
+    /// The lines of a range aggregation; the range stays behind their last stage.
+    fn ranged(self, range: &RangeAggregation, level: usize) -> String {
+        let mut out = self.query(&range.log, level);
+        if let Some(u) = &range.unwrap {
+            out.push('\n');
+            out.push_str(&unwrap(u, level + 1));
+        }
+        out.push_str(&format!(" [{}]", range_text(range.range_ns)));
+        if range.offset_ns != 0 {
+            out.push_str(&format!(" offset {}", range_text(range.offset_ns)));
+        }
+        out
     }
-    out
-}
 }
 
 fn unwrap(unwrap: &Unwrap, level: usize) -> String {

@@ -7,7 +7,8 @@ use template::{format_float, quote};
 
 use crate::ast::{
     AggregateOp, Binary, Cardinality, CompareOp, Conversion, Expr, Grouping, LabelFilter, LabelFormat, LabelReplace, LineFilter,
-    LineOp, LineTerm, LogQuery, LogfmtFlags, NamedMatcher, RangeAggregation, Stage, Unwrap, Variants, VectorAggregation, spelling,
+    LineOp, LineTerm, LogQuery, LogfmtFlags, NamedMatcher, RangeAggregation, Stage, Unwrap, Variants, VectorAggregation,
+    spelling,
 };
 use crate::regexp::is_literal;
 use crate::units::{bytes_text, duration_text, range_text};
@@ -132,7 +133,9 @@ impl Display for LabelFilter {
         let op = |op: &CompareOp| spelling(&CompareOp::SPELLINGS, *op);
         match self {
             // Loki keeps a pattern that it cannot replace by a search for texts as it was written.
-            Self::Matcher(m) if matches!(m.op, MatchOp::Re | MatchOp::NotRe) && !m.value.contains('`') && !is_literal(&m.value) => {
+            Self::Matcher(m)
+                if matches!(m.op, MatchOp::Re | MatchOp::NotRe) && !m.value.contains('`') && !is_literal(&m.value) =>
+            {
                 write!(f, "{}{}`{}`", m.name, match_op(m.op), m.value)
             }
             Self::Matcher(m) => Matcher(m).fmt(f),
@@ -229,7 +232,9 @@ impl Binary {
 impl Display for LabelReplace {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "label_replace({}", self.expr)?;
-        [&self.destination, &self.replacement, &self.source, &self.regex].into_iter().try_for_each(|t| write!(f, ",{}", quote(t)))?;
+        [&self.destination, &self.replacement, &self.source, &self.regex]
+            .into_iter()
+            .try_for_each(|t| write!(f, ",{}", quote(t)))?;
         f.write_str(")")
     }
 }

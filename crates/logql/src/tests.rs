@@ -174,11 +174,14 @@ fn metric_queries_count_lines_of_a_range_whose_far_end_is_open() {
 #[test]
 fn pipelines_parse_filter_and_format() {
     let store = store(&[
-        (&[("app", "a")], &[
-            r#"{"level":"error","status":500,"took":"1.5s","user":{"id":7}}"#,
-            r#"{"level":"info","status":200,"took":"20ms","user":{"id":8}}"#,
-            "no json",
-        ]),
+        (
+            &[("app", "a")],
+            &[
+                r#"{"level":"error","status":500,"took":"1.5s","user":{"id":7}}"#,
+                r#"{"level":"info","status":200,"took":"20ms","user":{"id":8}}"#,
+                "no json",
+            ],
+        ),
         (&[("app", "b")], &["level=warn size=2KB app=x", "src=10.1.2.3 level=info"]),
     ]);
     let cases: &[(&str, &[&str])] = &[
@@ -189,7 +192,10 @@ fn pipelines_parse_filter_and_format() {
         (r#"{app="b"} | logfmt | size > 1KB | line_format "{{.app}} {{.app_extracted}}""#, &["b x"]),
         (r#"{app="b"} | logfmt | src=ip("10.0.0.0/8") | line_format "in""#, &["in"]),
         (r#"{app="b"} |= ip("10.1.0.0/16") | pattern "src=<ip> <_>" | line_format "{{.ip}}""#, &["10.1.2.3"]),
-        (r#"{app="b"} | regexp "level=(?P<l>\\w+)" | label_format m="{{.l | ToUpper}}" | drop l | line_format "{{.m}}{{.l}}""#, &["WARN", "INFO"]),
+        (
+            r#"{app="b"} | regexp "level=(?P<l>\\w+)" | label_format m="{{.l | ToUpper}}" | drop l | line_format "{{.m}}{{.l}}""#,
+            &["WARN", "INFO"],
+        ),
         (r#"{app="b"} |> "level=<_>" "#, &["level=warn size=2KB app=x", "src=10.1.2.3 level=info"]),
         (r#"{app="a"} | line_format "{{if hasPrefix "no" __line__}}yes{{end}}" |= "yes""#, &["yes"]),
     ];

@@ -145,9 +145,10 @@ pub fn go_regexp_error(pattern: &str, refusal: &str) -> String {
         format!("missing closing ]: {}", tail(pattern.rfind('[').unwrap_or(0)))
     } else if last.starts_with("invalid character class range") {
         let at = pattern.find('[').unwrap_or(0);
-        let range = pattern[at..].char_indices().zip(pattern[at..].chars().skip(2)).find(|((i, a), b)| {
-            pattern[at + i + a.len_utf8()..].starts_with('-') && a > b
-        });
+        let range = pattern[at..]
+            .char_indices()
+            .zip(pattern[at..].chars().skip(2))
+            .find(|((i, a), b)| pattern[at + i + a.len_utf8()..].starts_with('-') && a > b);
         let range = range.map_or_else(String::new, |((_, a), b)| format!("{a}-{b}"));
         format!("invalid character class range: `{range}`")
     } else if last.starts_with("invalid repetition count range") {

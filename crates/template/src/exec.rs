@@ -1,6 +1,5 @@
 //! Nodes to text.
 
-
 use crate::node::{Branch, Command, Node, Number, Pipe, Template, Word, WordKind};
 use crate::{ExecError, Kind, Limits, Value, builtin, quote};
 

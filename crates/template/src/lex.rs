@@ -196,7 +196,10 @@ impl Lexer<'_, '_> {
             }
             '+' | '-' | '.' | '0'..='9' => {
                 let length = number(self.rest());
-                if word(&self.rest()[length..]) > 0 || length == 0 || !self.rest()[..length].contains(|c: char| c.is_ascii_digit()) {
+                if word(&self.rest()[length..]) > 0
+                    || length == 0
+                    || !self.rest()[..length].contains(|c: char| c.is_ascii_digit())
+                {
                     let bad: String = self.rest().chars().take(length + 1).collect();
                     return self.fail(start, format!("bad number syntax: {}", crate::quote(&bad)));
                 }
@@ -226,7 +229,8 @@ impl Lexer<'_, '_> {
                 return self.fail(start, format!("unrecognized character in action: U+{:04X} {}", u32::from(c), rune_quote(c)));
             }
         };
-        let ends_word = matches!(token, Token::Field | Token::Variable | Token::Identifier | Token::Keyword | Token::Bool | Token::Nil);
+        let ends_word =
+            matches!(token, Token::Field | Token::Variable | Token::Identifier | Token::Keyword | Token::Bool | Token::Nil);
         self.push(token, start);
         if ends_word {
             // A word ends before white space or one of these; else it is no word.

@@ -131,18 +131,20 @@ impl Template {
     #[must_use]
     pub fn fields(&self) -> Option<Vec<&str>> {
         let mut out = Vec::new();
-        let complete = self.lists.values().all(|list| nodes(list, &mut |word| match &word.kind {
-            WordKind::Field(fields) => {
-                out.extend(fields.first().map(String::as_str));
-                true
-            }
-            WordKind::Variable(name, fields) if name == "$" => {
-                out.extend(fields.first().map(String::as_str));
-                !fields.is_empty()
-            }
-            WordKind::Dot => false,
-            _ => true,
-        }));
+        let complete = self.lists.values().all(|list| {
+            nodes(list, &mut |word| match &word.kind {
+                WordKind::Field(fields) => {
+                    out.extend(fields.first().map(String::as_str));
+                    true
+                }
+                WordKind::Variable(name, fields) if name == "$" => {
+                    out.extend(fields.first().map(String::as_str));
+                    !fields.is_empty()
+                }
+                WordKind::Dot => false,
+                _ => true,
+            })
+        });
         out.sort_unstable();
         out.dedup();
         complete.then_some(out)

@@ -48,7 +48,10 @@ fn templates_say_what_go_says() {
         ("{{printf \"%d %s\" .a}}", "%!d(string=x) %!s(MISSING)"),
         ("{{printf \"x\" 1}}", "x%!(EXTRA int=1)"),
         ("{{and .a .n}}|{{or .n .b}}|{{not .a}}|{{len .a}}|{{index . \"b\"}}", "|y|false|1|y"),
-        ("{{slice \"hello\" 1 3}} {{html \"<a&b>\"}} {{urlquery \"a b&\"}} {{js \"'<\"}}", "el &lt;a&amp;b&gt; a+b%26 \\'\\u003C"),
+        (
+            "{{slice \"hello\" 1 3}} {{html \"<a&b>\"}} {{urlquery \"a b&\"}} {{js \"'<\"}}",
+            "el &lt;a&amp;b&gt; a+b%26 \\'\\u003C",
+        ),
         ("{{eq .a \"z\" \"x\"}} {{lt 1 2}} {{ge 2.5 2.5}} {{ne .a .b}}", "true true true true"),
         ("{{print 1 2 \"a\" \"b\" 3}} {{println .a 1}}", "1 2ab3 x 1\n"),
         ("{{nil | print}}", "parse: template: t:1: nil is not a command"),
@@ -58,7 +61,10 @@ fn templates_say_what_go_says() {
         ("\n {{fail .a}}", "exec: template: t:2:3: executing \"t\" at <fail .a>: error calling fail: x"),
         ("{{upper 1}}", "exec: template: t:1:8: executing \"t\" at <1>: expected string; found 1"),
         ("{{upper}}", "exec: template: t:1:2: executing \"t\" at <upper>: wrong number of args for upper: want 1 got 0"),
-        ("{{add 1 | upper}}", "exec: template: t:1:10: executing \"t\" at <upper>: wrong type for value; expected string; got int64"),
+        (
+            "{{add 1 | upper}}",
+            "exec: template: t:1:10: executing \"t\" at <upper>: wrong type for value; expected string; got int64",
+        ),
         ("{{range .a}}{{end}}", "exec: template: t:1:8: executing \"t\" at <.a>: range can't iterate over x"),
         ("{{template \"no\"}}", "exec: template: t:1:11: executing \"t\" at <{{template \"no\"}}>: template \"no\" not defined"),
         ("{{what}}", "parse: template: t:1: function \"what\" not defined"),
@@ -105,14 +111,36 @@ fn executions_are_bounded() {
 
 #[test]
 fn numbers_print_as_go_prints_them() {
-    for (x, text) in [(1.0, "1"), (1.5, "1.5"), (1e21, "1e+21"), (999999.0, "999999"), (1e6, "1e+06"), (1234567.5, "1.2345675e+06"), (1e-5, "1e-05"), (f64::NAN, "NaN")] {
+    for (x, text) in [
+        (1.0, "1"),
+        (1.5, "1.5"),
+        (1e21, "1e+21"),
+        (999999.0, "999999"),
+        (1e6, "1e+06"),
+        (1234567.5, "1.2345675e+06"),
+        (1e-5, "1e-05"),
+        (f64::NAN, "NaN"),
+    ] {
         assert_eq!(format_float(x, 'v', None), text);
     }
     assert_eq!(format_float(1234.5678, 'g', Some(3)), "1.23e+03");
     assert_eq!(format_float(0.000_012_3, 'e', Some(2)), "1.23e-05");
-    assert_eq!(printf("%6.2f|%+d|%t|%T|%c|%U|%8s|%-8s|%%", &[
-        Value::Float(3.14159), Value::Int(5), Value::Bool(true), "a".into(), Value::Int(65), Value::Int(0x2318), "ab".into(), "ab".into(),
-    ]), "  3.14|+5|true|string|A|U+2318|      ab|ab      |%");
+    assert_eq!(
+        printf(
+            "%6.2f|%+d|%t|%T|%c|%U|%8s|%-8s|%%",
+            &[
+                Value::Float(3.14159),
+                Value::Int(5),
+                Value::Bool(true),
+                "a".into(),
+                Value::Int(65),
+                Value::Int(0x2318),
+                "ab".into(),
+                "ab".into(),
+            ]
+        ),
+        "  3.14|+5|true|string|A|U+2318|      ab|ab      |%"
+    );
     assert_eq!(quote("a\"\\\n\u{1}é\u{200b}"), r#""a\"\\\n\x01é\u200b""#);
 }
 

@@ -57,9 +57,18 @@ enum Part {
     LowerPm,
     ZoneName,
     /// `Z07:00` and its like: `Z` for UTC; with colons, with seconds, only hours.
-    Zone { z: bool, colon: bool, seconds: bool, short: bool },
+    Zone {
+        z: bool,
+        colon: bool,
+        seconds: bool,
+        short: bool,
+    },
     /// `.000` or `.999`: digits, and whether trailing zeros are left out; `,` instead of `.`.
-    Fraction { digits: usize, trim: bool, comma: bool },
+    Fraction {
+        digits: usize,
+        trim: bool,
+        comma: bool,
+    },
 }
 
 const PARTS: [(&str, Part); 35] = [
@@ -111,12 +120,14 @@ fn cut(layout: &str) -> Vec<(&str, Option<Part>)> {
             fraction(layout, at)
         } else {
             // Go does not take "Jan" in "January" nor the start of a lower-case word for a name.
-            PARTS.iter().filter(|(text, _)| !text.is_empty() && rest.starts_with(text)).max_by_key(|(text, _)| text.len()).and_then(
-                |(text, part)| {
+            PARTS
+                .iter()
+                .filter(|(text, _)| !text.is_empty() && rest.starts_with(text))
+                .max_by_key(|(text, _)| text.len())
+                .and_then(|(text, part)| {
                     let lower_follows = rest[text.len()..].starts_with(|c: char| c.is_ascii_lowercase());
                     (!(matches!(part, Part::Month | Part::Weekday) && lower_follows)).then_some((text.len(), *part))
-                },
-            )
+                })
         };
         match found {
             Some((length, part)) => {
@@ -143,9 +154,8 @@ fn fraction(layout: &str, at: usize) -> Option<(usize, Part)> {
     Some((digits + 1, Part::Fraction { digits: digits.min(9), trim: digit == b'9', comma: layout.as_bytes()[at] == b',' }))
 }
 
-const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
-];
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 impl Time {
@@ -278,9 +288,10 @@ impl Time {
                 }
                 Part::LongWeekday | Part::Weekday => {
                     let length = if *part == Part::Weekday { 3 } else { 9 };
-                    let name = DAYS.iter().map(|d| &d[..length.min(d.len())]).find(|d| {
-                        rest.get(..d.len()).is_some_and(|r| r.eq_ignore_ascii_case(d))
-                    })?;
+                    let name = DAYS
+                        .iter()
+                        .map(|d| &d[..length.min(d.len())])
+                        .find(|d| rest.get(..d.len()).is_some_and(|r| r.eq_ignore_ascii_case(d)))?;
                     rest = &rest[name.len()..];
                 }
                 Part::NumMonth => month = take(&mut rest, 1, 2)? as i8,
@@ -303,9 +314,11 @@ impl Time {
                 Part::Second | Part::ZeroSecond => {
                     second = take(&mut rest, if *part == Part::Second { 1 } else { 2 }, 2)? as i8;
                     // A fraction is read behind seconds even where the layout has none.
-                    let next_fraction = matches!(parts.get(i + 1), Some((literal, Some(Part::Fraction { .. }))) if literal.is_empty());
+                    let next_fraction =
+                        matches!(parts.get(i + 1), Some((literal, Some(Part::Fraction { .. }))) if literal.is_empty());
                     let next = rest.as_bytes();
-                    if !next_fraction && matches!(next.first(), Some(b'.' | b',')) && next.get(1).is_some_and(u8::is_ascii_digit) {
+                    if !next_fraction && matches!(next.first(), Some(b'.' | b',')) && next.get(1).is_some_and(u8::is_ascii_digit)
+                    {
                         ns = subsecond(&mut rest, None)?;
                     }
                 }

@@ -18,9 +18,7 @@ fn pair(b: &Binary, l: f64, r: f64, kept: f64) -> Option<f64> {
 
 pub(super) fn binary(b: &Binary, left: Metric, right: Metric) -> Result<Metric, EvalError> {
     Ok(match (left, right) {
-        (Metric::Scalar(l), Metric::Scalar(r)) => {
-            Metric::Scalar(l.iter().zip(&r).map(|(l, r)| b.op.compute(*l, *r)).collect())
-        }
+        (Metric::Scalar(l), Metric::Scalar(r)) => Metric::Scalar(l.iter().zip(&r).map(|(l, r)| b.op.compute(*l, *r)).collect()),
         (Metric::Series(mut series), Metric::Scalar(scalar)) => {
             for (_, values) in &mut series {
                 values.iter_mut().zip(&scalar).for_each(|(v, s)| *v = v.and_then(|v| pair(b, v, *s, v)));

@@ -55,7 +55,10 @@ enum Naming {
     /// All of them.
     All,
     None,
-    Some { names: Vec<Arc<str>>, without: bool },
+    Some {
+        names: Vec<Arc<str>>,
+        without: bool,
+    },
 }
 
 impl Naming {

@@ -54,8 +54,7 @@ impl Parser {
         self.expect("(", "(")?;
         matching.labels = self.labels()?;
         if self.is_keyword("group_left") || self.is_keyword("group_right") {
-            matching.cardinality =
-                if self.is_keyword("group_left") { Cardinality::ManyToOne } else { Cardinality::OneToMany };
+            matching.cardinality = if self.is_keyword("group_left") { Cardinality::ManyToOne } else { Cardinality::OneToMany };
             self.advance();
             if self.eat("(") {
                 matching.include = self.labels()?;
@@ -123,8 +122,7 @@ impl Parser {
         }
         let Token::Number(text) = self.token().clone() else { return self.unexpected("NUMBER") };
         self.advance();
-        let value =
-            parse_float(&text).map_err(|e| ParseError::anywhere(format!("unable to parse literal as a float: {e}")))?;
+        let value = parse_float(&text).map_err(|e| ParseError::anywhere(format!("unable to parse literal as a float: {e}")))?;
         Ok(if negative { -value } else { value })
     }
 
@@ -377,7 +375,9 @@ fn binary(op: BinaryOp, returns_bool: bool, matching: Matching, left: Expr, righ
 
 /// What a range aggregation may be made of.
 pub(super) fn check_range(range: &RangeAggregation) -> Parsed<()> {
-    use RangeOp::{Absent, Avg, Bytes, BytesRate, Count, First, Last, Max, Min, Quantile, Rate, RateCounter, Stddev, Stdvar, Sum};
+    use RangeOp::{
+        Absent, Avg, Bytes, BytesRate, Count, First, Last, Max, Min, Quantile, Rate, RateCounter, Stddev, Stdvar, Sum,
+    };
     let name = range.op.as_str();
     let bad = |message: String| Err(ParseError::anywhere(message));
     let groups = matches!(range.op, Avg | Stddev | Stdvar | Quantile | Max | Min | First | Last);
@@ -385,7 +385,11 @@ pub(super) fn check_range(range: &RangeAggregation) -> Parsed<()> {
         return bad(format!("grouping not allowed for {name} aggregation"));
     }
     match range.op {
-        Avg | Sum | Max | Min | Stddev | Stdvar | Quantile | RateCounter | Absent | First | Last | Rate if range.unwrap.is_some() => Ok(()),
+        Avg | Sum | Max | Min | Stddev | Stdvar | Quantile | RateCounter | Absent | First | Last | Rate
+            if range.unwrap.is_some() =>
+        {
+            Ok(())
+        }
         Bytes | BytesRate | Count | Rate | Absent if range.unwrap.is_none() => Ok(()),
         _ if range.unwrap.is_some() => bad(format!("invalid aggregation {name} with unwrap")),
         _ => bad(format!("invalid aggregation {name} without unwrap")),

@@ -189,8 +189,7 @@ impl Parser {
 
 /// A matcher; a bad pattern is an error without a place.
 pub(crate) fn label_matcher(name: &str, op: MatchOp, value: &str) -> Parsed<LabelMatcher> {
-    LabelMatcher::new(name, op, value)
-        .map_err(|e| ParseError::anywhere(syntax::go_regexp_error(value, &e.to_string())))
+    LabelMatcher::new(name, op, value).map_err(|e| ParseError::anywhere(syntax::go_regexp_error(value, &e.to_string())))
 }
 
 fn validate(expr: &Expr) -> Parsed<()> {

@@ -54,9 +54,7 @@ pub(crate) fn functions() -> Functions {
     f.add("trimPrefix", SS, None, |v| text(s(v, 1).strip_prefix(s(v, 0)).unwrap_or(s(v, 1))));
     f.add("trimSuffix", SS, None, |v| text(s(v, 1).strip_suffix(s(v, 0)).unwrap_or(s(v, 1))));
     f.add("regexReplaceAll", SSS, None, |v| text(compile(s(v, 0))?.replace_all(s(v, 1), s(v, 2))));
-    f.add("regexReplaceAllLiteral", SSS, None, |v| {
-        text(compile(s(v, 0))?.replace_all(s(v, 1), regex::NoExpand(s(v, 2))))
-    });
+    f.add("regexReplaceAllLiteral", SSS, None, |v| text(compile(s(v, 0))?.replace_all(s(v, 1), regex::NoExpand(s(v, 2)))));
     f.add("count", SS, None, |v| Ok(Value::Int(compile(s(v, 0))?.find_iter(s(v, 1)).count() as i64)));
     f.add("urldecode", S, None, |v| urldecode(s(v, 0)));
     f.add("urlencode", S, None, |v| text(urlencode(s(v, 0))));

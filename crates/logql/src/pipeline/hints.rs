@@ -100,7 +100,10 @@ fn template_names(text: &str) -> Vec<String> {
 fn filter_names(filter: &LabelFilter, out: &mut Vec<String>) {
     match filter {
         LabelFilter::Matcher(m) => out.push(m.name.clone()),
-        LabelFilter::Number(name, ..) | LabelFilter::Duration(name, ..) | LabelFilter::Bytes(name, ..) | LabelFilter::Ip(name, ..) => {
+        LabelFilter::Number(name, ..)
+        | LabelFilter::Duration(name, ..)
+        | LabelFilter::Bytes(name, ..)
+        | LabelFilter::Ip(name, ..) => {
             out.push(name.clone());
         }
         LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {

@@ -217,7 +217,9 @@ fn walk(text: &str, prefix: &mut String, labels: &mut Labels, hints: &Hints, dep
                 }
                 push_sanitized(prefix, key);
                 // An inner key may come to nothing, and is a label all the same, in Loki.
-                let wanted = (!prefix.is_empty() || depth > 0).then(|| labels.free_name(prefix)).filter(|name| hints.wants(name) && !labels.is_extracted(name));
+                let wanted = (!prefix.is_empty() || depth > 0)
+                    .then(|| labels.free_name(prefix))
+                    .filter(|name| hints.wants(name) && !labels.is_extracted(name));
                 if let Some(name) = wanted {
                     let name: Arc<str> = name.into();
                     labels.set(Category::Parsed, &name, label_value(&found));
@@ -282,7 +284,9 @@ pub(crate) fn path(text: &str) -> Result<Vec<Step>, String> {
                 out.push(Step::Index(index));
                 &inner[digits..]
             };
-            let Some(after) = after.trim_start().strip_prefix(']') else { return bad("syntax error: unexpected $end, expecting RSB") };
+            let Some(after) = after.trim_start().strip_prefix(']') else {
+                return bad("syntax error: unexpected $end, expecting RSB");
+            };
             rest = after;
         } else {
             let name = match rest.strip_prefix('.') {
@@ -423,8 +427,13 @@ mod tests {
         ] {
             assert_eq!(run(line), expected, "{line}");
         }
-        for (line, why) in [("x", OPEN_OBJECT), ("{\"a\": ", MALFORMED), ("{\"a\":1", OPEN_ARRAY), ("{\"a\":x}", UNKNOWN), ("{\"a\":\"x", OPEN_STRING)]
-        {
+        for (line, why) in [
+            ("x", OPEN_OBJECT),
+            ("{\"a\": ", MALFORMED),
+            ("{\"a\":1", OPEN_ARRAY),
+            ("{\"a\":x}", UNKNOWN),
+            ("{\"a\":\"x", OPEN_STRING),
+        ] {
             assert!(run(line).contains(&template::quote(why)), "{line}: {}", run(line));
         }
     }

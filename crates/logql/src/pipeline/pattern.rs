@@ -48,7 +48,8 @@ impl Pattern {
             let open = at + open;
             let length = text[open + 1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(0);
             let name = &text[open + 1..open + 1 + length];
-            let capture = length > 0 && text[open + 1 + length..].starts_with('>') && !name.starts_with(|c: char| c.is_ascii_digit());
+            let capture =
+                length > 0 && text[open + 1 + length..].starts_with('>') && !name.starts_with(|c: char| c.is_ascii_digit());
             if !capture {
                 at = open + 1;
                 continue;
