@@ -7,6 +7,7 @@
 mod ast;
 mod error;
 mod eval;
+pub mod invariants;
 mod lexer;
 mod lines;
 mod parser;

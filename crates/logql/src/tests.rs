@@ -197,7 +197,7 @@ fn pipelines_parse_filter_and_format() {
             &["WARN", "INFO"],
         ),
         (r#"{app="b"} |> "level=<_>" "#, &["level=warn size=2KB app=x", "src=10.1.2.3 level=info"]),
-        (r#"{app="a"} | line_format "{{if hasPrefix "no" __line__}}yes{{end}}" |= "yes""#, &["yes"]),
+        (r#"{app="a"} | line_format `{{if hasPrefix "no" __line__}}yes{{end}}` |= "yes""#, &["yes"]),
     ];
     for (query, expected) in cases {
         let texts: Vec<String> = read(&store, query, Direction::Forward, 100).into_iter().map(|l| l.text).collect();
@@ -268,10 +268,16 @@ proptest! {
         Just("or"), Just("("), Just(")"), Just("["), Just("]"), Just("5m"), Just("1"), Just("+"), Just("sum"), Just("by"),
         Just("rate"), Just("offset"), Just("json"), Just("unwrap"), Just("ip"), Just("line_format"), Just("drop"), Just(","), Just("vector"), Just("-"),
     ], 0..24)) {
-        // What parses prints, and prints as itself again.
-        if let Ok(expr) = parse(&words.join(" ")) {
-            let text = expr.to_string();
-            assert_eq!(parse(&text).map(|e| e.to_string()), Ok(text));
-        }
+        crate::invariants::query(&words.join(" "));
+    }
+
+    #[test]
+    fn any_line_passes_any_pipeline(stages in proptest::collection::vec(prop_oneof![
+        Just("| json"), Just("| json x=\"a[0].b\""), Just("| logfmt"), Just("| logfmt --strict --keep-empty"), Just("| unpack"),
+        Just("| pattern \"<x>:<y>\""), Just("| regexp \"(?P<z>.)\""), Just("| line_format \"{{.a}}{{__line__}}\""),
+        Just("| label_format c=a,d=\"{{.x}}\""), Just("| decolorize"), Just("| drop a"), Just("| keep x"), Just("| x > 1"),
+        Just("|> \"<_>a<_>\""), Just("|= ip(\"::1\")"), Just("| a=ip(\"1.2.3.0/24\")"),
+    ], 0..6), line in "[ -~{}\"=:é\u{1b}]{0,40}") {
+        crate::invariants::pipeline(&format!("{}\n{line}", stages.join(" ")));
     }
 }
