@@ -14,8 +14,9 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -182,3 +183,38 @@ def test_the_histogram_is_buckets(braid, sent):
     query = f'histogram_quantile(0.5, shop_latency_milliseconds_bucket{{job="{sent.service}"}})'
     result = eventually(lambda: braid.json("prometheus", "/api/v1/query", query=query)["data"]["result"])
     assert 25 <= float(result[0]["value"][1]) <= 50, result
+
+
+def test_deltas_are_added_up(braid):
+    """Two exports of delta temporality make one growing series; the exponential histogram is taken as well."""
+    temporality = {Counter: AggregationTemporality.DELTA, Histogram: AggregationTemporality.DELTA}
+    aggregation = {Histogram: ExponentialBucketHistogramAggregation()}
+    exporter = HttpMetrics(endpoint=braid.url("otlp_http", "/v1/metrics"), preferred_temporality=temporality,
+                           preferred_aggregation=aggregation)
+    reader = PeriodicExportingMetricReader(exporter, 3_600_000)
+    resource = Resource.create({"service.name": "deltas"})
+    meters = MeterProvider(resource=resource, metric_readers=[reader])
+    counter = meters.get_meter("clients").create_counter("steps", unit="1")
+    histogram = meters.get_meter("clients").create_histogram("size", unit="By")
+    for steps in (3, 4):
+        counter.add(steps)
+        histogram.record(steps * 100)
+        assert meters.force_flush(10_000)
+        time.sleep(0.05)
+    ask = lambda query: braid.json("prometheus", "/api/v1/query", query=query)["data"]["result"]
+    result = eventually(lambda: ask('steps_total{job="deltas"}'))
+    assert [r["value"][1] for r in result] == ["7"]
+    series = braid.json("prometheus", "/api/v1/series", **{"match[]": 'size_bytes{job="deltas"}'})["data"]
+    assert [s["__name__"] for s in series] == ["size_bytes"]
+    meters.shutdown()
+
+
+def test_prometheus_own_otlp_path(braid):
+    exporter = HttpMetrics(endpoint=braid.url("prometheus", "/api/v1/otlp/v1/metrics"))
+    meters = MeterProvider(resource=Resource.create({"service.name": "own"}),
+                           metric_readers=[PeriodicExportingMetricReader(exporter, 3_600_000)])
+    meters.get_meter("clients").create_counter("visits").add(5)
+    assert meters.force_flush(10_000)
+    meters.shutdown()
+    ask = lambda: braid.json("prometheus", "/api/v1/query", query='visits_total{job="own"}')["data"]["result"]
+    assert [r["value"][1] for r in eventually(ask)] == ["5"]

@@ -34,6 +34,8 @@ scrape_configs:
     static_configs: [{{targets: ["{braid.addresses['braid']}"]}}]
 remote_write:
   - url: {braid.url("prometheus", "/api/v1/write")}
+    send_exemplars: true
+    send_native_histograms: true
     queue_config: {{batch_send_deadline: 1s}}
 """
     )
@@ -44,6 +46,7 @@ remote_write:
                 f"--config.file={home}/prometheus.yml",
                 f"--storage.tsdb.path={home}/data",
                 f"--web.listen-address={address}",
+                "--enable-feature=native-histograms,exemplar-storage",
             ],
             stdout=log,
             stderr=log,

@@ -111,7 +111,7 @@ impl Ingest {
     ) -> Result<Summary, Refusal> {
         let Envelope { via, encoding, compression, begun } = envelope;
         let plain = compression == ContentEncoding::Identity;
-        let (payload, summary, _held) = if bytes.len() <= if plain { IN_PLACE } else { IN_PLACE / 8 } {
+        let (payload, mut summary, _held) = if bytes.len() <= if plain { IN_PLACE } else { IN_PLACE / 8 } {
             let payload = if plain { bytes } else { self.inflate(compression, &bytes, &mut held)? };
             let summary = wire::check(encoding, &payload, &self.limits.wire)?;
             (payload, summary, held)
@@ -136,7 +136,11 @@ impl Ingest {
         let size = payload.len();
         // A request may carry nothing but metadata of metrics; one of which all items were refused is not kept.
         if size > 0 && (summary.accepted > 0 || summary.refused.total() == 0) {
-            self.writer.append(Request { tenant, encoding, payload }).await?;
+            let applied = self.writer.append(Request { tenant, encoding, payload }).await?;
+            // Which samples are too old or contradict others only their table knows.
+            if let Some(applied) = applied.filter(|_| encoding.signal() == wire::Signal::Metrics) {
+                summary = applied;
+            }
         }
         self.counters.taken(via, encoding.signal(), size, &summary, begun.elapsed());
         Ok(summary)

@@ -67,11 +67,12 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// What a success looks like at a path: OTLP's own, or Loki's empty 204.
+/// What answers look like at a path: OTLP's own, Loki's empty 204, or Prometheus' empty 200 with errors as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
     Otlp,
     Loki,
+    Prometheus,
 }
 
 pub(crate) async fn handle<B>(
@@ -94,6 +95,7 @@ where
             let door = (Via::OtlpHttp, signal, begun);
             match ingest.run(envelope(&head.headers, signal, begun), door, &head.headers, body).await {
                 Ok(summary) => success(signal, manner, json, &summary),
+                Err(e) if manner == Manner::Prometheus => reply::refusal(&e),
                 Err(e) => failure(&e, json),
             }
         }
@@ -139,9 +141,10 @@ fn preflight(headers: &HeaderMap) -> Response<Body> {
 }
 
 fn success(signal: Signal, manner: Manner, json: bool, summary: &Summary) -> Response<Body> {
-    if manner == Manner::Loki {
+    if manner != Manner::Otlp {
+        let fine = if manner == Manner::Loki { StatusCode::NO_CONTENT } else { StatusCode::OK };
         return match summary.refused.total() {
-            0 => reply::empty(StatusCode::NO_CONTENT),
+            0 => reply::empty(fine),
             _ => reply::text(StatusCode::BAD_REQUEST, &summary.refused.message()),
         };
     }

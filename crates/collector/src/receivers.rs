@@ -73,7 +73,7 @@ impl Receivers {
             "/v1/logs" if doors.otlp_http => (Signal::Logs, Manner::Otlp),
             "/v1/metrics" if doors.otlp_http => (Signal::Metrics, Manner::Otlp),
             "/otlp/v1/logs" if doors.loki => (Signal::Logs, Manner::Loki),
-            "/api/v1/otlp/v1/metrics" if doors.prometheus => (Signal::Metrics, Manner::Otlp),
+            "/api/v1/otlp/v1/metrics" if doors.prometheus => (Signal::Metrics, Manner::Prometheus),
             _ => return Err(request),
         };
         Ok(otlp_http::handle(ingest, &self.origins, signal, manner, request).await)
@@ -182,5 +182,89 @@ mod tests {
         let mut text = String::new();
         receivers.ingest().write_text(&mut text);
         assert!(text.contains("braid_in_flight_bytes 0\n"), "{text}");
+    }
+
+    /// A store that takes every request and tells this of it.
+    struct Taking(Option<wire::Summary>);
+
+    impl Writer for Taking {
+        fn append(&self, _: store::Request) -> Appended<'_> {
+            Box::pin(async { Ok(self.0.clone()) })
+        }
+
+        fn subscribe(&self) -> broadcast::Receiver<store::Request> {
+            broadcast::channel(1).1
+        }
+    }
+
+    /// Status, what remote write was told of samples, histograms and exemplars, and the body's first line.
+    async fn told(applied: Option<wire::Summary>, path: &str, content_type: &str, body: Vec<u8>) -> (u16, [String; 3], String) {
+        let ingest =
+            Ingest::new(Arc::new(Taking(applied)), Limits::default(), Budget::new(1 << 20), Arc::new(Counters::default()));
+        let receivers = Receivers::new(Arc::new(ingest), Origins::default());
+        let request = Request::post(path).header("content-type", content_type).body(Full::new(Bytes::from(body))).expect("valid");
+        let Ok(response) = receivers.handle(Doors::ALL, request).await else { panic!("nobody took {path}") };
+        let header = |name: &str| {
+            let value = response.headers().get(format!("x-prometheus-remote-write-{name}-written"));
+            value.map_or("-", |v| v.to_str().expect("digits")).to_owned()
+        };
+        let written = ["samples", "histograms", "exemplars"].map(header);
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("memory").to_bytes();
+        (status, written, String::from_utf8_lossy(&body).lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// A request of remote write 2.0 with one sample and one exemplar, in a snappy block that compresses nothing.
+    fn version_2() -> Vec<u8> {
+        let mut request = b"\x22\x00\x22\x08__name__\x22\x02up\x22\x01a".to_vec();
+        let sample = b"\x12\x0d\x09\0\0\0\0\0\0\xf0\x3f\x10\x05\x18\x04";
+        let exemplar = b"\x22\x0d\x0a\x02\x03\x02\x11\0\0\0\0\0\0\xf0\x3f";
+        let series = [&b"\x0a\x04\x01\x02\x03\x02"[..], sample, exemplar].concat();
+        request.extend([0x2a, series.len() as u8]);
+        request.extend(series);
+        [&[request.len() as u8, 60 << 2, request.len() as u8 - 1], &*request].concat()
+    }
+
+    #[tokio::test]
+    async fn remote_write_says_what_was_written_of_both_versions() {
+        let v2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+        let written = |samples: u64, histograms: u64, exemplars: u64| [samples, histograms, exemplars].map(|n| n.to_string());
+        let fine = told(None, "/api/v1/write", v2, version_2()).await;
+        assert_eq!(fine, (204, written(1, 0, 1), String::new()));
+        let mut applied = wire::Summary { accepted: 5, histograms: 2, exemplars: 3, ..Default::default() };
+        applied.refused.add("too old sample");
+        let partial = told(Some(applied.clone()), "/api/v1/write", v2, version_2()).await;
+        assert_eq!(partial, (400, written(3, 2, 3), "too old sample: 1".to_owned()));
+        let mut encoder = wire::remote_write::Encoder::new();
+        encoder.series([("__name__", "up")], &[(1_700_000_000_000, 1.0)]);
+        let v1 = encoder.finish().expect("small");
+        assert_eq!(told(Some(applied), "/api/v1/write", "application/x-protobuf", v1).await, partial);
+        let nothing = written(0, 0, 0);
+        let (status, said, _) =
+            told(None, "/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v3.Request", version_2()).await;
+        assert_eq!((status, said), (415, nothing.clone()));
+        let (status, said, _) = told(None, "/api/v1/write", v2, b"\x01\x00x".to_vec()).await;
+        assert_eq!((status, said), (400, nothing));
+    }
+
+    #[tokio::test]
+    async fn prometheus_own_otlp_path_answers_as_prometheus() {
+        let path = "/api/v1/otlp/v1/metrics";
+        // One gauge `g` with a point at 5 ms.
+        let point = [&b"\x19"[..], &5_000_000u64.to_le_bytes(), b"\x21", &1f64.to_le_bytes()].concat();
+        let mut request = [&[0x0a, point.len() as u8], &*point].concat();
+        request = [&b"\x0a\x01g\x2a"[..], &[request.len() as u8], &*request].concat();
+        for tag in [0x12, 0x12, 0x0a] {
+            request = [vec![tag, request.len() as u8], request].concat();
+        }
+        let none = ["-", "-", "-"].map(str::to_owned);
+        let fine = told(None, path, "application/x-protobuf", request.clone()).await;
+        assert_eq!(fine, (200, none.clone(), String::new()));
+        let mut applied = wire::Summary::default();
+        applied.refused.add("too old sample");
+        let refused = told(Some(applied), path, "application/x-protobuf", request).await;
+        assert_eq!(refused, (400, none.clone(), "too old sample: 1".to_owned()));
+        let (status, _, said) = told(None, path, "application/x-protobuf", b"\x0b".to_vec()).await;
+        assert_eq!((status, said.as_str()), (400, "protobuf: a group at byte 0"));
     }
 }

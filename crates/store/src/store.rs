@@ -155,13 +155,12 @@ impl Reader for Snapshot {
 
     fn exemplars(
         &self,
-        _tenant: &Tenant,
-        _matchers: &[LabelMatcher],
-        _first_ms: i64,
-        _last_ms: i64,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
     ) -> Result<Vec<SeriesExemplars>, StoreError> {
-        // The walkers skip exemplars so far: none is kept.
-        Ok(Vec::new())
+        self.samples.exemplars(tenant, matchers, first_ms, last_ms)
     }
 
     fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, MetricKind, String, String)> {

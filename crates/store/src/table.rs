@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Encoding, Signal, Summary};
 
 use crate::StoreError;
+use crate::engine::Live;
 
 /// One request as the log gives it back.
 #[derive(Debug, Clone)]
@@ -71,6 +72,10 @@ pub trait Segments: Send + Sync {
     /// # Errors
     /// IO.
     fn open(&self, path: &str) -> Result<Arc<dyn SegmentSource>, StoreError>;
+    /// The segments in service; as long as it is held, their files stay. None where nobody keeps a list.
+    fn in_service(&self) -> Arc<Live> {
+        Arc::default()
+    }
     /// Takes a damaged segment out of service: moves its files to `quarantine/`, counts and logs it.
     fn quarantine(&self, segment: &SegmentMeta, reason: &str);
 }

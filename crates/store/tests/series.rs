@@ -2,6 +2,8 @@
 //! merged, the answers are the same.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "series/kinds.rs"]
+mod kinds;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +61,7 @@ impl House {
                 (meta.first_sequence, meta.last_sequence) = (sequence, sequence);
             }
             self.named.extend(written);
+            self.tell();
             frozen.forget();
         }
     }
@@ -84,6 +87,13 @@ impl House {
                 self.named.extend(written);
             }
         }
+        self.tell();
+    }
+
+    /// What the manifest says now.
+    fn tell(&self) {
+        let named: Vec<_> = self.named.iter().cloned().map(Arc::new).collect();
+        *self.segments.live.lock() = Arc::new(store::engine::Live::new(&named));
     }
 
     /// A process that starts anew over the same segments.
@@ -295,9 +305,9 @@ fn late_samples_are_taken_within_the_window_and_refused_beyond_it() {
     house.write(&one(1.0, now));
     assert_eq!(house.write(&one(2.0, now - 30 * 60_000)).accepted, 1);
     let refused = house.write(&one(3.0, now - 30 * 60_000 - 1));
-    assert_eq!(refused.refused.message(), "out of order sample: 1");
+    assert_eq!(refused.refused.message(), "too old sample: 1");
     house.flush();
-    assert_eq!(house.write(&one(3.0, now - 31 * 60_000)).refused.message(), "out of order sample: 1");
+    assert_eq!(house.write(&one(3.0, now - 31 * 60_000)).refused.message(), "too old sample: 1");
     assert_eq!(house.samples(&[], 0, now).unwrap()[0].1.len(), 2);
 }
 
@@ -393,11 +403,14 @@ fn a_damaged_segment_is_quarantined_and_the_rest_is_served() {
     assert_eq!(house.samples(&[], 0, 3 * DAY).unwrap(), whole);
 }
 
-/// A segment as version 1 wrote it: every codec, shared times, metadata.
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/samples-v1.parquet");
+/// Segments as the versions wrote them: every codec, shared times, metadata; from 2 on histograms, exemplars and start
+/// timestamps.
+fn fixture(version: u32) -> String {
+    format!("{}/tests/fixtures/samples-v{version}.parquet", env!("CARGO_MANIFEST_DIR"))
+}
 
-fn fixture_house() -> House {
-    let house = House::patient();
+fn fixture_house(version: u32) -> House {
+    let mut house = House::patient();
     let mut encoder = wire::remote_write::Encoder::new();
     encoder.metadata("requests_total", wire::MetricKind::Counter, "Requests.", "");
     let stale = f64::from_bits(STALE_NAN_BITS);
@@ -419,31 +432,51 @@ fn fixture_house() -> House {
         encoder.series([("__name__", name), ("job", "fixture \u{1f980}")], &samples);
     }
     let (tenant, payload) = (house.tenant.clone(), encoder.finish().unwrap().into());
-    let record = Record { sequence: 1, tenant, encoding: wire::Encoding::RemoteWrite, received: 0, payload };
-    house.table.apply(&record).unwrap();
+    let encoding = wire::Encoding::RemoteWrite;
+    house.take(&Request { tenant, encoding, payload });
+    if version > 1 {
+        let mut series = kinds::growing(1_700_000_000_000, 200);
+        for at in [3, 70] {
+            let exemplar = kinds::Point::Exemplar(Labels::from_pairs([("trace_id", "ab")]), at as f64);
+            series[0].1.push((1_700_000_000_000 + at, 0, exemplar));
+        }
+        let float = |i: i64| (1_700_000_000_000 + i, if i < 5 { 7 } else { 9 }, kinds::Point::Float(i as f64));
+        series.push((Labels::from_pairs([("__name__", "started")]), (0..10).map(float).collect()));
+        house.take(&kinds::request(&series));
+    }
     house
 }
 
 #[test]
 #[ignore = "writes the fixture of the format's current version; a released fixture is never written again"]
 fn write_fixture() {
-    let mut house = fixture_house();
+    let mut house = fixture_house(2);
     house.flush();
-    std::fs::write(FIXTURE, &house.segments.files.lock()[&house.named[0].file]).unwrap();
+    std::fs::write(fixture(2), &house.segments.files.lock()[&house.named[0].file]).unwrap();
 }
 
 #[test]
-fn a_segment_of_version_1_is_still_read() {
-    let mut house = fixture_house();
-    let expected = house.samples(&[], i64::MIN, i64::MAX).unwrap();
-    assert_eq!(expected.iter().map(|(_, s)| s.len()).sum::<usize>(), 300 * 4 + 1 + 2);
-    house.flush();
-    let bytes = std::fs::read(FIXTURE).unwrap();
-    house.segments.files.lock().insert(house.named[0].file.clone(), bytes.into());
-    house.table = SeriesTable::new(Arc::new(house.segments.clone()), SeriesOptions::default());
-    assert_eq!(house.samples(&[], i64::MIN, i64::MAX).unwrap(), expected);
-    assert_eq!(house.view().metadata(&house.tenant, None)[0].2, "Requests.");
-    assert!(house.segments.quarantined.lock().is_empty());
+fn segments_of_every_version_are_still_read() {
+    for version in [1, 2] {
+        let mut house = fixture_house(version);
+        let told = |house: &House| {
+            let view = house.view();
+            let samples = view.samples(&house.tenant, &[], i64::MIN, i64::MAX).unwrap();
+            let samples: Vec<String> = samples.map(|s| format!("{:?}", s.unwrap())).collect();
+            (samples, view.exemplars(&house.tenant, &[], i64::MIN, i64::MAX).unwrap())
+        };
+        let expected = told(&house);
+        let floats = house.samples(&[], i64::MIN, i64::MAX).unwrap();
+        assert_eq!(floats.iter().map(|(_, s)| s.len()).sum::<usize>(), 300 * 4 + 1 + 2 + if version > 1 { 10 } else { 0 });
+        house.flush();
+        assert_eq!(house.named.len(), 1);
+        let bytes = std::fs::read(fixture(version)).unwrap();
+        house.segments.files.lock().insert(house.named[0].file.clone(), bytes.into());
+        house.table = SeriesTable::new(Arc::new(house.segments.clone()), SeriesOptions::default());
+        assert_eq!(told(&house), expected);
+        assert_eq!(house.view().metadata(&house.tenant, None)[0].2, "Requests.");
+        assert!(house.segments.quarantined.lock().is_empty());
+    }
 }
 
 #[test]

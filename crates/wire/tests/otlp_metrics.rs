@@ -6,9 +6,9 @@ mod cases;
 use braid_wire::{Encoding, Limits, MetricKind, RawLabels, SampleSink, Summary, check, walk_samples};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric, MetricsData,
-    NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary as SummaryMetric, SummaryDataPoint, metric::Data,
-    number_data_point, summary_data_point::ValueAtQuantile,
+    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric, MetricsData,
+    NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary as SummaryMetric, SummaryDataPoint, exemplar,
+    exponential_histogram_data_point::Buckets, metric::Data, number_data_point, summary_data_point::ValueAtQuantile,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use proptest::prelude::*;
@@ -20,6 +20,8 @@ const MS: u64 = 1_000_000;
 #[derive(Default)]
 struct Lines {
     series: String,
+    /// What holds of the samples that follow.
+    note: String,
     lines: Vec<String>,
 }
 
@@ -31,11 +33,42 @@ impl SampleSink for Lines {
         let name = pairs.iter().find(|(n, _)| *n == "__name__").unwrap().1;
         let rest: Vec<_> = pairs.iter().filter(|(n, _)| *n != "__name__").map(|(n, v)| format!("{n}={v}")).collect();
         self.series = format!("{name}{{{}}}", rest.join(","));
+        self.note.clear();
+    }
+
+    fn delta(&mut self) {
+        self.note.push_str(" delta");
+    }
+
+    fn start(&mut self, start_ms: i64) {
+        self.note.push_str(&format!(" since {start_ms}"));
+    }
+
+    fn histogram(&mut self, time_ms: i64, h: &model::Histogram) {
+        let spans = |spans: &[model::BucketSpan]| {
+            format!("[{}]", spans.iter().map(|s| format!("{}:{}", s.offset, s.length)).collect::<Vec<_>>().join(", "))
+        };
+        let positive = format!("{} {:?}", spans(&h.positive_spans), h.positive);
+        let negative = format!("{} {:?}", spans(&h.negative_spans), h.negative);
+        let what = match model::is_stale(h.sum) {
+            true => "stale".to_owned(),
+            false => format!(
+                "schema {} count {} sum {} zero {} positive {positive} negative {negative}",
+                h.schema, h.count, h.sum, h.zero_count
+            ),
+        };
+        self.lines.push(format!("{} {what}{} @{time_ms}", self.series, self.note));
+    }
+
+    fn exemplar(&mut self, exemplar: &braid_wire::Exemplar<'_>) {
+        let labels: Vec<_> = exemplar.labels.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let (series, labels) = (&self.series, labels.join(","));
+        self.lines.push(format!("# exemplar {series} {{{labels}}} {} @{}", exemplar.value, exemplar.time_ms));
     }
 
     fn sample(&mut self, time_ms: i64, value: f64) {
         let stale = if model::is_stale(value) { " stale" } else { "" };
-        self.lines.push(format!("{} {value}{stale} @{time_ms}", self.series));
+        self.lines.push(format!("{} {value}{stale}{} @{time_ms}", self.series, self.note));
     }
 
     fn metadata(&mut self, family: &str, kind: MetricKind, help: &str, unit: &str) {
@@ -156,23 +189,123 @@ fn histograms_and_summaries_become_classic_series() {
 }
 
 #[test]
-fn what_is_not_stored_yet_is_refused_point_by_point() {
-    let exponential =
-        ExponentialHistogram { data_points: vec![ExponentialHistogramDataPoint::default()], aggregation_temporality: 2 };
+fn what_cannot_be_kept_is_refused_point_by_point() {
+    let exponential = |scale, count, temporality| {
+        let data_points = vec![ExponentialHistogramDataPoint { scale, count, ..ExponentialHistogramDataPoint::default() }];
+        Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality: temporality })
+    };
     let metrics = vec![
-        metric("a", "", sum(1, true)),
         metric("b", "", sum(0, true)),
-        metric("c", "", Data::ExponentialHistogram(exponential)),
+        metric("c", "", exponential(-5, 0, 2)),
+        metric("d", "", exponential(3, 1, 2)),
+        metric("e", "", exponential(3, 0, 0)),
         metric("é", "", sum(2, false)),
         Metric::default(),
     ];
     let (lines, summary) = walk(Encoding::OtlpMetrics, &request(&[("service.name", "shop"), ("host", "h")], metrics));
-    assert!(lines.is_empty());
+    assert!(lines.iter().all(|l| l.starts_with('#')), "{lines:?}");
     assert_eq!(
         summary.refused.message(),
-        "data points of a metric whose name has no letter or digit: 1; data points of delta temporality are not stored yet: 2; \
-         exponential histograms are not stored yet: 1; metrics without data points: 1"
+        "data points of a metric whose name has no letter or digit: 1; data points of unspecified temporality: 2; \
+         exponential histograms with a scale below -4: 1; histogram's observation count should equal the number of \
+         observations found in the buckets (in absence of NaN): 1; metrics without data points: 1"
     );
+}
+
+#[test]
+fn exponential_histograms_become_native_ones() {
+    let at = |scale, offset, bucket_counts: Vec<u64>| {
+        let positive = Some(Buckets { offset, bucket_counts });
+        let negative = Some(Buckets { offset: 4, bucket_counts: vec![1] });
+        ExponentialHistogramDataPoint {
+            start_time_unix_nano: 2 * MS,
+            time_unix_nano: 5 * MS,
+            count: 9,
+            sum: Some(20.5),
+            scale,
+            zero_count: 2,
+            positive,
+            negative,
+            ..ExponentialHistogramDataPoint::default()
+        }
+    };
+    let none = ExponentialHistogramDataPoint { flags: 1, ..at(3, 0, Vec::new()) };
+    // A gap of two is filled, one of four makes a span; scale 9 is brought to 8.
+    let data_points = vec![at(3, -2, vec![0, 1, 0, 0, 2, 0, 0, 0, 0, 3, 0]), at(9, 1, vec![1, 2, 3]), none];
+    let data = Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality: 1 });
+    let (lines, summary) = walk(Encoding::OtlpMetrics, &request(&[], vec![metric("size", "By", data)]));
+    assert_eq!((summary.accepted, summary.histograms, summary.refused.total()), (3, 3, 0));
+    assert_eq!(
+        lines,
+        [
+            "# size_bytes histogram help By",
+            "size_bytes{} schema 3 count 9 sum 20.5 zero 2 positive [0:4, 4:1] [1.0, 0.0, 0.0, 2.0, 3.0] negative [5:1] [1.0] \
+             delta since 2 @5",
+            "size_bytes{} schema 8 count 9 sum 20.5 zero 2 positive [1:2] [1.0, 5.0] negative [3:1] [1.0] delta since 2 @5",
+            "size_bytes{} stale delta since 2 @5",
+        ]
+    );
+}
+
+#[test]
+fn deltas_are_passed_on_as_such_and_counters_tell_when_they_began() {
+    let since = |aggregation_temporality, is_monotonic| {
+        let point = NumberDataPoint { start_time_unix_nano: 3 * MS, ..point(2.0, &[]) };
+        Data::Sum(Sum { data_points: vec![point], aggregation_temporality, is_monotonic })
+    };
+    let metrics = [("a", 1, true), ("b", 2, true), ("c", 1, false), ("d", 2, false)]
+        .map(|(name, temporality, monotonic)| metric(name, "", since(temporality, monotonic)));
+    let (lines, _) = walk(Encoding::OtlpMetrics, &request(&[("service.name", "s"), ("k", "v")], metrics.to_vec()));
+    let samples: Vec<_> = lines.iter().filter(|l| !l.starts_with('#')).collect();
+    assert_eq!(
+        samples,
+        [
+            "a_total{job=s} 2 delta since 3 @5",
+            "b_total{job=s} 2 since 3 @5",
+            "c{job=s} 2 delta @5",
+            "d{job=s} 2 @5",
+            "target_info{job=s,k=v} 1 @5",
+        ]
+    );
+}
+
+#[test]
+fn exemplars_keep_their_trace_and_find_their_bucket() {
+    let exemplar = |value: f64, note: &str| Exemplar {
+        filtered_attributes: attributes(&[("user.id", note)]),
+        time_unix_nano: 4 * MS,
+        span_id: vec![2; 8],
+        trace_id: vec![1; 16],
+        value: Some(exemplar::Value::AsDouble(value)),
+    };
+    let ids = "span_id=0202020202020202,trace_id=01010101010101010101010101010101";
+    let counter = Data::Sum(Sum {
+        data_points: vec![NumberDataPoint { exemplars: vec![exemplar(1.0, &"x".repeat(60))], ..point(2.0, &[]) }],
+        aggregation_temporality: 2,
+        is_monotonic: true,
+    });
+    let histogram = HistogramDataPoint {
+        time_unix_nano: 5 * MS,
+        count: 6,
+        bucket_counts: vec![1, 2, 3],
+        explicit_bounds: vec![0.5, 10.0],
+        exemplars: vec![exemplar(0.5, "a"), exemplar(0.6, "b"), exemplar(11.0, "c")],
+        ..HistogramDataPoint::default()
+    };
+    let histogram = Data::Histogram(Histogram { data_points: vec![histogram], aggregation_temporality: 2 });
+    let (lines, summary) = walk(Encoding::OtlpMetrics, &request(&[], vec![metric("c", "", counter), metric("h", "", histogram)]));
+    let exemplars: Vec<_> = lines.iter().filter(|l| l.starts_with("# exemplar")).cloned().collect();
+    assert_eq!(
+        exemplars,
+        [
+            // With its attribute it would be too long.
+            format!("# exemplar c_total{{}} {{{ids}}} 1 @4"),
+            format!("# exemplar h_bucket{{le=0.5}} {{{ids},user_id=a}} 0.5 @4"),
+            format!("# exemplar h_bucket{{le=10}} {{{ids},user_id=b}} 0.6 @4"),
+            format!("# exemplar h_bucket{{le=+Inf}} {{{ids},user_id=c}} 11 @4"),
+        ]
+    );
+    assert_eq!((summary.exemplars, summary.skipped.total()), (4, 0));
 }
 
 #[test]

@@ -105,6 +105,8 @@ pub(crate) struct Storage {
     pub(crate) max_size: Option<u64>,
     /// Free bytes in the data directory's file system below which nothing more is taken in.
     pub(crate) min_free: Option<u64>,
+    /// How much older than the newest of its series a sample may be.
+    pub(crate) out_of_order: Duration,
 }
 
 /// Everything that `braid serve` needs to know.
@@ -141,6 +143,8 @@ pub(crate) struct Overrides {
     pub(crate) free_ports: bool,
 }
 
+/// How late a sample may come.
+const OUT_OF_ORDER: Duration = Duration::from_secs(30 * 60);
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Config {
@@ -215,6 +219,11 @@ impl Config {
             min_free: match &file.storage.min_free {
                 None => None,
                 some => Some(size("storage.min_free", some, 0)? as u64),
+            },
+            out_of_order: match file.storage.out_of_order_time_window.as_deref() {
+                // Unlike a retention it may be none.
+                Some("0") => Duration::ZERO,
+                _ => time("storage.out_of_order_time_window", &file.storage.out_of_order_time_window, OUT_OF_ORDER)?,
             },
         };
         let origins = match file.receivers.otlp.protocols.http.as_ref().and_then(|h| h.cors.as_ref()) {

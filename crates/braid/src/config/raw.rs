@@ -36,6 +36,7 @@ pub(super) struct Storage {
     pub(super) sync: Option<String>,
     pub(super) min_free: Option<String>,
     pub(super) retention: Retention,
+    pub(super) out_of_order_time_window: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use model::Tenant;
 use tokio::sync::broadcast;
-use wire::Encoding;
+use wire::{Encoding, Summary};
 
 use super::StoreError;
 
@@ -21,8 +21,9 @@ pub struct Request {
     pub payload: Bytes,
 }
 
-/// The result of [`Writer::append`].
-pub type Appended<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+/// The result of [`Writer::append`]: what of the request was taken and what the table refused (samples that are too old, or
+/// other values for known times). `None` where that is not known: the log is still replayed, or the request was seen before.
+pub type Appended<'a> = Pin<Box<dyn Future<Output = Result<Option<Summary>, StoreError>> + Send + 'a>>;
 
 /// Takes requests.
 pub trait Writer: Send + Sync {

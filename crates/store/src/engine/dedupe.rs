@@ -11,13 +11,16 @@ use std::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use model::Tenant;
-use wire::Encoding;
+use wire::{Encoding, Summary};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{Record, StoreError};
 
+/// How an append went.
+pub(crate) type Outcome = Result<Option<Summary>, StoreError>;
+
 /// Told once how an append went.
-pub(crate) type Waiter = tokio::sync::oneshot::Sender<Result<(), StoreError>>;
+pub(crate) type Waiter = tokio::sync::oneshot::Sender<Outcome>;
 
 /// The fingerprint of a request.
 pub(crate) fn fingerprint(tenant: &Tenant, encoding: Encoding, payload: &[u8]) -> u128 {
@@ -73,7 +76,7 @@ pub(crate) enum Begun {
     /// Acknowledge it.
     Kept,
     /// Under way: wait for this.
-    Wait(tokio::sync::oneshot::Receiver<Result<(), StoreError>>),
+    Wait(tokio::sync::oneshot::Receiver<Outcome>),
 }
 
 impl Dedupe {
@@ -129,6 +132,13 @@ impl Dedupe {
                 Vec::new()
             }
             None => Vec::new(),
+        }
+    }
+
+    /// A request was kept, but its sender is told that some of it was refused: whoever sends it again is to hear that again.
+    pub(crate) fn forget(&mut self, fingerprint: u128) {
+        if matches!(self.seen.get(&fingerprint), Some(Seen::Kept(_))) {
+            self.seen.remove(&fingerprint);
         }
     }
 

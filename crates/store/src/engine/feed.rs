@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use wire::Signal;
+use wire::{Signal, Summary};
 
 use super::Core;
 use super::dedupe::{Waiter, fingerprint_of};
@@ -41,11 +41,11 @@ pub(crate) struct Ack {
 }
 
 impl Ack {
-    /// All is well.
-    pub(crate) fn kept(self) {
+    /// The request is kept; `summary` says what of it, if that is known.
+    pub(crate) fn kept(self, summary: Option<Summary>) {
         for waiter in self.waiters {
             // Nobody has to wait for the answer.
-            let _ = waiter.send(Ok(()));
+            let _ = waiter.send(Ok(summary.clone()));
         }
         drop(self.permit);
     }
@@ -143,7 +143,7 @@ impl Feed {
         }
         if !queue.live {
             drop(queue);
-            return ack.kept();
+            return ack.kept(None);
         }
         queue.bytes += record.payload.len();
         queue.items.push_back((record, ack));
@@ -210,8 +210,11 @@ pub(crate) fn run(core: &Arc<Core>, signal: Signal, covered: u64) {
             (std::mem::take(&mut queue.items), queue.live)
         };
         for (record, ack) in items {
-            apply(core, feed, &record);
-            ack.kept();
+            let summary = apply(core, feed, &record);
+            if summary.as_ref().is_some_and(|s| s.refused.total() > 0) {
+                core.dedupe.lock().forget(fingerprint_of(&record));
+            }
+            ack.kept(summary);
         }
         feed.queue.lock().applying = false;
         if !live {
@@ -255,12 +258,13 @@ fn catch_up(core: &Arc<Core>, feed: &Feed, reader: &mut LogReader) -> bool {
     false
 }
 
-fn apply(core: &Core, feed: &Feed, record: &Record) {
+fn apply(core: &Core, feed: &Feed, record: &Record) -> Option<Summary> {
     let table = core.table(feed.signal);
+    let mut applied = None;
     {
         let _order = feed.order.lock();
         if record.sequence <= feed.position() {
-            return;
+            return None;
         }
         match table.apply(record) {
             Ok(summary) => {
@@ -269,6 +273,7 @@ fn apply(core: &Core, feed: &Feed, record: &Record) {
                 core.counters.refused_rows[feed.signal as usize].fetch_add(summary.refused.total(), Ordering::Relaxed);
                 // Only the first after a freeze counts.
                 let _ = feed.oldest.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
+                applied = Some(summary);
             }
             Err(e @ StoreError::Wire(_)) => {
                 core.counters.unreadable.fetch_add(1, Ordering::Relaxed);
@@ -288,4 +293,5 @@ fn apply(core: &Core, feed: &Feed, record: &Record) {
             core.wake.notify_all();
         }
     }
+    applied
 }

@@ -13,6 +13,12 @@ pub struct Live {
 }
 
 impl Live {
+    /// These segments.
+    #[must_use]
+    pub fn new(segments: &[Arc<SegmentMeta>]) -> Self {
+        Self::default().replace(&[], segments)
+    }
+
     /// The segments of one signal, by id.
     #[must_use]
     pub fn of(&self, signal: Signal) -> &[Arc<SegmentMeta>] {

@@ -43,7 +43,7 @@ use crate::lock::DirectoryLock;
 use crate::log::{AtCap, Cursors, Log, LogReader, Pending};
 use crate::table::Table;
 use crate::{Record, SegmentMeta, StoreError};
-use dedupe::{Begun, Dedupe, Waiter, fingerprint};
+use dedupe::{Begun, Dedupe, Outcome, Waiter, fingerprint};
 use feed::{Ack, Feed};
 use keeper::Kept;
 use segments::DiskSegments;
@@ -62,7 +62,7 @@ pub(crate) struct Core {
     feeds: [Feed; 3],
     pub(crate) segments: Arc<DiskSegments>,
     /// The snapshot lock.
-    live: RwLock<Arc<Live>>,
+    live: Arc<RwLock<Arc<Live>>>,
     pub(crate) kept: Mutex<Kept>,
     pub(crate) dedupe: Mutex<Dedupe>,
     cursors: Mutex<Option<Arc<Cursors>>>,
@@ -187,7 +187,7 @@ impl Core {
         }
     }
 
-    async fn append(self: &Arc<Self>, request: Request) -> Result<(), StoreError> {
+    async fn append(self: &Arc<Self>, request: Request) -> Outcome {
         count(&self.counters.appends);
         self.counters.append_bytes.fetch_add(request.payload.len() as u64, Ordering::Relaxed);
         let fingerprint = fingerprint(&request.tenant, request.encoding, &request.payload);
@@ -195,7 +195,7 @@ impl Core {
         match begun {
             Begun::Kept => {
                 count(&self.counters.duplicates);
-                return Ok(());
+                return Ok(None);
             }
             Begun::Wait(outcome) => {
                 count(&self.counters.duplicates);

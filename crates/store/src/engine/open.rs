@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore, broadcast};
 use wire::Signal;
 
@@ -90,13 +90,13 @@ impl Engine {
         })?;
 
         let fed = AtomicU64::new(log.committed());
-        let live = Live::default().replace(&[], &sound);
+        *segments.live.write() = Arc::new(Live::new(&sound));
         let core = Arc::new(Core {
             log,
             tables: tables(Arc::clone(&segments) as Arc<dyn Segments>),
             feeds: Signal::ALL.map(Feed::new),
+            live: Arc::clone(&segments.live),
             segments,
-            live: RwLock::new(Arc::new(live)),
             kept: Mutex::new(Kept::new(manifests, &manifest, &*options.clock)),
             dedupe: Mutex::new(dedupe),
             cursors: Mutex::new(cursors.map(Arc::new)),

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use model::Tenant;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use wire::Signal;
 
+use super::live::Live;
 use crate::disk::{Disk, DiskFile, folder_of};
 use crate::{SegmentFile, SegmentMeta, SegmentSource, Segments, StoreError};
 
@@ -28,13 +29,22 @@ pub(crate) struct DiskSegments {
     damaged: Mutex<Vec<(SegmentMeta, String)>>,
     /// Told when there is something in `damaged`.
     wake: Arc<Condvar>,
+    /// The segments in service; written under the snapshot lock, which it is.
+    pub(crate) live: Arc<RwLock<Arc<Live>>>,
     /// Nothing is written any more: a thread that outlives its engine must not meddle with the next one's files.
     closed: Arc<AtomicBool>,
 }
 
 impl DiskSegments {
     pub(crate) fn new(disk: Arc<dyn Disk>, next: u64, wake: Arc<Condvar>) -> Self {
-        Self { disk, next: AtomicU64::new(next.max(1)), damaged: Mutex::default(), wake, closed: Arc::default() }
+        Self {
+            disk,
+            next: AtomicU64::new(next.max(1)),
+            damaged: Mutex::default(),
+            wake,
+            live: Arc::default(),
+            closed: Arc::default(),
+        }
     }
 
     /// From now on files can be read, not written.
@@ -107,6 +117,10 @@ impl Segments for DiskSegments {
         let file = self.disk.open(path).map_err(StoreError::io(format!("opening {path}")))?;
         let size = file.size().map_err(StoreError::io(format!("size of {path}")))?;
         Ok(Arc::new(Source { file, path: path.to_owned(), size }))
+    }
+
+    fn in_service(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read())
     }
 
     fn quarantine(&self, segment: &SegmentMeta, reason: &str) {

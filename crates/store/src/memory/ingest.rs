@@ -8,6 +8,7 @@ use wire::{LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
 use super::row::Row;
 use super::{Memory, Point, PointValue, State, Tables};
+use crate::series::{Amount, Total};
 use crate::{Exemplar, Field};
 
 /// Takes rows for one tenant; holds the store's lock, so readers see all or nothing of what it was given. Rows that the
@@ -22,17 +23,57 @@ pub struct Ingest<'m> {
     series: Arc<Labels>,
     /// Start timestamp of the points that follow.
     start: i64,
+    /// Points that follow are deltas.
+    delta: bool,
 }
 
 impl<'m> Ingest<'m> {
     pub(super) fn new(store: &'m Memory, tenant: &Tenant) -> Self {
-        Self { state: store.state.write(), tenant: tenant.clone(), group: Row::default(), series: Arc::default(), start: 0 }
+        Self {
+            state: store.state.write(),
+            tenant: tenant.clone(),
+            group: Row::default(),
+            series: Arc::default(),
+            start: 0,
+            delta: false,
+        }
     }
 
     /// Adds a point to the current series; the first one of a time stays.
     fn point(&mut self, time_ms: i64, value: PointValue) {
         let (series, start) = (self.series.clone(), self.start);
         self.tables().series.entry(series).or_default().points.entry(time_ms).or_insert(Point { start, value });
+    }
+
+    /// Adds a delta to the last point of the current series; one that does not come after it is dropped.
+    fn add(&mut self, time: i64, amount: Amount) {
+        let series = self.series.clone();
+        let points = &self.tables().series.entry(series).or_default().points;
+        let mut total = match points.last_key_value() {
+            Some((last, _)) if time <= *last => return,
+            Some((last, point)) => Total {
+                time: *last,
+                start: point.start,
+                amount: match &point.value {
+                    PointValue::Float(value) => Amount::Float(*value),
+                    PointValue::Histogram(histogram) => Amount::Histogram(histogram.clone()),
+                },
+            },
+            None => {
+                let first = match amount {
+                    Amount::Float(value) => PointValue::Float(value),
+                    Amount::Histogram(histogram) => PointValue::Histogram(histogram),
+                };
+                return self.point(time, first);
+            }
+        };
+        total.add(time, self.start, amount);
+        let start = std::mem::replace(&mut self.start, total.start);
+        match total.amount {
+            Amount::Float(value) => self.point(time, PointValue::Float(value)),
+            Amount::Histogram(histogram) => self.point(time, PointValue::Histogram(histogram)),
+        }
+        self.start = start;
     }
 
     fn tables(&mut self) -> &mut Tables {
@@ -70,7 +111,7 @@ impl LogSink for Ingest<'_> {
 
 impl SampleSink for Ingest<'_> {
     fn series(&mut self, labels: RawLabels<'_>) {
-        self.start = 0;
+        (self.start, self.delta) = (0, false);
         let mut pairs = Vec::new();
         // Walkers pass on only labels that they have checked.
         if labels.read(&mut pairs).is_ok() {
@@ -79,7 +120,14 @@ impl SampleSink for Ingest<'_> {
     }
 
     fn sample(&mut self, time_ms: i64, value: f64) {
+        if self.delta {
+            return self.add(time_ms, Amount::Float(value));
+        }
         self.point(time_ms, PointValue::Float(value));
+    }
+
+    fn delta(&mut self) {
+        self.delta = true;
     }
 
     fn start(&mut self, start_ms: i64) {
@@ -87,7 +135,11 @@ impl SampleSink for Ingest<'_> {
     }
 
     fn histogram(&mut self, time_ms: i64, histogram: &Histogram) {
-        self.point(time_ms, PointValue::Histogram(Arc::new(histogram.clone())));
+        let histogram = Arc::new(histogram.clone());
+        if self.delta {
+            return self.add(time_ms, Amount::Histogram(histogram));
+        }
+        self.point(time_ms, PointValue::Histogram(histogram));
     }
 
     fn exemplar(&mut self, exemplar: &wire::Exemplar<'_>) {

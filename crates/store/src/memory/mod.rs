@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use model::{Histogram, Labels, Tenant};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
-use wire::{MetricKind, Signal};
+use wire::{MetricKind, Signal, Summary};
 
 use crate::{Appended, Exemplar, Reader, Request, Source, StoreError, Writer};
 pub use ingest::Ingest;
@@ -106,17 +106,16 @@ impl Memory {
     ///
     /// # Errors
     /// [`StoreError::Wire`] where the request cannot be read; nothing of it is kept.
-    pub fn append_at(&self, request: &Request, received: i64) -> Result<(), StoreError> {
+    pub fn append_at(&self, request: &Request, received: i64) -> Result<Summary, StoreError> {
         let Request { tenant, encoding, payload } = request;
         let limits = wire::Limits::default();
         wire::check(*encoding, payload, &limits)?;
         let mut ingest = self.ingest(tenant);
-        match encoding.signal() {
+        Ok(match encoding.signal() {
             Signal::Traces => wire::walk_spans(*encoding, payload, &limits, &mut ingest)?,
             Signal::Logs => wire::walk_logs(*encoding, payload, &limits, received, &mut ingest)?,
             Signal::Metrics => wire::walk_samples(*encoding, payload, &limits, &mut ingest)?,
-        };
-        Ok(())
+        })
     }
 }
 
@@ -128,7 +127,7 @@ impl Writer for Memory {
             // No receiver is no error.
             let _ = self.appended.send(request);
         }
-        Box::pin(std::future::ready(result))
+        Box::pin(std::future::ready(result.map(Some)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Request> {

@@ -9,6 +9,9 @@
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
+use super::starts::{decode_starts, encode_starts};
+use super::varint;
+
 /// The most samples that a coded run may claim to have; larger claims are damage.
 pub(super) const MAX_COUNT: usize = 1 << 16;
 
@@ -22,6 +25,8 @@ mod codec {
     pub(super) const PCO: u8 = 2;
     /// Values only: `pco` of integers; the codec minus this is the power of ten that they are divided by (0 to 6).
     pub(super) const DECIMAL: u8 = 16;
+    /// A prefix: the length of coded start timestamps, these, then the run as it would be without them.
+    pub(super) const STARTS: u8 = 64;
     /// Set in a decimal codec: a list of exceptions comes first: count, then position (both `u16`) and bits (`u64`).
     pub(super) const EXCEPTIONS: u8 = 128;
 }
@@ -160,6 +165,35 @@ pub(super) fn encode_values(values: &[f64], scratch: &mut Scratch, out: &mut Vec
     }
 }
 
+/// Appends values and, unless they are empty, a start timestamp for each.
+pub(super) fn encode_run(values: &[f64], starts: &[i64], scratch: &mut Scratch, out: &mut Vec<u8>) {
+    put_starts(starts, out);
+    encode_values(values, scratch, out);
+}
+
+/// Appends the start timestamps that stand before a run, unless there are none.
+pub(super) fn put_starts(starts: &[i64], out: &mut Vec<u8>) {
+    if starts.iter().any(|start| *start != 0) {
+        let mut coded = Vec::new();
+        encode_starts(starts, &mut coded);
+        out.push(codec::STARTS);
+        varint::put_bytes(&coded, out);
+    }
+}
+
+/// Takes off the start timestamps that stand before a run of `count` samples and appends them to `starts`; whether there
+/// were any.
+///
+/// # Errors
+/// What is wrong with the bytes; `starts` is as before then.
+pub(super) fn take_starts(bytes: &mut &[u8], count: usize, starts: &mut Vec<i64>) -> Result<bool, String> {
+    let [codec::STARTS, rest @ ..] = *bytes else { return Ok(false) };
+    *bytes = rest;
+    let coded = varint::get_bytes(bytes).ok_or("start timestamps end early")?;
+    decode_starts(coded, count, starts)?;
+    Ok(true)
+}
+
 fn words<const N: usize>(bytes: &[u8]) -> Result<[u64; N], String> {
     if bytes.len() != N * 8 {
         return Err(format!("{} bytes where {} were expected", bytes.len(), N * 8));
@@ -175,13 +209,22 @@ fn check_count(count: usize) -> Result<(), String> {
     if count == 0 || count > MAX_COUNT { Err(format!("{count} samples in a run")) } else { Ok(()) }
 }
 
-/// Appends the `count` values in `bytes` to `out`.
+/// Appends the `count` values in `bytes` to `out`, whatever start timestamps they have.
 ///
 /// # Errors
 /// What is wrong with the bytes; `out` is as before then.
 pub(super) fn decode_values(bytes: &[u8], count: usize, scratch: &mut Scratch, out: &mut Vec<f64>) -> Result<(), String> {
     check_count(count)?;
     let (&kind, bytes) = bytes.split_first().ok_or("no bytes")?;
+    if kind == codec::STARTS {
+        let mut rest = bytes;
+        varint::get_bytes(&mut rest).ok_or("start timestamps end early")?;
+        return if rest.first() == Some(&codec::STARTS) {
+            Err("two lists of start timestamps".to_owned())
+        } else {
+            decode_values(rest, count, scratch, out)
+        };
+    }
     let start = out.len();
     match kind {
         codec::CONSTANT => {

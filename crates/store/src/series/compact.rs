@@ -8,6 +8,8 @@ use model::{Labels, Tenant};
 
 use super::Inner;
 use super::chunk::{Scratch, Stats, decode_values};
+use super::exemplars::{IN_SEGMENT, decode_exemplars, settle};
+use super::format::Kind;
 use super::index::{Run, SegmentIndex, unseal};
 use super::merge::Gathered;
 use super::metadata::Families;
@@ -39,6 +41,13 @@ impl Input {
     }
 }
 
+impl Input {
+    /// A run's coded values with their checksum, and its times.
+    fn run(&mut self, run: &Run) -> Result<(Bytes, Arc<[i64]>), StoreError> {
+        Ok((self.bytes(run.place())?, self.index.times(run)?))
+    }
+}
+
 /// The output, and the samples that are held until it is known how they are cut.
 struct Output {
     writer: SegmentWriter,
@@ -49,7 +58,7 @@ impl Output {
     fn write_held(&mut self, labels: &Labels) -> Result<(), StoreError> {
         if self.held.len() > 0 {
             self.held.settle();
-            self.writer.samples(labels, &self.held.times, &self.held.values)?;
+            self.writer.samples(labels, &self.held)?;
             self.held.clear();
         }
         Ok(())
@@ -88,7 +97,7 @@ pub(super) fn compact(inner: &Inner, inputs: &[SegmentMeta]) -> Result<Vec<Segme
         output.writer.next_series();
         merge_series(&mut open, id, &labels, &mut scratch, &mut output)?;
     }
-    if output.writer.count() == 0 {
+    if output.writer.is_empty() {
         return Ok(Vec::new());
     }
     let written = output.writer.finish(families.to_json())?;
@@ -104,12 +113,51 @@ fn merge_series(
     output: &mut Output,
 ) -> Result<(), StoreError> {
     // By input, and within an input by time.
-    let mut runs: Vec<(usize, Run)> = Vec::new();
+    let (mut floats, mut histograms, mut exemplars) = (Vec::new(), Vec::new(), Vec::new());
     for (at, input) in inputs.iter().enumerate() {
-        if let Some(position) = input.index.position(id) {
-            runs.extend(input.index.runs(position).iter().map(|run| (at, *run)));
+        for run in input.index.position(id).into_iter().flat_map(|position| input.index.runs(position)) {
+            match run.kind {
+                Kind::Floats => floats.push((at, *run)),
+                Kind::Histograms => histograms.push((at, *run)),
+                Kind::Exemplars => exemplars.push((at, *run)),
+            }
         }
     }
+    if histograms.is_empty() {
+        merge_floats(inputs, floats, labels, scratch, output)?;
+    } else {
+        // All at once, since of a float and a histogram of one time the first written stays. Segments span hours, so that
+        // this is bounded by what a series can have in them.
+        let mut all: Vec<(usize, Run)> = floats.into_iter().chain(histograms).collect();
+        all.sort_by_key(|(at, run)| (*at, run.kind, run.first));
+        for (at, run) in all {
+            let (coded, times) = inputs[at].run(&run)?;
+            let (bytes, everything) = (unseal(&coded), i64::MIN..=i64::MAX);
+            let decoded = bytes.and_then(|bytes| match run.kind {
+                Kind::Histograms => output.held.decode_histograms(&times, bytes, &everything, scratch),
+                _ => output.held.decode(&times, bytes, &everything, scratch),
+            });
+            decoded.map_err(|e| inputs[at].index.damaged(e))?;
+        }
+        output.write_held(labels)?;
+    }
+    let mut recent = Vec::new();
+    for (at, run) in exemplars {
+        let coded = inputs[at].bytes(run.place())?;
+        let decoded = unseal(&coded).and_then(decode_exemplars);
+        recent.extend(decoded.map_err(|e| inputs[at].index.damaged(e))?);
+    }
+    settle(&mut recent, IN_SEGMENT);
+    output.writer.exemplars(labels, &recent)
+}
+
+fn merge_floats(
+    inputs: &mut [Input],
+    mut runs: Vec<(usize, Run)>,
+    labels: &Labels,
+    scratch: &mut Scratch,
+    output: &mut Output,
+) -> Result<(), StoreError> {
     // Runs that overlap, directly or through others, form a group; groups follow each other in time.
     runs.sort_by_key(|(at, run)| (run.first, *at));
     let mut values = Vec::new();
@@ -128,17 +176,16 @@ fn merge_series(
         group.sort_by_key(|(at, run)| (*at, run.first));
         for (at, run) in group {
             let input = &mut inputs[*at];
-            let coded = input.bytes(run.place())?;
-            values.clear();
-            unseal(&coded)
-                .and_then(|bytes| decode_values(bytes, run.count as usize, scratch, &mut values))
-                .map_err(|e| input.index.damaged(e))?;
-            let times = input.index.times(run)?;
+            let (coded, times) = input.run(run)?;
+            let bytes = unseal(&coded).map_err(|e| input.index.damaged(e))?;
             if alone && run.count as usize >= RUN / 2 {
                 output.write_held(labels)?;
-                output.writer.run(labels, &times, &coded, &Stats::of(&values))?;
+                values.clear();
+                decode_values(bytes, run.count as usize, scratch, &mut values).map_err(|e| input.index.damaged(e))?;
+                output.writer.run(labels, Kind::Floats, &times, &coded, &Stats::of(&values))?;
             } else {
-                output.held.add(&times, &values, &(i64::MIN..=i64::MAX));
+                let decoded = output.held.decode(&times, bytes, &(i64::MIN..=i64::MAX), scratch);
+                decoded.map_err(|e| input.index.damaged(e))?;
             }
         }
         if output.held.len() >= HELD {

@@ -16,7 +16,7 @@ use super::metadata::Families;
 use super::registry::SeriesId;
 use super::write::SegmentWriter;
 use crate::table::Frozen;
-use crate::{SegmentMeta, StoreError};
+use crate::{Exemplar, SegmentMeta, StoreError};
 
 /// What a segment spans: three runs of 480 samples at one every 15 s. The engine merges what begins in one such span.
 const SPAN_HOURS: i64 = 6;
@@ -86,7 +86,12 @@ fn partitions(slots: &Slots) -> Vec<RangeInclusive<i64>> {
         spans.insert(time.div_euclid(SPAN_MS));
     };
     for slot in slots.slots() {
-        for run in &slot.sealed {
+        let rare = slot.rare();
+        if let Some(rare) = rare {
+            rare.open.iter().for_each(|h| add(h.time));
+            rare.exemplars.iter().for_each(|e| add(e.time));
+        }
+        for run in slot.sealed.iter().chain(rare.into_iter().flat_map(|r| &r.sealed)) {
             if run.first().div_euclid(SPAN_MS) == run.last().div_euclid(SPAN_MS) {
                 add(run.first());
             } else {
@@ -120,15 +125,14 @@ fn write_partition(
     for (_, at) in order {
         let slot: &Slot = &slots.slots()[*at as usize];
         gathered.clear();
-        for run in slot.sealed.iter().filter(|r| r.first() <= *range.end() && r.last() >= *range.start()) {
-            let decoded = gathered.decode(&run.times, &run.values, range, &mut scratch);
-            decoded.map_err(StoreError::columns("a run in memory"))?;
-        }
-        slot.open().filter(|(time, _)| range.contains(time)).for_each(|(time, value)| gathered.push(time, value));
-        if gathered.len() > 0 {
+        slot.gather(range, &mut scratch, &mut gathered).map_err(StoreError::columns("a run in memory"))?;
+        let recent = slot.rare().into_iter().flat_map(|r| r.exemplars.iter());
+        let exemplars: Vec<Exemplar> = recent.filter(|e| range.contains(&e.time)).cloned().collect();
+        if gathered.len() + exemplars.len() > 0 {
             gathered.settle();
             writer.next_series();
-            writer.samples(&slot.labels, &gathered.times, &gathered.values)?;
+            writer.samples(&slot.labels, &gathered)?;
+            writer.exemplars(&slot.labels, &exemplars)?;
         }
     }
     writer.finish(metadata)

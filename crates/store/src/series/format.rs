@@ -1,19 +1,23 @@
 //! The shape of a segment of samples: a Parquet file that needs nothing beside it.
 //!
-//! A row is a run of samples of one series; rows are in the order of their labels, then of their first time. Times and
-//! values are coded as [`super::chunk`] says and followed by the CRC-32C of the coded bytes (four bytes, little endian).
+//! A row is a run of one series: of floats, of native histograms ([`super::histograms`]) or of exemplars
+//! ([`super::exemplars`]), which the column `kind` says; the statistics of histograms are those of their counts, exemplars
+//! have none. Rows are in the order of their labels; of one series floats come first, then histograms, then exemplars, each
+//! by their first time. Times and values are coded as [`super::chunk`] says and followed by the CRC-32C of the coded bytes (four bytes, little endian).
 //! Runs of one scrape have the same times: those are kept once, in the first row that has them, and later rows name that
 //! row. The two columns of coded bytes are plain and not compressed, so that with the lengths in the columns beside them
 //! the place of every run in the file is known, and a query reads just the runs that it needs.
 //!
-//! DuckDB reads the rest: `SELECT labels['job'], sum("count"), max(max) FROM 'x.parquet' GROUP BY 1`.
+//! DuckDB reads the rest: `SELECT labels['job'], sum("count"), max(max) FROM 'x.parquet' WHERE kind = 0 GROUP BY 1`.
+//!
+//! Version 1 had no `kind` (all runs were floats) and no start timestamps.
 
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 /// The version that is written, and the newest that is read.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Key of the version in the file's metadata.
 pub(super) const VERSION_KEY: &str = "braid.samples.version";
 /// Key of what is known of metric families, as JSON: family -> [type, help, unit].
@@ -31,6 +35,8 @@ pub(super) mod column {
     pub(in super::super) const LAST: &str = "last";
     /// Samples.
     pub(in super::super) const COUNT: &str = "count";
+    /// What the run is of: a number of [`super::Kind`].
+    pub(in super::super) const KIND: &str = "kind";
     /// The row that has the times.
     pub(in super::super) const TIMES_ROW: &str = "times_row";
     /// Length of `times`; 0 where another row has them.
@@ -41,6 +47,26 @@ pub(super) mod column {
     pub(in super::super) const TIMES: &str = "times";
     /// Coded values.
     pub(in super::super) const VALUES: &str = "values";
+}
+
+/// What a run is of; the numbers are persisted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// Samples that are numbers.
+    #[default]
+    Floats = 0,
+    /// Samples that are native histograms.
+    Histograms = 1,
+    /// Exemplars; a time counts once, however many it has.
+    Exemplars = 2,
+}
+
+impl Kind {
+    /// The kind of this number.
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        [Self::Floats, Self::Histograms, Self::Exemplars].into_iter().find(|k| *k as u8 == number)
+    }
 }
 
 fn labels_type() -> DataType {
@@ -57,6 +83,7 @@ pub(super) fn schema() -> SchemaRef {
         Field::new(column::FIRST, time(), false),
         Field::new(column::LAST, time(), false),
         Field::new(column::COUNT, DataType::UInt32, false),
+        Field::new(column::KIND, DataType::UInt8, false),
         Field::new(column::TIMES_ROW, DataType::UInt32, false),
         Field::new(column::TIMES_BYTES, DataType::UInt32, false),
         Field::new(column::VALUES_BYTES, DataType::UInt32, false),

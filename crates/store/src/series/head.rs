@@ -1,15 +1,20 @@
 //! The part of a tenant's samples that is in memory only: open runs that grow at the end, sealed runs that are coded.
 
 use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::{HashMap, HashTable};
-use model::Labels;
+use model::{Histogram, Labels};
 use parking_lot::RwLock;
 
-use super::chunk::{Scratch, decode_values, encode_values};
+use super::chunk::{Scratch, decode_values, encode_run};
+use super::histograms::fingerprint;
+use super::merge::Gathered;
+use super::rare::{Late, Rare};
 use super::registry::{Catalog, Newest, SeriesId};
+use crate::Exemplar;
 
 /// An open run of this length is sealed: coding it costs 27 ns a sample and shrinks it from 12 to 2.2 bytes a sample.
 /// Longer runs cost less on disk; segments join the sealed runs.
@@ -33,7 +38,7 @@ pub(super) enum Taken {
 pub(super) struct Sealed {
     /// Ascending, milliseconds, never empty.
     pub times: Arc<[i64]>,
-    /// As [`encode_values`] writes them.
+    /// As [`encode_run`] writes them, or [`super::histograms::encode_histogram_run`].
     pub values: Arc<[u8]>,
 }
 
@@ -61,18 +66,20 @@ pub(super) struct Slot {
     values: Vec<f64>,
     /// The newest sample of this part or of parts before it.
     newest: Option<Newest>,
+    /// What few series have: start timestamps, histograms, exemplars.
+    rare: Option<Box<Rare>>,
 }
 
 /// Times that several series share.
 #[derive(Debug, Default)]
-struct TimePool {
+pub(super) struct TimePool {
     known: HashTable<Arc<[i64]>>,
     hasher: RandomState,
     bytes: usize,
 }
 
 impl TimePool {
-    fn share(&mut self, times: &[i64]) -> Arc<[i64]> {
+    pub(super) fn share(&mut self, times: &[i64]) -> Arc<[i64]> {
         let hash = self.hasher.hash_one(times);
         if let Some(known) = self.known.find(hash, |k| **k == *times) {
             return Arc::clone(known);
@@ -88,20 +95,29 @@ impl TimePool {
 /// What sealing needs and what it changes.
 #[derive(Debug, Default)]
 pub(super) struct Sealing {
-    times: TimePool,
-    scratch: Scratch,
+    pub times: TimePool,
+    pub scratch: Scratch,
     /// Times of the run that is being sealed, and its coded values.
-    run: Vec<i64>,
-    coded: Vec<u8>,
-    /// Values of a sealed run that a late sample is compared with.
+    pub run: Vec<i64>,
+    pub coded: Vec<u8>,
+    /// Values of a sealed run that a late sample is compared with, and start timestamps of a run.
     decoded: Vec<f64>,
+    starts: Vec<i64>,
     /// Bytes of coded values and of what open runs have reserved.
-    bytes: usize,
+    pub bytes: usize,
+}
+
+/// A sample's time and start timestamp (0 for none), and how much older than the newest it may be; milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    pub time: i64,
+    pub start: i64,
+    pub window: i64,
 }
 
 impl Slot {
     fn new(id: SeriesId, labels: Arc<Labels>, newest: Option<Newest>) -> Self {
-        Self { id, labels, sealed: Vec::new(), base: 0, offsets: Vec::new(), values: Vec::new(), newest }
+        Self { id, labels, sealed: Vec::new(), base: 0, offsets: Vec::new(), values: Vec::new(), newest, rare: None }
     }
 
     /// Times and values of the open run.
@@ -114,19 +130,68 @@ impl Slot {
         Some((self.base + i64::from(*self.offsets.first()?), self.base + i64::from(*self.offsets.last()?)))
     }
 
-    /// Takes a sample; `window` is how much older than the newest it may be, in milliseconds.
+    /// Adds the samples within `range`.
+    ///
+    /// # Errors
+    /// None: runs coded here are read here.
+    pub(super) fn gather(&self, range: &RangeInclusive<i64>, scratch: &mut Scratch, out: &mut Gathered) -> Result<(), String> {
+        let within = |run: &&Sealed| run.first() <= *range.end() && run.last() >= *range.start();
+        for run in self.sealed.iter().filter(within) {
+            out.decode(&run.times, &run.values, range, scratch)?;
+        }
+        out.add(self.open(), self.open_starts(), range);
+        if let Some(rare) = &self.rare {
+            for run in rare.sealed.iter().filter(within) {
+                out.decode_histograms(&run.times, &run.values, range, scratch)?;
+            }
+            out.add_histograms(rare.open.iter().filter(|h| range.contains(&h.time)).cloned());
+        }
+        Ok(())
+    }
+
+    /// Whether there is a sample within `range`.
+    pub(super) fn has_sample(&self, range: &RangeInclusive<i64>) -> bool {
+        let sealed = |run: &Sealed| {
+            run.first() <= *range.end()
+                && run.times.get(run.times.partition_point(|t| t < range.start())).is_some_and(|t| t <= range.end())
+        };
+        self.sealed.iter().any(sealed)
+            || self.open().any(|(time, _)| range.contains(&time))
+            || self.rare().is_some_and(|r| r.sealed.iter().any(sealed) || r.open.iter().any(|h| range.contains(&h.time)))
+    }
+
+    /// Start timestamps of the open run; nothing where it has none.
+    fn open_starts(&self) -> Option<impl Iterator<Item = i64> + '_> {
+        let starts = &self.rare.as_ref()?.starts;
+        (!starts.is_empty()).then(|| starts.iter(self.offsets.len()))
+    }
+
+    /// What few series have.
+    pub(super) fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    /// The same, to add to.
+    fn rare_mut(&mut self, sealing: &mut Sealing) -> &mut Rare {
+        self.rare.get_or_insert_with(|| {
+            sealing.bytes += size_of::<Rare>();
+            Box::default()
+        })
+    }
+
+    /// Takes a sample.
     #[inline]
-    fn append(&mut self, time: i64, value: f64, window: i64, sealing: &mut Sealing) -> Taken {
-        if self.newest.is_none_or(|n| time > n.time) {
-            self.push(time, value, sealing);
+    fn append(&mut self, when: When, value: f64, sealing: &mut Sealing) -> Taken {
+        if self.newest.is_none_or(|n| when.time > n.time) {
+            self.push(when, value, sealing);
             return Taken::Stored;
         }
-        self.append_late(time, value, window, sealing)
+        self.append_late(when, value, sealing)
     }
 
     #[inline]
-    fn push(&mut self, time: i64, value: f64, sealing: &mut Sealing) {
-        self.newest = Some(Newest { time, bits: value.to_bits() });
+    fn push(&mut self, When { time, start, .. }: When, value: f64, sealing: &mut Sealing) {
+        self.newest = Some(Newest { time, bits: value.to_bits(), histogram: false });
         if self.offsets.is_empty() {
             self.base = time;
         }
@@ -146,6 +211,10 @@ impl Slot {
             self.values.reserve_exact(more);
             sealing.bytes += more * 12;
         }
+        if start != 0 || self.rare.is_some() {
+            let at = self.offsets.len();
+            self.rare_mut(sealing).starts.push(at, start);
+        }
         self.offsets.push(offset);
         self.values.push(value);
         if self.offsets.len() >= SEAL {
@@ -154,15 +223,13 @@ impl Slot {
     }
 
     #[cold]
-    fn append_late(&mut self, time: i64, value: f64, window: i64, sealing: &mut Sealing) -> Taken {
+    fn append_late(&mut self, When { time, start, window }: When, value: f64, sealing: &mut Sealing) -> Taken {
         let compare = |bits: u64| if bits == value.to_bits() { Taken::Known } else { Taken::Conflict };
-        if let Some(newest) = self.newest {
-            if newest.time == time {
-                return compare(newest.bits);
-            }
-            if time < newest.time.saturating_sub(window) {
-                return Taken::TooOld;
-            }
+        if let Some(taken) = self.known_or_too_old(time, window, |n| !n.histogram && n.bits == value.to_bits()) {
+            return taken;
+        }
+        if self.rare.as_ref().is_some_and(|r| r.has_histogram(time)) {
+            return Taken::Conflict;
         }
         for run in &self.sealed {
             if let Ok(at) = run.times.binary_search(&time) {
@@ -182,12 +249,47 @@ impl Slot {
             Err(at) => {
                 self.offsets.insert(at, offset);
                 self.values.insert(at, value);
+                if start != 0 || self.rare.is_some() {
+                    self.rare_mut(sealing).starts.insert(at, start);
+                }
             }
         }
         if self.offsets.len() >= SEAL {
             self.seal(sealing);
         }
         Taken::Stored
+    }
+
+    /// What becomes of a sample that is not newer than the newest, where that can be said without looking at the others.
+    fn known_or_too_old(&self, time: i64, window: i64, same: impl Fn(Newest) -> bool) -> Option<Taken> {
+        let newest = self.newest?;
+        if newest.time == time {
+            return Some(if same(newest) { Taken::Known } else { Taken::Conflict });
+        }
+        (time < newest.time.saturating_sub(window)).then_some(Taken::TooOld)
+    }
+
+    /// Takes a histogram.
+    #[cold]
+    fn append_histogram(&mut self, when: When, histogram: &Histogram, sealing: &mut Sealing) -> Taken {
+        let bits = fingerprint(histogram);
+        if self.newest.is_none_or(|n| when.time > n.time) {
+            self.newest = Some(Newest { time: when.time, bits, histogram: true });
+        } else {
+            if let Some(taken) = self.known_or_too_old(when.time, when.window, |n| n.histogram && n.bits == bits) {
+                return taken;
+            }
+            let has_float = self.sealed.iter().any(|run| run.times.binary_search(&when.time).is_ok())
+                || self.open().any(|(time, _)| time == when.time);
+            if has_float {
+                return Taken::Conflict;
+            }
+        }
+        match self.rare_mut(sealing).append(when, histogram, bits, sealing) {
+            Late::Stored => Taken::Stored,
+            Late::Known => Taken::Known,
+            Late::Conflict => Taken::Conflict,
+        }
     }
 
     /// Where a late sample stands in the open run, which is moved if the sample lies before it; `None` where the two are
@@ -213,7 +315,12 @@ impl Slot {
         sealing.run.extend(self.offsets.iter().map(|o| self.base + i64::from(*o)));
         let times = sealing.times.share(&sealing.run);
         sealing.coded.clear();
-        encode_values(&self.values, &mut sealing.scratch, &mut sealing.coded);
+        sealing.starts.clear();
+        if let Some(rare) = self.rare.as_mut().filter(|r| !r.starts.is_empty()) {
+            sealing.starts.extend(rare.starts.iter(self.offsets.len()));
+            rare.starts.clear();
+        }
+        encode_run(&self.values, &sealing.starts, &mut sealing.scratch, &mut sealing.coded);
         let values: Arc<[u8]> = sealing.coded.as_slice().into();
         sealing.bytes += values.len() + 16 + size_of::<Sealed>();
         self.sealed.push(Sealed { times, values });
@@ -230,6 +337,8 @@ pub(super) struct Slots {
     sealing: Sealing,
     /// Samples kept.
     count: u64,
+    /// Exemplars taken.
+    exemplars: u64,
 }
 
 impl Slots {
@@ -245,10 +354,24 @@ impl Slots {
 
     /// Takes a sample into a slot.
     #[inline]
-    pub(super) fn append(&mut self, slot: u32, time: i64, value: f64, window: i64) -> Taken {
-        let taken = self.slots[slot as usize].append(time, value, window, &mut self.sealing);
+    pub(super) fn append(&mut self, slot: u32, when: When, value: f64) -> Taken {
+        let taken = self.slots[slot as usize].append(when, value, &mut self.sealing);
         self.count += u64::from(taken == Taken::Stored);
         taken
+    }
+
+    /// Takes a histogram into a slot.
+    pub(super) fn append_histogram(&mut self, slot: u32, when: When, histogram: &Histogram) -> Taken {
+        let taken = self.slots[slot as usize].append_histogram(when, histogram, &mut self.sealing);
+        self.count += u64::from(taken == Taken::Stored);
+        taken
+    }
+
+    /// Takes an exemplar into a slot.
+    pub(super) fn append_exemplar(&mut self, slot: u32, exemplar: Exemplar) {
+        let more = self.slots[slot as usize].rare_mut(&mut self.sealing).exemplars.take(exemplar);
+        self.sealing.bytes = self.sealing.bytes.saturating_add_signed(more);
+        self.exemplars += u64::from(more > 0);
     }
 
     /// All series, in the order of their coming.
@@ -261,9 +384,9 @@ impl Slots {
         self.by_id.get(&id).copied()
     }
 
-    /// Samples kept.
-    pub(super) fn count(&self) -> u64 {
-        self.count
+    /// Whether there is nothing to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count + self.exemplars == 0
     }
 
     /// Bytes held, about.
@@ -286,7 +409,7 @@ pub(super) struct Part {
 impl Part {
     /// An empty part.
     pub(super) fn new(generation: u32, catalog: Arc<Catalog>) -> Self {
-        let slots = Slots { slots: Vec::new(), by_id: HashMap::new(), sealing: Sealing::default(), count: 0 };
+        let slots = Slots { slots: Vec::new(), by_id: HashMap::new(), sealing: Sealing::default(), count: 0, exemplars: 0 };
         Self { generation, catalog, samples: RwLock::new(slots), bytes: AtomicUsize::new(0) }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{TimestampMillisecondType, UInt32Type};
+use arrow_array::types::{TimestampMillisecondType, UInt8Type, UInt32Type};
 use bytes::{Buf, Bytes};
 use hashbrown::HashMap;
 use model::Labels;
@@ -15,7 +15,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::chunk::{MAX_COUNT, decode_times};
-use super::format::{METADATA_KEY, VERSION, VERSION_KEY, column};
+use super::format::{Kind, METADATA_KEY, VERSION, VERSION_KEY, column};
 use super::metadata::Families;
 use super::registry::{Catalog, SeriesId};
 use crate::{SegmentMeta, SegmentSource, StoreError};
@@ -32,6 +32,8 @@ pub(super) struct Run {
     pub last: i64,
     /// Samples.
     pub count: u32,
+    /// What it is of.
+    pub kind: Kind,
     /// Which of the segment's times.
     times: u32,
     /// Where the coded values are, with their checksum.
@@ -155,6 +157,7 @@ struct Columns {
     times_row: Vec<u32>,
     times_bytes: Vec<u32>,
     values_bytes: Vec<u32>,
+    kind: Vec<Kind>,
     /// Label sets, one a series.
     labels: Vec<Labels>,
 }
@@ -191,6 +194,16 @@ impl Columns {
         self.times_row.extend_from_slice(numbers(column::TIMES_ROW)?);
         self.times_bytes.extend_from_slice(numbers(column::TIMES_BYTES)?);
         self.values_bytes.extend_from_slice(numbers(column::VALUES_BYTES)?);
+        match batch.column_by_name(column::KIND) {
+            // Version 1.
+            None => self.kind.resize(self.series.len(), Kind::Floats),
+            Some(kinds) => {
+                let kinds = kinds.as_primitive_opt::<UInt8Type>().ok_or("kind holds no numbers")?;
+                for kind in kinds.values() {
+                    self.kind.push(Kind::from_number(*kind).ok_or_else(|| format!("unknown kind {kind}"))?);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -225,6 +238,7 @@ impl Columns {
                 first: self.first[row],
                 last: self.last[row],
                 count,
+                kind: self.kind[row],
                 times: at,
                 offset: values_at[row],
                 len: self.values_bytes[row],
@@ -268,6 +282,7 @@ impl SegmentIndex {
             column::FIRST,
             column::LAST,
             column::COUNT,
+            column::KIND,
             column::TIMES_ROW,
             column::TIMES_BYTES,
             column::VALUES_BYTES,
@@ -328,7 +343,7 @@ impl SegmentIndex {
         Some(self.by_id[at].1)
     }
 
-    /// The runs of the series at a position, by first time.
+    /// The runs of the series at a position: by kind, then by first time.
     pub(super) fn runs(&self, position: u32) -> &[Run] {
         let at = position as usize;
         &self.runs[self.starts[at] as usize..self.starts[at + 1] as usize]

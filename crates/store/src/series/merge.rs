@@ -2,13 +2,20 @@
 
 use std::ops::RangeInclusive;
 
-use super::chunk::{Scratch, decode_values};
+use super::chunk::{Scratch, decode_values, take_starts};
+use super::histograms::decode_histogram_run;
+use crate::HistogramSample;
 
 /// Samples of one series, gathered from places that are visited in the order in which they were written.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub times: Vec<i64>,
     pub values: Vec<f64>,
+    /// As long as `times`, or empty: none has a start timestamp.
+    pub starts: Vec<i64>,
+    pub histograms: Vec<HistogramSample>,
+    /// How many floats and histograms there were before each batch, kept once there are histograms.
+    batches: Vec<(usize, usize)>,
 }
 
 impl Gathered {
@@ -16,52 +23,110 @@ impl Gathered {
     pub(super) fn clear(&mut self) {
         self.times.clear();
         self.values.clear();
+        self.starts.clear();
+        self.histograms.clear();
+        self.batches.clear();
     }
 
     /// How many samples.
     pub(super) fn len(&self) -> usize {
-        self.times.len()
+        self.times.len() + self.histograms.len()
     }
 
-    /// Adds the part of a run (ascending, equally long) that lies within `range`.
-    pub(super) fn add(&mut self, times: &[i64], values: &[f64], range: &RangeInclusive<i64>) {
-        let start = times.partition_point(|t| t < range.start());
-        let end = times.partition_point(|t| t <= range.end());
-        if start < end {
-            self.times.extend_from_slice(&times[start..end]);
-            self.values.extend_from_slice(&values[start..end]);
-        }
+    /// Samples that are added from here on were written later.
+    fn next_batch(&mut self) {
+        self.batches.push((self.times.len(), self.histograms.len()));
     }
 
-    /// Adds the part of a run whose values are coded that lies within `range`.
+    /// Adds the part of a run of floats (coded) that lies within `range`.
     ///
     /// # Errors
     /// What is wrong with the coded values.
     pub(super) fn decode(
         &mut self,
         times: &[i64],
-        coded: &[u8],
+        mut coded: &[u8],
         range: &RangeInclusive<i64>,
         scratch: &mut Scratch,
     ) -> Result<(), String> {
+        self.next_batch();
         let before = self.values.len();
+        let mut starts = Vec::new();
+        let with_starts = take_starts(&mut coded, times.len(), &mut starts)?;
         decode_values(coded, times.len(), scratch, &mut self.values)?;
         let start = times.partition_point(|t| t < range.start());
         let end = times.partition_point(|t| t <= range.end()).max(start);
         self.values.truncate(before + end);
         self.values.drain(before..before + start);
+        if with_starts {
+            self.starts.resize(before, 0);
+            self.starts.extend_from_slice(&starts[start..end]);
+        } else if !self.starts.is_empty() {
+            self.starts.resize(before + end - start, 0);
+        }
         self.times.extend_from_slice(&times[start..end]);
         Ok(())
     }
 
-    /// Adds one sample.
-    pub(super) fn push(&mut self, time: i64, value: f64) {
-        self.times.push(time);
-        self.values.push(value);
+    /// Adds the part of a run of histograms (coded) that lies within `range`.
+    ///
+    /// # Errors
+    /// What is wrong with the coded histograms.
+    pub(super) fn decode_histograms(
+        &mut self,
+        times: &[i64],
+        coded: &[u8],
+        range: &RangeInclusive<i64>,
+        scratch: &mut Scratch,
+    ) -> Result<(), String> {
+        let run = decode_histogram_run(times, coded, scratch)?;
+        self.add_histograms(run.into_iter().filter(|h| range.contains(&h.time)));
+        Ok(())
+    }
+
+    /// Adds histograms.
+    pub(super) fn add_histograms(&mut self, histograms: impl Iterator<Item = HistogramSample>) {
+        self.next_batch();
+        self.histograms.extend(histograms);
+    }
+
+    /// Adds floats, with a start timestamp each where they have any, that lie within `range`.
+    pub(super) fn add(
+        &mut self,
+        samples: impl Iterator<Item = (i64, f64)>,
+        starts: Option<impl Iterator<Item = i64>>,
+        range: &RangeInclusive<i64>,
+    ) {
+        self.next_batch();
+        match starts {
+            None => {
+                for (time, value) in samples.filter(|(time, _)| range.contains(time)) {
+                    self.times.push(time);
+                    self.values.push(value);
+                }
+            }
+            Some(starts) => {
+                self.starts.resize(self.times.len(), 0);
+                for ((time, value), start) in samples.zip(starts).filter(|((time, _), _)| range.contains(time)) {
+                    self.times.push(time);
+                    self.values.push(value);
+                    self.starts.push(start);
+                }
+            }
+        }
+        if !self.starts.is_empty() {
+            self.starts.resize(self.times.len(), 0);
+        }
     }
 
     /// Orders by time; of samples with one time the first that was added stays.
     pub(super) fn settle(&mut self) {
+        if !self.histograms.is_empty() {
+            self.settle_histograms();
+        }
+        if self.starts.iter().all(|start| *start == 0) {
+            self.starts.clear();
+        }
         if self.times.is_sorted_by(|a, b| a < b) {
             return;
         }
@@ -69,23 +134,72 @@ impl Gathered {
         // Stable: of equal times the one added first comes first.
         order.sort_by_key(|at| self.times[*at as usize]);
         order.dedup_by_key(|at| self.times[*at as usize]);
+        self.pick(&order);
+    }
+
+    /// Leaves these floats, in this order.
+    fn pick(&mut self, order: &[u32]) {
         self.times = order.iter().map(|at| self.times[*at as usize]).collect();
         self.values = order.iter().map(|at| self.values[*at as usize]).collect();
+        if !self.starts.is_empty() {
+            self.starts = order.iter().map(|at| self.starts[*at as usize]).collect();
+        }
+    }
+
+    /// The batch that the float, or the histogram, at `at` came with.
+    fn batch(&self, at: usize, histogram: bool) -> usize {
+        self.batches.partition_point(|(floats, histograms)| if histogram { *histograms <= at } else { *floats <= at })
+    }
+
+    /// Orders the histograms, and of a float and a histogram of one time leaves the one that was added first.
+    fn settle_histograms(&mut self) {
+        let mut order: Vec<(i64, usize, bool, u32)> = Vec::with_capacity(self.len());
+        order.extend((0..self.times.len()).map(|at| (self.times[at], self.batch(at, false), false, at as u32)));
+        order.extend((0..self.histograms.len()).map(|at| (self.histograms[at].time, self.batch(at, true), true, at as u32)));
+        order.sort_unstable();
+        order.dedup_by_key(|(time, ..)| *time);
+        let of = |histogram: bool| order.iter().filter(move |o| o.2 == histogram).map(|o| o.3);
+        self.histograms = of(true).map(|at| self.histograms[at as usize].clone()).collect();
+        let floats: Vec<u32> = of(false).collect();
+        self.pick(&floats);
+        self.batches.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use model::Histogram;
+
     use super::*;
+
+    fn add(g: &mut Gathered, samples: &[(i64, f64)], starts: Option<&[i64]>, range: RangeInclusive<i64>) {
+        g.add(samples.iter().copied(), starts.map(|s| s.iter().copied()), &range);
+    }
 
     #[test]
     fn the_earliest_kept_sample_of_a_time_wins() {
         let mut g = Gathered::default();
-        g.add(&[10, 20, 30], &[1.0, 2.0, 3.0], &(15..=30));
-        g.add(&[5, 20, 40], &[9.0, 9.0, 4.0], &(0..=39));
-        g.push(30, 7.0);
+        add(&mut g, &[(10, 1.0), (20, 2.0), (30, 3.0)], None, 15..=30);
+        add(&mut g, &[(5, 9.0), (20, 9.0), (40, 4.0)], Some(&[1, 2, 3]), 0..=39);
+        add(&mut g, &[(30, 7.0)], None, 0..=39);
         g.settle();
         assert_eq!(g.times, [5, 20, 30]);
         assert_eq!(g.values, [9.0, 2.0, 3.0]);
+        assert_eq!(g.starts, [1, 0, 0]);
+    }
+
+    #[test]
+    fn that_holds_between_floats_and_histograms_as_well() {
+        let histogram = |time: i64| HistogramSample { time, start: 0, histogram: Arc::new(Histogram::default()) };
+        let mut g = Gathered::default();
+        add(&mut g, &[(10, 1.0), (20, 2.0)], None, 0..=99);
+        g.add_histograms([histogram(20), histogram(30)].into_iter());
+        add(&mut g, &[(30, 3.0), (5, 4.0)], None, 0..=99);
+        g.add_histograms([histogram(5), histogram(1)].into_iter());
+        g.settle();
+        assert_eq!((&*g.times, &*g.values), (&[5, 10, 20][..], &[4.0, 1.0, 2.0][..]));
+        assert_eq!(g.histograms.iter().map(|h| h.time).collect::<Vec<_>>(), [1, 30]);
     }
 }

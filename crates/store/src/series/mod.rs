@@ -2,7 +2,9 @@
 //!
 //! *Head.* A tenant has a registry of label sets (number, postings, spellings: [`registry`]) and parts ([`head`]): one
 //! that grows and those that are being written. A request's series is found by one hash of its raw label bytes; its
-//! sample is pushed to the open run of that series; at 120 samples a run is coded.
+//! sample is pushed to the open run of that series; at 120 samples a run is coded. Native histograms have runs of their own
+//! ([`histograms`]), start timestamps stand beside the runs ([`starts`]), exemplars beside the series ([`exemplars`]); a
+//! series without them pays a pointer for them ([`rare`]).
 //!
 //! *Segments.* A detached part becomes one Parquet file for every six hours ([`mod@format`], [`write`]): the partition (`hour`
 //! of [`SegmentMeta`]) is the first of them, so that segments of one `hour` are those to merge. Merging joins short runs
@@ -15,20 +17,28 @@
 //! A series and a time (milliseconds). The value that was kept first stays: a second one with the same bits is a retry
 //! and ignored, another value is refused as `duplicate sample for timestamp`. That is judged against the head; against
 //! segments the merge at reading and compaction lets the first written win. A sample older than the newest of its series
-//! by more than the window (30 minutes) is refused as `out of order sample`; the first sample of a series that is not in
+//! by more than the window (30 minutes) is refused as `too old sample`, without a window as `out of order sample`; the first
+//! sample of a series that is not in
 //! memory may have any age.
 
 mod cache;
 mod chunk;
 mod compact;
+mod deltas;
+mod exemplars;
 mod flush;
 mod format;
 mod head;
+mod histograms;
 mod index;
 mod merge;
 mod metadata;
 mod postings;
+mod rare;
 mod registry;
+mod starts;
+mod totals;
+mod varint;
 mod view;
 mod write;
 
@@ -36,19 +46,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use model::Tenant;
+use model::{Histogram, Labels, Tenant};
 use parking_lot::{Mutex, RwLock};
 use wire::{Limits, MetricKind, RawLabels, SampleSink, Summary};
 
 use self::cache::IndexCache;
+use self::deltas::Waiting;
 use self::flush::FrozenSamples;
-use self::head::{Part, Slots, Taken};
+use self::head::{Part, Slots, Taken, When};
 use self::index::SegmentIndex;
 use self::metadata::Families;
 use self::registry::{Catalog, Found, Registry, SeriesId};
+pub(crate) use self::totals::{Amount, Total};
 pub use self::view::SeriesView;
 use crate::table::{Frozen, Record, Table};
-use crate::{SegmentMeta, Segments, StoreError};
+use crate::{Exemplar, SegmentMeta, Segments, StoreError};
 
 /// What may be chosen.
 #[derive(Debug, Clone)]
@@ -194,11 +206,52 @@ struct Intake<'a> {
     generation: u32,
     window: i64,
     slot: Option<u32>,
+    /// Start timestamp of what follows, 0 for none.
+    start: i64,
+    /// What follows are deltas.
+    delta: bool,
+    /// Deltas of series whose sum is not in memory.
+    waiting: Vec<Waiting>,
+    refused: Refused,
+}
+
+/// Samples that were not taken.
+#[derive(Debug, Clone, Copy, Default)]
+struct Refused {
     conflicts: u64,
     too_old: u64,
+    /// Deltas that do not come after the one before.
+    unordered: u64,
+    /// Native histograms among them.
+    histograms: u64,
+}
+
+impl Refused {
+    fn add(&mut self, more: Self) {
+        self.conflicts += more.conflicts;
+        self.too_old += more.too_old;
+        self.unordered += more.unordered;
+        self.histograms += more.histograms;
+    }
 }
 
 impl Intake<'_> {
+    #[inline]
+    fn when(&self, time: i64) -> When {
+        When { time, start: self.start, window: self.window }
+    }
+
+    #[inline]
+    fn note(&mut self, taken: Taken, histogram: bool) {
+        let refused = match taken {
+            Taken::Stored | Taken::Known => return,
+            Taken::Conflict => &mut self.refused.conflicts,
+            Taken::TooOld => &mut self.refused.too_old,
+        };
+        *refused += 1;
+        self.refused.histograms += u64::from(histogram);
+    }
+
     #[cold]
     fn enter(&mut self, id: SeriesId, key: [u64; 2]) -> Option<u32> {
         let labels = Arc::clone(self.registry.labels(id)?);
@@ -214,6 +267,7 @@ impl Intake<'_> {
 impl SampleSink for Intake<'_> {
     #[inline]
     fn series(&mut self, labels: RawLabels<'_>) {
+        (self.start, self.delta) = (0, false);
         self.slot = match self.registry.find(&labels, self.generation) {
             Ok(Found::Slot(slot)) => Some(slot),
             Ok(Found::Series(id, key)) => self.enter(id, key),
@@ -224,11 +278,34 @@ impl SampleSink for Intake<'_> {
     #[inline]
     fn sample(&mut self, time_ms: i64, value: f64) {
         let Some(slot) = self.slot else { return };
-        match self.slots.append(slot, time_ms, value, self.window) {
-            Taken::Stored | Taken::Known => {}
-            Taken::Conflict => self.conflicts += 1,
-            Taken::TooOld => self.too_old += 1,
+        if self.delta {
+            return self.add(slot, time_ms, Amount::Float(value));
         }
+        let taken = self.slots.append(slot, self.when(time_ms), value);
+        self.note(taken, false);
+    }
+
+    fn delta(&mut self) {
+        self.delta = true;
+    }
+
+    fn start(&mut self, start_ms: i64) {
+        self.start = start_ms;
+    }
+
+    fn histogram(&mut self, time_ms: i64, histogram: &Histogram) {
+        let Some(slot) = self.slot else { return };
+        if self.delta {
+            return self.add(slot, time_ms, Amount::Histogram(Arc::new(histogram.clone())));
+        }
+        let taken = self.slots.append_histogram(slot, self.when(time_ms), histogram);
+        self.note(taken, true);
+    }
+
+    fn exemplar(&mut self, exemplar: &wire::Exemplar<'_>) {
+        let Some(slot) = self.slot else { return };
+        let labels = Labels::from_pairs(exemplar.labels.iter().copied());
+        self.slots.append_exemplar(slot, Exemplar { labels, time: exemplar.time_ms, value: exemplar.value });
     }
 
     fn metadata(&mut self, family: &str, kind: MetricKind, help: &str, unit: &str) {
@@ -241,30 +318,55 @@ impl Table for SeriesTable {
         let _between_freezes = self.inner.applying.lock();
         let head = self.inner.head(&record.tenant);
         let Some(part) = head.parts.last() else { return Ok(Summary::default()) };
+        let take = |registry: &mut Registry, slots: &mut Slots, walk: &mut dyn FnMut(&mut Intake<'_>)| {
+            let mut intake = Intake {
+                registry,
+                slots,
+                families: &head.families,
+                generation: part.generation,
+                window: self.inner.options.out_of_order_ms,
+                slot: None,
+                start: 0,
+                delta: false,
+                waiting: Vec::new(),
+                refused: Refused::default(),
+            };
+            walk(&mut intake);
+            (intake.waiting, intake.refused)
+        };
         let mut registry = head.catalog.write();
         let mut slots = part.write();
-        let mut intake = Intake {
-            registry: &mut registry,
-            slots: &mut slots,
-            families: &head.families,
-            generation: part.generation,
-            window: self.inner.options.out_of_order_ms,
-            slot: None,
-            conflicts: 0,
-            too_old: 0,
-        };
-        let walked = wire::walk_samples(record.encoding, &record.payload, &self.limits, &mut intake);
-        let (conflicts, too_old) = (intake.conflicts, intake.too_old);
+        let mut walked = Ok(Summary::default());
+        let (waiting, mut refused) = take(&mut registry, &mut slots, &mut |intake| {
+            walked = wire::walk_samples(record.encoding, &record.payload, &self.limits, intake);
+        });
+        if !waiting.is_empty() {
+            // What is stored is looked up without the locks; no other record comes in between.
+            drop((registry, slots));
+            let totals = deltas::stored(&self.inner, &record.tenant, &waiting).unwrap_or_else(|e| {
+                tracing::warn!(error = %e, "what deltas are added to could not be read; their sums begin anew");
+                HashMap::new()
+            });
+            (registry, slots) = (head.catalog.write(), part.write());
+            let (_, more) = take(&mut registry, &mut slots, &mut |intake| intake.resume(&waiting, &totals));
+            refused.add(more);
+        }
         let bytes = slots.memory();
         self.inner.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.inner.bytes.fetch_sub(part.tell_bytes(bytes), Ordering::Relaxed);
         let mut summary = walked?;
-        for (reason, n) in [("duplicate sample for timestamp", conflicts), ("out of order sample", too_old)] {
-            if n > 0 {
-                summary.accepted = summary.accepted.saturating_sub(n);
-                *summary.refused.0.entry(reason).or_default() += n;
-            }
+        // Prometheus' words, with a window and without.
+        let too_old = if self.inner.options.out_of_order_ms > 0 { "too old sample" } else { "out of order sample" };
+        let reasons = [
+            ("duplicate sample for timestamp", refused.conflicts),
+            (too_old, refused.too_old),
+            ("out of order sample", refused.unordered),
+        ];
+        for (reason, n) in reasons {
+            summary.accepted = summary.accepted.saturating_sub(n);
+            summary.refused.add_many(reason, n);
         }
+        summary.histograms = summary.histograms.saturating_sub(refused.histograms);
         Ok(summary)
     }
 
@@ -280,7 +382,7 @@ impl Table for SeriesTable {
         let mut frozen = Vec::new();
         let mut next = (**heads).clone();
         for (tenant, head) in &mut next {
-            let Some(part) = head.parts.last().filter(|p| p.read().count() > 0) else { continue };
+            let Some(part) = head.parts.last().filter(|p| !p.read().is_empty()) else { continue };
             let part = Arc::clone(part);
             part.keep_newest();
             head.parts.push(Arc::new(Part::new(part.generation.wrapping_add(1).max(1), Arc::clone(&head.catalog))));

@@ -14,13 +14,14 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 use model::Labels;
 use parking_lot::{Mutex, RwLock};
 use wire::RawLabels;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 use super::postings::Postings;
+use super::totals::Total;
 use crate::StoreError;
 
 /// A series' number within its tenant.
@@ -31,8 +32,10 @@ pub(super) type SeriesId = u32;
 pub(super) struct Newest {
     /// Milliseconds.
     pub time: i64,
-    /// Its value's bits.
+    /// Its value's bits, or the histogram's fingerprint.
     pub bits: u64,
+    /// Whether it is a histogram.
+    pub histogram: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,8 @@ pub(super) struct Registry {
     postings: Postings,
     hasher: RandomState,
     secret: [u8; 192],
+    /// What deltas have added up to, of the series that have them.
+    totals: HashMap<SeriesId, Total>,
     label_bytes: usize,
     /// Grows with every change of the set of series.
     version: u64,
@@ -100,6 +105,7 @@ impl Default for Registry {
             postings: Postings::default(),
             hasher: RandomState::new(),
             secret,
+            totals: HashMap::new(),
             label_bytes: 0,
             version: 0,
         }
@@ -191,6 +197,16 @@ impl Registry {
         }
     }
 
+    /// What the series' deltas have added up to, if that is known.
+    pub(super) fn total(&mut self, id: SeriesId) -> Option<&mut Total> {
+        self.totals.get_mut(&id)
+    }
+
+    /// Keeps what they have added up to, for as long as the series is in memory.
+    pub(super) fn set_total(&mut self, id: SeriesId, total: Total) {
+        self.totals.insert(id, total);
+    }
+
     /// One user less of each; sets without a user are dropped once they are many.
     fn release(&mut self, ids: &[SeriesId]) {
         for id in ids {
@@ -210,6 +226,7 @@ impl Registry {
         let dead: Vec<bool> = self.entries.iter().map(is_dead).collect();
         self.by_labels.retain(|id| !dead[*id as usize]);
         self.spellings.retain(|s| !dead[s.id as usize]);
+        self.totals.retain(|id, _| !dead[*id as usize]);
         self.postings.remove(&dead);
         for (id, entry) in self.entries.iter_mut().enumerate().filter(|(id, _)| dead[*id]) {
             if let Some(e) = entry.take() {
@@ -249,6 +266,7 @@ impl Registry {
             + self.by_labels.allocation_size()
             + self.spellings.allocation_size()
             + self.postings.memory()
+            + self.totals.allocation_size()
     }
 }
 

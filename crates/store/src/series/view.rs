@@ -8,14 +8,16 @@ use model::{Labels, Tenant};
 use wire::{MetricKind, Signal};
 
 use super::chunk::Scratch;
-use super::head::{Part, Slot};
+use super::exemplars::{decode_exemplars, settle};
+use super::format::Kind;
+use super::head::Part;
 use super::index::{Run, SegmentIndex, unseal};
 use super::merge::Gathered;
 use super::metadata::Families;
 use super::postings::select;
 use super::registry::SeriesId;
 use super::{Inner, Tenants};
-use crate::{LabelMatcher, SegmentMeta, SeriesSamples, SeriesStream, StoreError};
+use crate::{Exemplar, LabelMatcher, SegmentMeta, SeriesExemplars, SeriesSamples, SeriesStream, StoreError};
 
 /// Series that are read together: so long the lock of a head part is held, so far reads of a file are joined.
 const BATCH: usize = 128;
@@ -162,7 +164,7 @@ impl SeriesView {
                 Place::Part(part) => {
                     let slots = part.read();
                     for (series, found) in open {
-                        *found = here(series).is_some_and(|p| slot_has_sample(&slots.slots()[p as usize], &plan.range));
+                        *found = here(series).is_some_and(|p| slots.slots()[p as usize].has_sample(&plan.range));
                     }
                 }
             }
@@ -190,6 +192,45 @@ impl SeriesView {
             ready: Vec::new().into_iter(),
             scratch: Scratch::default(),
         }))
+    }
+
+    /// See [`crate::Reader::exemplars`].
+    ///
+    /// # Errors
+    /// IO.
+    pub fn exemplars(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Vec<SeriesExemplars>, StoreError> {
+        let plan = self.plan(tenant, matchers, first_ms, last_ms)?;
+        let mut found: Vec<Vec<Exemplar>> = plan.series.iter().map(|_| Vec::new()).collect();
+        for (at, place) in plan.places.iter().enumerate() {
+            let here = |s: &Planned| s.places.iter().find(|(p, _)| usize::from(*p) == at).map(|(_, position)| *position);
+            let here = plan.series.iter().zip(&mut found).filter_map(|(s, found)| Some((here(s)?, found)));
+            match place {
+                Place::Segment(index) => {
+                    for (position, found) in here {
+                        if let Err(e) = read_exemplars(index, position, &plan.range, found) {
+                            self.inner.tolerate(index, e)?;
+                            break;
+                        }
+                    }
+                }
+                Place::Part(part) => {
+                    let slots = part.read();
+                    for (position, found) in here {
+                        let recent = slots.slots()[position as usize].rare().into_iter().flat_map(|r| r.exemplars.iter());
+                        found.extend(recent.filter(|e| plan.range.contains(&e.time)).cloned());
+                    }
+                }
+            }
+        }
+        found.iter_mut().for_each(|exemplars| settle(exemplars, usize::MAX));
+        let all = plan.series.into_iter().zip(found).filter(|(_, exemplars)| !exemplars.is_empty());
+        Ok(all.map(|(s, exemplars)| SeriesExemplars { labels: s.labels, exemplars }).collect())
     }
 
     /// Names of the labels that the matching series with a sample in the range have; sorted. No matchers: all series.
@@ -279,7 +320,7 @@ impl SeriesView {
                     },
                     Place::Part(part) => {
                         let slots = part.read();
-                        slots.position(id).is_some_and(|p| slot_has_sample(&slots.slots()[p as usize], range))
+                        slots.position(id).is_some_and(|p| slots.slots()[p as usize].has_sample(range))
                     }
                 };
                 if here {
@@ -329,19 +370,12 @@ fn any_in<T: AsRef<[i64]>, E>(
 }
 
 fn has_sample(index: &SegmentIndex, position: u32, range: &RangeInclusive<i64>) -> Result<bool, StoreError> {
-    for run in index.runs(position) {
+    for run in index.runs(position).iter().filter(|run| run.kind != Kind::Exemplars) {
         if any_in(range, run.first, run.last, || index.times(run))? {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-fn slot_has_sample(slot: &Slot, range: &RangeInclusive<i64>) -> bool {
-    let sealed = |run: &super::head::Sealed| {
-        any_in(range, run.first(), run.last(), || Ok::<_, StoreError>(Arc::clone(&run.times))).unwrap_or(false)
-    };
-    slot.sealed.iter().any(sealed) || slot.open().any(|(time, _)| range.contains(&time))
 }
 
 /// The series of a plan with their samples, read in batches.
@@ -400,7 +434,9 @@ impl Samples {
                 Place::Part(part) => {
                     let slots = part.read();
                     for (i, position) in here {
-                        read_slot(&slots.slots()[position as usize], &self.range, &mut self.scratch, &mut gathered[i])?;
+                        let slot = &slots.slots()[position as usize];
+                        slot.gather(&self.range, &mut self.scratch, &mut gathered[i])
+                            .map_err(StoreError::columns("a run in memory"))?;
                     }
                 }
             }
@@ -413,20 +449,26 @@ impl Samples {
         }
         let series = batch.into_iter().zip(gathered).filter_map(|(planned, mut g)| {
             g.settle();
-            let Gathered { times, values } = g;
-            (!times.is_empty()).then_some(SeriesSamples::floats(planned.labels, times, values))
+            let Gathered { times, values, starts, histograms, .. } = g;
+            let any = !times.is_empty() || !histograms.is_empty();
+            any.then_some(SeriesSamples { labels: planned.labels, times, values, starts, histograms })
         });
         Ok(series.collect())
     }
 }
 
-/// Adds what a series has in a head part.
-fn read_slot(slot: &Slot, range: &RangeInclusive<i64>, scratch: &mut Scratch, out: &mut Gathered) -> Result<(), StoreError> {
-    for run in slot.sealed.iter().filter(|r| overlaps(range, r.first(), r.last())) {
-        out.decode(&run.times, &run.values, range, scratch).map_err(StoreError::columns("a run in memory"))?;
-    }
-    for (time, value) in slot.open().filter(|(time, _)| range.contains(time)) {
-        out.push(time, value);
+/// Adds the exemplars that a series has in a segment.
+fn read_exemplars(
+    index: &SegmentIndex,
+    position: u32,
+    range: &RangeInclusive<i64>,
+    out: &mut Vec<Exemplar>,
+) -> Result<(), StoreError> {
+    let here = |run: &&Run| run.kind == Kind::Exemplars && overlaps(range, run.first, run.last);
+    for run in index.runs(position).iter().filter(here) {
+        let coded = index.bytes(run.place())?;
+        let all = unseal(&coded).and_then(decode_exemplars).map_err(|e| index.damaged(e))?;
+        out.extend(all.into_iter().filter(|e| range.contains(&e.time)));
     }
     Ok(())
 }
@@ -442,7 +484,7 @@ fn read_segment(
     let runs: Vec<(usize, &Run)> = wanted
         .iter()
         .flat_map(|(i, position)| index.runs(*position).iter().map(move |run| (*i, run)))
-        .filter(|(_, run)| overlaps(range, run.first, run.last))
+        .filter(|(_, run)| run.kind != Kind::Exemplars && overlaps(range, run.first, run.last))
         .collect();
     let mut rest = &runs[..];
     while let Some(((_, head), _)) = rest.split_first() {
@@ -463,7 +505,12 @@ fn read_segment(
             let at = run.place();
             let coded = bytes.get((at.start - place.start) as usize..(at.end - place.start) as usize);
             let coded = unseal(coded.unwrap_or_default()).map_err(|e| index.damaged(e))?;
-            out[*i].decode(&index.times(run)?, coded, range, scratch).map_err(|e| index.damaged(e))?;
+            let times = index.times(run)?;
+            let decoded = match run.kind {
+                Kind::Histograms => out[*i].decode_histograms(&times, coded, range, scratch),
+                _ => out[*i].decode(&times, coded, range, scratch),
+            };
+            decoded.map_err(|e| index.damaged(e))?;
         }
     }
     Ok(())

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_array::builder::{
-    BinaryBuilder, Float64Builder, MapBuilder, MapFieldNames, StringBuilder, TimestampMillisecondBuilder, UInt32Builder,
+    BinaryBuilder, Float64Builder, MapBuilder, MapFieldNames, StringBuilder, TimestampMillisecondBuilder, UInt8Builder,
+    UInt32Builder,
 };
 use hashbrown::HashMap;
 use model::{Labels, Tenant};
@@ -17,12 +18,17 @@ use parquet::schema::types::ColumnPath;
 use wire::Signal;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::chunk::{Scratch, Stats, encode_times, encode_values};
-use super::format::{METADATA_KEY, VERSION, VERSION_KEY, column, schema};
-use crate::{SegmentFile, SegmentMeta, Segments, StoreError};
+use super::chunk::{Scratch, Stats, encode_run, encode_times};
+use super::exemplars::encode_exemplars;
+use super::format::{Kind, METADATA_KEY, VERSION, VERSION_KEY, column, schema};
+use super::histograms::{cells, encode_histogram_run};
+use super::merge::Gathered;
+use crate::{Exemplar, HistogramSample, SegmentFile, SegmentMeta, Segments, StoreError};
 
 /// The longest run that is written: 480 samples cost 2.03 bytes each, 240 cost 2.10, 120 cost 2.19.
 pub(super) const RUN: usize = 480;
+/// Buckets and other numbers of the histograms of one run, at most.
+const RUN_CELLS: usize = 1 << 14;
 /// Rows that are handed to Parquet together.
 const BATCH_ROWS: usize = 1024;
 /// A row group ends when it has so many bytes: it is held in memory until then.
@@ -70,6 +76,7 @@ struct Rows {
     first: TimestampMillisecondBuilder,
     last: TimestampMillisecondBuilder,
     count: UInt32Builder,
+    kind: UInt8Builder,
     times_row: UInt32Builder,
     times_bytes: UInt32Builder,
     values_bytes: UInt32Builder,
@@ -90,6 +97,7 @@ impl Rows {
             first: TimestampMillisecondBuilder::new().with_timezone("UTC"),
             last: TimestampMillisecondBuilder::new().with_timezone("UTC"),
             count: UInt32Builder::new(),
+            kind: UInt8Builder::new(),
             times_row: UInt32Builder::new(),
             times_bytes: UInt32Builder::new(),
             values_bytes: UInt32Builder::new(),
@@ -111,6 +119,7 @@ impl Rows {
                 Arc::new(self.first.finish()),
                 Arc::new(self.last.finish()),
                 Arc::new(self.count.finish()),
+                Arc::new(self.kind.finish()),
                 Arc::new(self.times_row.finish()),
                 Arc::new(self.times_bytes.finish()),
                 Arc::new(self.values_bytes.finish()),
@@ -127,6 +136,13 @@ impl Rows {
         )
         .map_err(StoreError::columns("samples"))
     }
+}
+
+/// What a query can know of histograms: how many observations they count.
+pub(super) fn histogram_stats(run: &[HistogramSample]) -> Stats {
+    let stale = f64::from_bits(model::STALE_NAN_BITS);
+    let count = |h: &HistogramSample| if model::is_stale(h.histogram.sum) { stale } else { h.histogram.count };
+    Stats::of(&run.iter().map(count).collect::<Vec<_>>())
 }
 
 /// Appends the CRC-32C of what stands in `bytes`.
@@ -196,37 +212,83 @@ impl SegmentWriter {
         self.series += 1;
     }
 
-    /// Writes samples of the current series (ascending, unique) as runs of equal length.
+    /// Writes samples of the current series (settled) as runs of equal length.
     ///
     /// # Errors
     /// IO.
-    pub(super) fn samples(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<(), StoreError> {
-        if times.is_empty() {
-            return Ok(());
+    pub(super) fn samples(&mut self, labels: &Labels, samples: &Gathered) -> Result<(), StoreError> {
+        let (times, values) = (&samples.times, &samples.values);
+        if !times.is_empty() {
+            let len = times.len().div_ceil(times.len().div_ceil(RUN));
+            for (at, (times, values)) in times.chunks(len).zip(values.chunks(len)).enumerate() {
+                let starts = samples.starts.get(at * len..at * len + times.len()).unwrap_or_default();
+                self.coded(labels, Kind::Floats, times, Stats::of(values), |scratch, out| {
+                    encode_run(values, starts, scratch, out);
+                })?;
+            }
         }
-        let runs = times.len().div_ceil(RUN);
-        let len = times.len().div_ceil(runs);
-        for (times, values) in times.chunks(len).zip(values.chunks(len)) {
-            let mut coded = std::mem::take(&mut self.buffer);
-            coded.clear();
-            encode_values(values, &mut self.scratch, &mut coded);
-            seal(&mut coded);
-            let done = self.run(labels, times, &coded, &Stats::of(values));
-            self.buffer = coded;
-            done?;
+        let mut rest = &samples.histograms[..];
+        while !rest.is_empty() {
+            let mut in_run = 0;
+            let mut fits = |h: &HistogramSample| {
+                in_run += cells(&h.histogram);
+                in_run <= RUN_CELLS
+            };
+            // One that is larger than a run may be goes alone.
+            let len = rest.iter().take(RUN).take_while(|h| fits(h)).count().max(1);
+            let (run, later) = rest.split_at(len);
+            rest = later;
+            let times: Vec<i64> = run.iter().map(|h| h.time).collect();
+            let stats = histogram_stats(run);
+            self.coded(labels, Kind::Histograms, &times, stats, |scratch, out| encode_histogram_run(run, scratch, out))?;
         }
         Ok(())
     }
 
-    /// Writes one run of the current series whose values are coded already, with their checksum.
+    /// Writes exemplars of the current series, ascending by time.
     ///
     /// # Errors
     /// IO.
-    pub(super) fn run(&mut self, labels: &Labels, times: &[i64], values: &[u8], stats: &Stats) -> Result<(), StoreError> {
+    pub(super) fn exemplars(&mut self, labels: &Labels, exemplars: &[Exemplar]) -> Result<(), StoreError> {
+        let mut times: Vec<i64> = exemplars.iter().map(|e| e.time).collect();
+        times.dedup();
+        self.coded(labels, Kind::Exemplars, &times, Stats::of(&[]), |_, out| encode_exemplars(exemplars, out))
+    }
+
+    /// Codes a run with a checksum and writes it.
+    fn coded(
+        &mut self,
+        labels: &Labels,
+        kind: Kind,
+        times: &[i64],
+        stats: Stats,
+        encode: impl FnOnce(&mut Scratch, &mut Vec<u8>),
+    ) -> Result<(), StoreError> {
+        let mut coded = std::mem::take(&mut self.buffer);
+        coded.clear();
+        encode(&mut self.scratch, &mut coded);
+        seal(&mut coded);
+        let done = self.run(labels, kind, times, &coded, &stats);
+        self.buffer = coded;
+        done
+    }
+
+    /// Writes one run of the current series that is coded already, with its checksum.
+    ///
+    /// # Errors
+    /// IO.
+    pub(super) fn run(
+        &mut self,
+        labels: &Labels,
+        kind: Kind,
+        times: &[i64],
+        values: &[u8],
+        stats: &Stats,
+    ) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
         self.first_ms = self.first_ms.min(*first);
         self.last_ms = self.last_ms.max(*last);
-        self.meta.rows += times.len() as u64;
+        self.meta.rows += if kind == Kind::Exemplars { 0 } else { times.len() as u64 };
 
         let rows = &mut self.rows;
         for (name, value) in labels.iter() {
@@ -238,6 +300,7 @@ impl SegmentWriter {
         rows.first.append_value(*first);
         rows.last.append_value(*last);
         rows.count.append_value(times.len() as u32);
+        rows.kind.append_value(kind as u8);
 
         self.raw_times.clear();
         times.iter().for_each(|t| self.raw_times.extend_from_slice(&t.to_le_bytes()));
@@ -285,9 +348,9 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// How many samples were written.
-    pub(super) fn count(&self) -> u64 {
-        self.meta.rows
+    /// Whether nothing was written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.row == 0
     }
 
     /// Makes the file durable and says what it is; sequences are left to the caller.

@@ -203,7 +203,7 @@ impl Toy {
 
     pub fn append_as(&self, tenant: &Tenant, encoding: Encoding, payload: impl Into<Bytes>) -> Result<(), StoreError> {
         let request = Request { tenant: tenant.clone(), encoding, payload: payload.into() };
-        self.runtime.block_on(self.engine.append(request))
+        self.runtime.block_on(self.engine.append(request)).map(drop)
     }
 
     /// Several at once, so that they make groups.
@@ -222,7 +222,7 @@ impl Toy {
                     if let Some(append) = slot
                         && let std::task::Poll::Ready(r) = append.as_mut().poll(context)
                     {
-                        *outcome = Some(r);
+                        *outcome = Some(r.map(drop));
                         *slot = None;
                     }
                 }

@@ -10,6 +10,7 @@ use braid_store as store;
 use bytes::Bytes;
 use model::{Labels, Tenant};
 use parking_lot::Mutex;
+use store::engine::Live;
 use store::{Record, SegmentFile, SegmentMeta, SegmentSource, Segments, StoreError};
 use wire::{Encoding, Signal};
 
@@ -19,6 +20,7 @@ pub struct MemorySegments {
     pub files: Arc<Mutex<HashMap<String, Bytes>>>,
     pub quarantined: Arc<Mutex<Vec<(String, String)>>>,
     next: Arc<AtomicU64>,
+    pub live: Arc<Mutex<Arc<Live>>>,
 }
 
 impl MemorySegments {
@@ -79,6 +81,9 @@ impl Segments for MemorySegments {
             Some(bytes) => Ok(Arc::new(Reading(path.to_owned(), bytes.clone()))),
             None => Err(StoreError::io(path)(std::io::ErrorKind::NotFound.into())),
         }
+    }
+    fn in_service(&self) -> Arc<Live> {
+        Arc::clone(&self.live.lock())
     }
     fn quarantine(&self, segment: &SegmentMeta, reason: &str) {
         self.quarantined.lock().push((segment.file.clone(), reason.to_owned()));

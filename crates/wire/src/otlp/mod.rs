@@ -1,6 +1,8 @@
 //! OTLP 1.x (`opentelemetry/proto/**`, <https://opentelemetry.io/docs/specs/otlp/>): traces, logs and metrics.
 
 mod encode;
+mod exemplars;
+mod exponential;
 mod from_json;
 mod group;
 mod labels;

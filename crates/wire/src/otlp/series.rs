@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use model::Attr;
+use model::{Attr, Histogram};
 
 use super::names::label_name;
 use super::{Attributes, as_text};
@@ -14,6 +14,13 @@ use crate::{Limits, MetricKind, RawLabels, SampleSink, WireError};
 const INFO_STEP_NS: u64 = 150_000_000_000;
 /// Data points further apart than so many steps are not one stretch of time; then only the last counts.
 const INFO_STEPS: u64 = 1_000;
+
+/// What a point has at its time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sample<'s> {
+    Float(f64),
+    Histogram(&'s Histogram),
+}
 
 /// Labels under construction, and the stretch of time that the resource's data points cover.
 #[derive(Debug)]
@@ -28,6 +35,10 @@ pub(super) struct Series<'a> {
     key: Vec<u8>,
     /// The current point's time.
     pub(super) time_ns: u64,
+    /// When what the current point counts began; 0 for not said.
+    pub(super) start_ns: u64,
+    /// The current metric's points are deltas.
+    pub(super) delta: bool,
     covered: Option<(u64, u64)>,
 }
 
@@ -53,6 +64,8 @@ impl<'a> Series<'a> {
             labels: None,
             key: Vec::new(),
             time_ns: 0,
+            start_ns: 0,
+            delta: false,
             covered: None,
         }
     }
@@ -62,6 +75,7 @@ impl<'a> Series<'a> {
         self.attributes.clear();
         self.labels = None;
         self.time_ns = 0;
+        self.start_ns = 0;
     }
 
     /// Reads an attribute of the current point.
@@ -73,24 +87,39 @@ impl<'a> Series<'a> {
     }
 
     /// Passes on one sample of the current point.
-    pub(super) fn sample<S: SampleSink + ?Sized>(&mut self, name: &str, extra: Option<(&str, &str)>, value: f64, sink: &mut S) {
+    pub(super) fn sample<S: SampleSink + ?Sized>(
+        &mut self,
+        name: &str,
+        extra: Option<(&str, &str)>,
+        value: Sample<'_>,
+        sink: &mut S,
+    ) {
         let labels = self.labels.take().unwrap_or_else(|| {
             let pairs = self.attributes.list.iter().map(|a| (Cow::Borrowed(a.key), as_text(&a.value)));
             as_labels(pairs.collect())
         });
-        self.send(&labels, name, extra, self.time_ns, value, sink);
+        self.series(&labels, name, extra, sink);
         self.labels = Some(labels);
+        if self.delta {
+            sink.delta();
+        }
+        if self.start_ns > 0 {
+            sink.start((self.start_ns / 1_000_000) as i64);
+        }
+        let time_ms = (self.time_ns / 1_000_000) as i64;
+        match value {
+            Sample::Float(value) => sink.sample(time_ms, value),
+            Sample::Histogram(histogram) => sink.histogram(time_ms, histogram),
+        }
         let (first, last) = self.covered.unwrap_or((self.time_ns, self.time_ns));
         self.covered = Some((first.min(self.time_ns), last.max(self.time_ns)));
     }
 
-    fn send<S: SampleSink + ?Sized>(
+    fn series<S: SampleSink + ?Sized>(
         &mut self,
         labels: &[(Cow<'_, str>, Cow<'_, str>)],
         name: &str,
         extra: Option<(&str, &str)>,
-        time_ns: u64,
-        value: f64,
         sink: &mut S,
     ) {
         let fixed = self.identity.iter().map(|(n, v)| (*n, v.as_str())).chain(extra).chain([("__name__", name)]);
@@ -111,7 +140,6 @@ impl<'a> Series<'a> {
             self.key.push(0xff);
         }
         sink.series(RawLabels::from_pairs(&self.key, &pairs));
-        sink.sample((time_ns / 1_000_000) as i64, value);
     }
 
     /// Passes on `target_info` for the time that the points covered, if the resource has an identity and anything to
@@ -126,9 +154,11 @@ impl<'a> Series<'a> {
         let steps = (last - first) / INFO_STEP_NS;
         let steps = if steps > INFO_STEPS { 0 } else { (last - first).div_ceil(INFO_STEP_NS) };
         for step in 0..steps {
-            self.send(&info, "target_info", None, first + step * INFO_STEP_NS, 1.0, sink);
+            self.series(&info, "target_info", None, sink);
+            sink.sample(((first + step * INFO_STEP_NS) / 1_000_000) as i64, 1.0);
         }
-        self.send(&info, "target_info", None, last, 1.0, sink);
+        self.series(&info, "target_info", None, sink);
+        sink.sample((last / 1_000_000) as i64, 1.0);
         self.info = info;
         steps + 1
     }

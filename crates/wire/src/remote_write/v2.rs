@@ -1,7 +1,8 @@
 //! `io.prometheus.write.v2.Request` in a snappy block to samples
 //! (<https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>).
 
-use super::walk::{Points, pass_exemplar};
+use super::walk::Points;
+use crate::exemplar;
 use crate::protobuf::{Field, Reader, Wire};
 use crate::snappy::decompressed;
 use crate::{Limits, MetricKind, RawLabels, SampleSink, Summary, WireError};
@@ -159,7 +160,7 @@ impl<'a, S: SampleSink + ?Sized> Walker<'_, 'a, S> {
         }
         let mut labels = Vec::new();
         match self.symbols.pairs(&self.refs, &mut labels) {
-            Ok(()) => pass_exemplar(&mut labels, time, value, &mut self.summary, self.sink),
+            Ok(()) => exemplar::pass(&mut labels, time, value, &mut self.summary, self.sink),
             Err(_) => self.summary.skipped.add(EXEMPLAR_REFS),
         }
         Ok(())

@@ -2,11 +2,11 @@
 
 use super::histogram::ReadHistogram;
 use super::labels::{Sorted, canonical, read_labels};
-use crate::exemplar::sort_labels;
+use crate::exemplar;
 use crate::protobuf::Reader;
 use crate::sink::LabelSource;
 use crate::snappy::decompressed;
-use crate::{Exemplar, Limits, MetricKind, RawLabels, SampleSink, Summary, WireError};
+use crate::{Limits, MetricKind, RawLabels, SampleSink, Summary, WireError};
 
 /// Calls `sink` for each sample, histogram and exemplar and each piece of metadata of the request in `bytes`.
 ///
@@ -80,7 +80,7 @@ fn series<'a, S: SampleSink + ?Sized>(
     while let Some(f) = r.field("TimeSeries")? {
         match f.number {
             2 => points.sample(f.message()?, 0, summary, sink)?,
-            3 => exemplar(f.message()?, summary, sink)?,
+            3 => pass_exemplar(f.message()?, summary, sink)?,
             4 => points.histogram(f.message()?, 0, limits, summary, sink)?,
             _ => {}
         }
@@ -141,7 +141,7 @@ impl Points {
     }
 }
 
-fn exemplar<S: SampleSink + ?Sized>(whole: Reader<'_>, summary: &mut Summary, sink: &mut S) -> Result<(), WireError> {
+fn pass_exemplar<S: SampleSink + ?Sized>(whole: Reader<'_>, summary: &mut Summary, sink: &mut S) -> Result<(), WireError> {
     let (mut value, mut time_ms) = (0.0, 0);
     let mut r = whole;
     while let Some(f) = r.field("Exemplar")? {
@@ -156,25 +156,8 @@ fn exemplar<S: SampleSink + ?Sized>(whole: Reader<'_>, summary: &mut Summary, si
         summary.skipped.add("exemplars with labels that are not UTF-8");
         return Ok(());
     }
-    pass_exemplar(&mut labels, time_ms, value, summary, sink);
+    exemplar::pass(&mut labels, time_ms, value, summary, sink);
     Ok(())
-}
-
-/// Passes on an exemplar, or counts why not.
-pub(crate) fn pass_exemplar<S: SampleSink + ?Sized>(
-    labels: &mut Vec<(&str, &str)>,
-    time_ms: i64,
-    value: f64,
-    summary: &mut Summary,
-    sink: &mut S,
-) {
-    match sort_labels(labels) {
-        Ok(()) => {
-            sink.exemplar(&Exemplar { labels, time_ms, value });
-            summary.exemplars += 1;
-        }
-        Err(reason) => summary.skipped.add(reason),
-    }
 }
 
 /// The one sample that is all of `bytes`, written value first: what a scrape of one moment looks like.
