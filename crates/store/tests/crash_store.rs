@@ -118,7 +118,7 @@ fn run(seed: u64, steps: &[Step]) -> usize {
     let (mut next, mut acknowledged, mut refused) = (0, Vec::new(), Vec::new());
     let send = |store: &Store, n: u64| -> Result<(), StoreError> {
         let (encoding, payload) = request(n);
-        runtime.block_on(store.append(Request { tenant: Tenant::default(), encoding, payload: Bytes::from(payload) }))
+        runtime.block_on(store.append(Request { tenant: Tenant::default(), encoding, payload: Bytes::from(payload) })).map(drop)
     };
     for step in steps {
         match step {
