@@ -22,7 +22,8 @@ fn fixtures() -> PathBuf {
 /// What the log of the fixture holds: tenant, encoding, received, payload.
 fn records() -> Vec<(Tenant, Encoding, i64, Bytes)> {
     let tenants = [Tenant::default(), Tenant::new("team-a").unwrap()];
-    let each = Encoding::ALL.into_iter().enumerate();
+    // Those that there were when the fixture was written.
+    let each = Encoding::ALL.into_iter().filter(|e| *e != Encoding::RemoteWrite2).enumerate();
     each.map(|(i, encoding)| {
         let payload: Vec<u8> = (0..i * 40).map(|b| (b * 7 % 256) as u8).collect();
         (tenants[i % 2].clone(), encoding, 1_767_225_600_000_000_000 + i as i64, Bytes::from(payload))

@@ -116,7 +116,7 @@ fn protobuf_becomes_what_the_text_formats_write() {
     let time = [0x08, 2, 0x10, 0x80, 0xc2, 0xd7, 0x2f];
     let exemplar = [field(1, &[field(1, b"id"), field(2, b"9")].concat()), double(2, 4.0), field(3, &time)].concat();
     let counter = field(3, &[double(1, 3.0), field(2, &exemplar), field(3, &[0x08, 1])].concat());
-    let family = [field(1, b"c_total"), field(2, b"H"), field(4, &[label.clone(), counter].concat())].concat();
+    let family = [field(1, b"c_total"), field(2, b"H"), field(4, &[label, counter].concat())].concat();
     assert_eq!(
         read(Format::Protobuf, &delimited(&family)).expect("well formed"),
         ["HELP c_total H", "TYPE c_total counter", "__name__=c_total,x=1 3 since 1000 exemplar id=9 4 Some(2100)"]
