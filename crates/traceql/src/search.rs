@@ -226,8 +226,8 @@ fn shown_span(plan: &Plan, trace: &Trace<'_>, at: u32) -> FoundSpan {
     let mut span = FoundSpan {
         span_id: SpanId::from_slice(trace.bytes(at, Stored::SpanId)).unwrap_or_default(),
         name: None,
-        start: trace.int(at, Stored::Time),
-        duration: trace.int(at, Stored::Duration),
+        start: trace.start(at),
+        duration: trace.duration(at),
         attributes: Vec::new(),
     };
     for (i, field) in plan.fetch.fields.iter().enumerate() {

@@ -1,9 +1,12 @@
 //! A whole trace: its spans wherever they are kept, its tree, and what is said of it as a whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt32Type};
 use model::{Scope, TimeRange, TraceId};
-use store::{Column, Field as Stored, IdSet, Predicate, Scan, value_text};
+use store::{Batch, Column, Field as Stored, IdSet, Meaning, Predicate, Scan, text_at, value_text};
 
 use crate::EvalError;
 use crate::ast::Intrinsic;
@@ -29,16 +32,96 @@ pub(crate) struct Summary {
 
 /// A trace.
 pub(crate) struct Trace<'b> {
-    loaded: &'b [Rows],
+    loaded: &'b Loaded,
     /// Batch and row of each span, oldest first.
     pub(crate) spans: Vec<(u32, u32)>,
     pub(crate) summary: Summary,
     tree: Tree,
 }
 
+/// What is asked of every span, by row.
+struct Core {
+    start: Vec<i64>,
+    duration: Vec<i64>,
+    failed: Vec<bool>,
+    /// Ids as numbers; 0 for none.
+    span: Vec<u64>,
+    parent: Vec<u64>,
+    /// Place of the service among [`Loaded::services`].
+    service: Vec<u32>,
+}
+
+impl Core {
+    fn new(batch: &Batch, services: &mut Services) -> Self {
+        let rows = batch.rows();
+        let int = |field| match batch.field(field).and_then(|a| a.as_primitive_opt::<Int64Type>()) {
+            Some(array) => array.values().to_vec(),
+            None => (0..rows).map(|row| batch.int(row, field).unwrap_or(0)).collect(),
+        };
+        let id = |field| -> Vec<u64> {
+            let Some(array) = batch.field(field).and_then(|a| a.as_fixed_size_binary_opt()) else { return vec![0; rows] };
+            (0..rows).map(|row| if array.is_null(row) { 0 } else { number(array.value(row)) }).collect()
+        };
+        Self {
+            start: int(Stored::Time),
+            duration: int(Stored::Duration),
+            failed: int(Stored::StatusCode).into_iter().map(|status| status == 2).collect(),
+            span: id(Stored::SpanId),
+            parent: id(Stored::ParentSpanId),
+            service: services.column(batch),
+        }
+    }
+}
+
+fn number(id: &[u8]) -> u64 {
+    id.iter().fold(0, |n, b| n << 8 | u64::from(*b))
+}
+
+/// Names of services, each once.
+#[derive(Default)]
+struct Services {
+    names: Vec<String>,
+    known: HashMap<String, u32>,
+}
+
+impl Services {
+    fn place(&mut self, name: &str) -> u32 {
+        if let Some(place) = self.known.get(name) {
+            return *place;
+        }
+        let place = self.names.len() as u32;
+        self.names.push(name.to_owned());
+        self.known.insert(name.to_owned(), place);
+        place
+    }
+
+    fn column(&mut self, batch: &Batch) -> Vec<u32> {
+        let column = service();
+        let texts = batch.meaning().iter().enumerate().filter(|(_, m)| is_service(m)).map(|(at, _)| at).collect::<Vec<_>>();
+        if let [at] = texts[..]
+            && let Some(dictionary) = batch.columns().column(at).as_dictionary_opt::<UInt32Type>()
+        {
+            // Once for each entry of the dictionary.
+            let values = dictionary.values();
+            let places: Vec<u32> = (0..values.len()).map(|i| self.place(text_at(values, i).unwrap_or(""))).collect();
+            let none = self.place("");
+            let place = |key: Option<u32>| key.and_then(|k| places.get(k as usize).copied()).unwrap_or(none);
+            return dictionary.keys().iter().map(place).collect();
+        }
+        let name = |row| batch.attribute(row, &column).map(|v| value_text(&v)).unwrap_or_default();
+        (0..batch.rows()).map(|row| self.place(&name(row))).collect()
+    }
+}
+
+fn is_service(meaning: &Meaning) -> bool {
+    matches!(meaning, Meaning::Attribute(Scope::Resource, key, _) if &**key == "service.name")
+}
+
 /// Some traces as they were read.
 pub(crate) struct Loaded {
     rows: Vec<Rows>,
+    cores: Vec<Core>,
+    services: Services,
     by_trace: HashMap<[u8; 16], Vec<(u32, u32)>>,
 }
 
@@ -66,16 +149,19 @@ impl Loaded {
         let set = IdSet::new(ids.iter().map(|id| id.0.to_vec()).collect());
         let predicate = Predicate::OneOf { field: Stored::TraceId, ids: set.into() };
         let scan = Scan { range: wide, ..question.scan(predicate, projection) };
-        let mut loaded = Self { rows: Vec::new(), by_trace: HashMap::with_capacity(ids.len()) };
+        let mut loaded =
+            Self { rows: Vec::new(), cores: Vec::new(), services: Services::default(), by_trace: HashMap::with_capacity(ids.len()) };
         for batch in question.reader.scan(&scan)? {
             question.alive()?;
             let batch = batch?;
             let at = loaded.rows.len() as u32;
-            for row in 0..batch.rows() {
-                if let Ok(id) = <[u8; 16]>::try_from(batch.id(row, Stored::TraceId)) {
+            let ids = batch.field(Stored::TraceId).and_then(|a| a.as_fixed_size_binary_opt());
+            for row in 0..ids.map_or(0, Array::len) {
+                if let Some(Ok(id)) = ids.map(|ids| <[u8; 16]>::try_from(ids.value(row))) {
                     loaded.by_trace.entry(id).or_default().push((at, row as u32));
                 }
             }
+            loaded.cores.push(Core::new(&batch, &mut loaded.services));
             loaded.rows.push(Rows::new(batch, fetch));
         }
         Ok(loaded)
@@ -84,13 +170,14 @@ impl Loaded {
     /// One of them.
     pub(crate) fn trace(&self, id: TraceId) -> Option<Trace<'_>> {
         let mut spans = self.by_trace.get(&id.0)?.clone();
-        let batch = |(b, _): (u32, u32)| &self.rows[b as usize].batch;
-        let time = |s: (u32, u32)| batch(s).int(s.1 as usize, Stored::Time).unwrap_or(0);
-        spans.sort_by_cached_key(|&s| (time(s), batch(s).id(s.1 as usize, Stored::SpanId).to_vec()));
+        let key = |&(batch, row): &(u32, u32)| {
+            let core = &self.cores[batch as usize];
+            (core.start[row as usize], core.span[row as usize])
+        };
+        spans.sort_by_key(key);
         // A span that is kept twice (not merged yet) is one.
-        let mut seen = HashSet::with_capacity(spans.len());
-        spans.retain(|&s| seen.insert((time(s), batch(s).id(s.1 as usize, Stored::SpanId))));
-        let mut trace = Trace { loaded: &self.rows, spans, summary: Summary::default(), tree: Tree::default() };
+        spans.dedup_by_key(|s| key(s));
+        let mut trace = Trace { loaded: self, spans, summary: Summary::default(), tree: Tree::default() };
         trace.summary = trace.summed_up();
         Some(trace)
     }
@@ -108,13 +195,24 @@ fn service() -> Column {
 impl<'b> Trace<'b> {
     fn at(&self, span: u32) -> (&'b Rows, usize) {
         let (batch, row) = self.spans[span as usize];
-        (&self.loaded[batch as usize], row as usize)
+        (&self.loaded.rows[batch as usize], row as usize)
     }
 
-    /// A number that every span has.
-    pub(crate) fn int(&self, span: u32, field: Stored) -> i64 {
-        let (rows, row) = self.at(span);
-        rows.batch.int(row, field).unwrap_or(0)
+    fn core(&self, span: u32) -> (&'b Core, usize) {
+        let (batch, row) = self.spans[span as usize];
+        (&self.loaded.cores[batch as usize], row as usize)
+    }
+
+    /// When a span starts, nanoseconds since the Unix epoch.
+    pub(crate) fn start(&self, span: u32) -> i64 {
+        let (core, row) = self.core(span);
+        core.start[row]
+    }
+
+    /// How long a span takes, nanoseconds.
+    pub(crate) fn duration(&self, span: u32) -> i64 {
+        let (core, row) = self.core(span);
+        core.duration[row]
     }
 
     /// The bytes of an id.
@@ -129,23 +227,28 @@ impl<'b> Trace<'b> {
     }
 
     fn summed_up(&self) -> Summary {
-        let service = service();
         let mut summary = Summary { start: i64::MAX, ..Summary::default() };
         let mut end = i64::MIN;
+        let mut services: Vec<(u32, (u32, u32))> = Vec::new();
+        let name = |service: u32| self.loaded.services.names[service as usize].clone();
         for span in 0..self.spans.len() as u32 {
-            let (rows, row) = self.at(span);
-            let (start, duration) = (self.int(span, Stored::Time), self.int(span, Stored::Duration));
+            let (core, row) = self.core(span);
+            let (start, duration, service) = (core.start[row], core.duration[row], core.service[row]);
             summary.start = summary.start.min(start);
             end = end.max(start.saturating_add(duration));
-            let name = rows.batch.attribute(row, &service).map(|v| value_text(&v)).unwrap_or_default();
             // Spans are oldest first: so is the root.
-            if summary.root.is_none() && self.bytes(span, Stored::ParentSpanId).is_empty() {
-                summary.root = Some((name.clone(), rows.batch.text(row, Stored::Name).to_owned()));
+            if summary.root.is_none() && core.parent[row] == 0 {
+                let (rows, row) = self.at(span);
+                summary.root = Some((name(service), rows.batch.text(row, Stored::Name).to_owned()));
             }
-            let counts = summary.services.entry(name).or_default();
-            counts.0 += 1;
-            counts.1 += u32::from(self.int(span, Stored::StatusCode) == 2);
+            let at = services.iter().position(|(s, _)| *s == service).unwrap_or_else(|| {
+                services.push((service, (0, 0)));
+                services.len() - 1
+            });
+            services[at].1.0 += 1;
+            services[at].1.1 += u32::from(core.failed[row]);
         }
+        summary.services = services.into_iter().map(|(service, counts)| (name(service), counts)).collect();
         summary.duration = end.saturating_sub(summary.start).max(0);
         summary
     }
@@ -153,9 +256,14 @@ impl<'b> Trace<'b> {
     /// Numbers the spans, where a query needs that.
     pub(crate) fn grow_tree(&mut self) {
         let spans = 0..self.spans.len() as u32;
-        let ids: Vec<&[u8]> = spans.clone().map(|s| self.bytes(s, Stored::SpanId)).collect();
-        let parents: Vec<&[u8]> = spans.map(|s| self.bytes(s, Stored::ParentSpanId)).collect();
-        self.tree = Tree::new(&ids, &parents);
+        let pick = |of: fn(&Core) -> &Vec<u64>| {
+            let number = |s| {
+                let (core, row) = self.core(s);
+                of(core)[row]
+            };
+            spans.clone().map(number).collect::<Vec<u64>>()
+        };
+        self.tree = Tree::new(&pick(|c| &c.span), &pick(|c| &c.parent));
     }
 
     pub(crate) fn tree(&self) -> &Tree {

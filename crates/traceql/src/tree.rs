@@ -17,26 +17,26 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree of spans with these ids and parents' ids (empty for roots), in the order of the trace.
-    pub(crate) fn new(ids: &[&[u8]], parents: &[&[u8]]) -> Self {
+    /// The tree of spans with these ids and parents' ids (0 for roots), in the order of the trace.
+    pub(crate) fn new(ids: &[u64], parents: &[u64]) -> Self {
         let spans = ids.len();
-        let mut by_id: HashMap<&[u8], usize> = HashMap::with_capacity(spans);
+        let mut by_id: HashMap<u64, usize> = HashMap::with_capacity(spans);
         for (i, id) in ids.iter().enumerate() {
-            by_id.entry(id).or_insert(i);
+            by_id.entry(*id).or_insert(i);
         }
         let mut tree = Self { left: vec![0; spans], right: vec![0; spans], parent: vec![0; spans], children: vec![0; spans] };
         // Children of each span as linked lists, in the order of the trace.
         let mut first = vec![usize::MAX; spans];
         let mut next = vec![usize::MAX; spans];
         for i in (0..spans).rev() {
-            if let Some(&parent) = by_id.get(parents[i]).filter(|p| **p != i && !parents[i].is_empty()) {
+            if let Some(&parent) = by_id.get(&parents[i]).filter(|p| **p != i && parents[i] != 0) {
                 tree.children[parent] += 1;
                 next[i] = std::mem::replace(&mut first[parent], i);
             }
         }
         let mut number = 0;
         let mut path: Vec<(usize, usize)> = Vec::new();
-        for root in (0..spans).filter(|i| parents[*i].is_empty()) {
+        for root in (0..spans).filter(|i| parents[*i] == 0) {
             number += 1;
             (tree.left[root], tree.parent[root]) = (number, -1);
             path.push((root, first[root]));

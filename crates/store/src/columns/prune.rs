@@ -233,18 +233,20 @@ fn pages(
 /// The rows of the blocks that may mention an id; `None` where there is no filter.
 fn blocks(segment: &OpenSegment, group: usize, rows: usize, hash: u64) -> Result<Option<Vec<Range<usize>>>, StoreError> {
     let Some(filter) = segment.id_filter(group)? else { return Ok(None) };
-    let Some(found) = bloom::blocks_with(&filter, hash) else {
+    blocks_in(segment, &filter, rows, hash).map(Some)
+}
+
+fn blocks_in(segment: &OpenSegment, filter: &[u8], rows: usize, hash: u64) -> Result<Vec<Range<usize>>, StoreError> {
+    let Some(found) = bloom::blocks_with(filter, hash) else {
         return Err(segment.corrupt("a filter of ids makes no sense"));
     };
-    Ok(Some(
-        found
-            .into_iter()
-            .enumerate()
-            .filter(|(_, may)| *may)
-            .map(|(i, _)| (i * bloom::BLOCK_ROWS).min(rows)..((i + 1) * bloom::BLOCK_ROWS).min(rows))
-            .filter(|r| !r.is_empty())
-            .collect(),
-    ))
+    Ok(found
+        .into_iter()
+        .enumerate()
+        .filter(|(_, may)| *may)
+        .map(|(i, _)| (i * bloom::BLOCK_ROWS).min(rows)..((i + 1) * bloom::BLOCK_ROWS).min(rows))
+        .filter(|r| !r.is_empty())
+        .collect())
 }
 
 /// The rows of the blocks that may mention one of some ids; `None` where there is no filter, or too many ids for it to tell.
@@ -252,16 +254,14 @@ fn blocks_of_any(segment: &OpenSegment, group: usize, rows: usize, ids: &IdSet) 
     if ids.ids().len() * 4 > rows / bloom::BLOCK_ROWS {
         return Ok(None);
     }
-    let mut found: Option<Vec<Range<usize>>> = None;
+    let Some(filter) = segment.id_filter(group)? else { return Ok(None) };
+    let mut ranges: Vec<Range<usize>> = Vec::new();
     for id in ids.ids() {
-        let Some(ranges) = blocks(segment, group, rows, bloom::hash_id(id))? else { return Ok(None) };
-        found.get_or_insert_default().extend(ranges);
+        ranges.extend(blocks_in(segment, &filter, rows, bloom::hash_id(id))?);
     }
-    Ok(found.map(|mut ranges| {
-        ranges.sort_by_key(|r| r.start);
-        ranges.dedup();
-        ranges
-    }))
+    ranges.sort_by_key(|r| r.start);
+    ranges.dedup();
+    Ok(Some(ranges))
 }
 
 fn intersect(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {

@@ -82,7 +82,7 @@ impl Comparison {
     }
 
     pub(super) fn observe(&mut self, trace: &Trace<'_>, fetch: &Fetch, span: u32, interval: usize) {
-        let time = trace.int(span, Stored::Time);
+        let time = trace.start(span);
         let inside = self.range.is_none_or(|(start, end)| start <= time && time < end);
         let own = &self.fetch;
         let selected = inside && evaluate(&self.filter, &|slot| trace.slot(own, slot, span)).is_ok_and(|v| v.is_true());

@@ -395,7 +395,7 @@ fn traces(
             }
             for set in compiled.run(&trace, &fetch).map_err(|e| EvalError::Query(e.to_owned()))? {
                 for span in set.spans {
-                    let time = trace.int(span, Stored::Time);
+                    let time = trace.start(span);
                     let Some(interval) = window.interval(time) else { continue };
                     if let Some(comparison) = &mut comparison {
                         comparison.observe(&trace, &fetch, span, interval);
