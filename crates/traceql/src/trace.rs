@@ -149,8 +149,12 @@ impl Loaded {
         let set = IdSet::new(ids.iter().map(|id| id.0.to_vec()).collect());
         let predicate = Predicate::OneOf { field: Stored::TraceId, ids: set.into() };
         let scan = Scan { range: wide, ..question.scan(predicate, projection) };
-        let mut loaded =
-            Self { rows: Vec::new(), cores: Vec::new(), services: Services::default(), by_trace: HashMap::with_capacity(ids.len()) };
+        let mut loaded = Self {
+            rows: Vec::new(),
+            cores: Vec::new(),
+            services: Services::default(),
+            by_trace: HashMap::with_capacity(ids.len()),
+        };
         for batch in question.reader.scan(&scan)? {
             question.alive()?;
             let batch = batch?;
