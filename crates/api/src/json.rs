@@ -1,6 +1,6 @@
 //! JSON written as it goes: answers are long, and their shapes few.
 
-use model::Labels;
+use model::{Histogram, Labels};
 
 /// A string in quotes.
 pub(crate) fn string(out: &mut String, text: &str) {
@@ -48,6 +48,30 @@ pub(crate) fn point(out: &mut String, time_ms: i64, value: f64) {
     out.push_str(",\"");
     out.push_str(&promql::number(value));
     out.push_str("\"]");
+}
+
+/// `[1435781451.781,{"count":"6","sum":"3","buckets":[[1,"0.5","1","2"]]}]`: seconds and a native histogram. A bucket begins with a
+/// number: 0 it is open on the left, 1 on the right, 2 on both sides, 3 on none.
+pub(crate) fn histogram_point(out: &mut String, time_ms: i64, histogram: &Histogram) {
+    out.push('[');
+    seconds(out, time_ms);
+    let number = promql::number;
+    out.push_str(&format!(",{{\"count\":\"{}\",\"sum\":\"{}\"", number(histogram.count), number(histogram.sum)));
+    let buckets: Vec<_> = histogram.buckets().into_iter().filter(|b| b.count != 0.0).collect();
+    if !buckets.is_empty() {
+        out.push_str(",\"buckets\":[");
+        list(out, buckets, |out, b| {
+            let open = match (b.lower_inclusive, b.upper_inclusive) {
+                (false, true) => 0,
+                (true, false) => 1,
+                (false, false) => 2,
+                (true, true) => 3,
+            };
+            out.push_str(&format!("[{open},\"{}\",\"{}\",\"{}\"]", number(b.lower), number(b.upper), number(b.count)));
+        });
+        out.push(']');
+    }
+    out.push_str("}]");
 }
 
 /// Milliseconds as seconds, with three decimals where there is a fraction.

@@ -158,6 +158,11 @@ async fn prometheus_answers_are_those_of_prometheus() {
             "query_range?query=sum(up%7Bjob=%22a%22%7D)&start=0&end=60&step=30s",
             r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1"],[30,"1"],[60,"2.5"]]}]}}"#,
         ),
+        ("format_query?query=sum(rate(up%5B5m%5D))by(job)", r#"{"status":"success","data":"sum by (job) (rate(up[5m]))"}"#),
+        (
+            "parse_query?query=up%7Ba!=%27b%27%7D%5B5m%5D%20offset%201m",
+            r#"{"status":"success","data":{"anchored":false,"matchers":[{"name":"a","type":"!=","value":"b"},{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":60000,"range":300000,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"matrixSelector"}}"#,
+        ),
         (
             "series?match[]=up%7Bjob=%22a%22%7D&match%5B%5D=nothing",
             r#"{"status":"success","data":[{"__name__":"up","job":"a"}]}"#,
@@ -186,9 +191,9 @@ async fn failures_have_the_shape_of_their_api() {
     let bad = |kind: &str, error: &str| json!({"status": "error", "errorType": kind, "error": error}).to_string();
     let sorted = |text: String| serde_json::from_str::<Json>(&text).map_or(text, |j| j.to_string());
     let cases = [
-        ("/api/v1/query?query=up%7B", 400, bad("bad_data", "invalid parameter \"query\": 1:4: parse error: unexpected end of input in label matching, expected label name or \"}\"")),
+        ("/api/v1/query?query=up%7B", 400, bad("bad_data", "invalid parameter \"query\": 1:4: parse error: unexpected end of input inside braces")),
         ("/api/v1/query?query=up&time=x", 400, bad("bad_data", "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp")),
-        ("/api/v1/query?query=up*on()up&time=60", 422, bad("execution", "found duplicate series for the match group {} on the right hand-side of the operation: [{__name__=\"up\", job=\"b\\\"\"}, {__name__=\"up\", job=\"a\"}];many-to-many matching not allowed: matching labels must be unique on one side")),
+        ("/api/v1/query?query=up*on()up&time=60", 422, bad("execution", "found duplicate series for the match group {} on the right hand-side of the operation: [{__name__=\"up\", job=\"a\"}, {__name__=\"up\", job=\"b\\\"\"}];many-to-many matching not allowed: matching labels must be unique on one side")),
         ("/api/v1/query_range?query=up&start=2&end=1&step=1", 400, bad("bad_data", "invalid parameter \"end\": end timestamp must not be before start time")),
         ("/api/v1/query_range?query=up&start=0&end=1&step=0", 400, bad("bad_data", "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer")),
         ("/api/v1/query_range?query=up&start=0&end=11001&step=1", 400, bad("bad_data", "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)")),

@@ -12,6 +12,9 @@ mod logql_parser;
 mod logqltest;
 mod otlp_examples;
 mod prometheus_config;
+mod promql_parser;
+mod promqltest;
+mod promtool_rule_tests;
 mod relabel;
 mod report;
 mod traceql_metrics;
@@ -39,6 +42,10 @@ const SUITES: &[(&str, Suite)] = &[
     ("traceql_parser", traceql_parser::run),
     ("traceql_search", traceql_search::run),
     ("traceql_metrics", traceql_metrics::run),
+    ("promql_parser", promql_parser::run),
+    ("promqltest", promqltest::run),
+    ("promtool_rule_tests", promtool_rule_tests::run),
+    ("prometheus_rules_fixtures", promtool_rule_tests::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,6 +1,18 @@
 //! Native histograms, after Prometheus' `model/histogram.FloatHistogram` and the specification of native histograms
 //! (<https://prometheus.io/docs/specs/native_histograms/>).
 
+mod arithmetic;
+mod bounds;
+mod reset;
+mod sum;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use bounds::Bucket;
+pub use sum::{HistogramSum, IncompatibleBuckets, Merged};
+pub use text::go_general;
+
 /// The schema of histograms whose bucket bounds are given, not computed ([`Histogram::custom_bounds`]): "NHCB".
 pub const CUSTOM_BUCKETS: i32 = -53;
 
@@ -57,4 +69,14 @@ pub struct Histogram {
     pub negative: Vec<f64>,
     /// Upper bounds of custom buckets, ascending, without the infinite one; empty for exponential schemas.
     pub custom_bounds: Vec<f64>,
+}
+
+/// The buckets of one side: index and count. Never more than there are counts, whatever the spans say.
+fn pairs<'a>(spans: &'a [BucketSpan], counts: &'a [f64]) -> impl Iterator<Item = (i32, f64)> + 'a {
+    let starts = spans.iter().scan(0i32, |next, span| {
+        let start = next.wrapping_add(span.offset);
+        *next = start.wrapping_add_unsigned(span.length);
+        Some((start, span.length))
+    });
+    starts.flat_map(|(start, length)| (0..length).map(move |i| start.wrapping_add_unsigned(i))).zip(counts.iter().copied())
 }

@@ -12,7 +12,9 @@ mod tenant;
 mod time;
 
 pub use attributes::{Attr, OwnedValue, Scope, Value, ValueType};
-pub use histogram::{BucketSpan, CUSTOM_BUCKETS, Histogram, ResetHint};
+pub use histogram::{
+    Bucket, BucketSpan, CUSTOM_BUCKETS, Histogram, HistogramSum, IncompatibleBuckets, Merged, ResetHint, go_general,
+};
 pub use ids::{IdError, SpanId, TraceId};
 pub use labels::Labels;
 pub use rows::{Event, Group, Link, Log, Span};

@@ -3,6 +3,7 @@
 use store::LabelMatcher;
 
 use crate::functions::Function;
+pub use crate::operators::{AggregateOp, BinaryOp};
 
 /// An expression and the byte offset where it starts.
 #[derive(Debug, Clone)]
@@ -11,32 +12,39 @@ pub struct Expr {
     pub node: Node,
     /// Byte offset of its first character.
     pub start: usize,
+    /// Whether its value is the same at every step of a query (`@` pins all that it selects).
+    pub(crate) fixed: bool,
 }
 
 /// The kinds of expressions.
 #[derive(Debug, Clone)]
 pub enum Node {
     /// A number.
-    Number(f64),
+    Number {
+        /// Its value.
+        value: f64,
+        /// Whether it is written as a duration (`5m`: 300).
+        duration: bool,
+    },
     /// A string.
     Text(String),
     /// An instant vector selector.
     Selector(Selector),
-    /// A range vector selector: the last `range_ms` milliseconds.
+    /// A range vector selector.
     Range {
         /// Of which series.
         selector: Selector,
-        /// How far back, milliseconds, more than 0.
-        range_ms: i64,
+        /// How far back.
+        range: Length,
     },
     /// `expr[range:step]`.
     Subquery {
         /// What is evaluated at each step.
         expr: Box<Expr>,
-        /// How far back, milliseconds.
-        range_ms: i64,
-        /// Milliseconds; `None` for the default.
-        step_ms: Option<i64>,
+        /// How far back.
+        range: Length,
+        /// `None` for the default.
+        step: Option<Length>,
         /// `offset` and `@`.
         shift: Shift,
     },
@@ -60,8 +68,13 @@ pub enum Node {
     },
     /// Two operands.
     Binary(Box<Binary>),
-    /// A minus in front.
-    Negate(Box<Expr>),
+    /// A sign in front.
+    Unary {
+        /// `-` rather than `+`.
+        minus: bool,
+        /// Of what.
+        expr: Box<Expr>,
+    },
     /// In parentheses.
     Paren(Box<Expr>),
 }
@@ -69,19 +82,98 @@ pub enum Node {
 /// Which series, when.
 #[derive(Debug, Clone)]
 pub struct Selector {
-    /// All of which must accept a series; the metric name is one of them.
+    /// The metric name, where it is written before the braces.
+    pub name: Option<String>,
+    /// All of which must accept a series; `name` is the last of them.
     pub matchers: Vec<LabelMatcher>,
     /// `offset` and `@`.
     pub shift: Shift,
+    /// `anchored` or `smoothed`.
+    pub extension: Option<Extension>,
+}
+
+/// Samples beyond the edges that a selector takes as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// `anchored`: the last sample before the range.
+    Anchored,
+    /// `smoothed`: values at the edges, interpolated between the samples around them.
+    Smoothed,
+}
+
+/// A length of time.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Length {
+    /// Milliseconds.
+    Fixed(i64),
+    /// To be computed for each query.
+    Computed(Box<DurationExpr>),
+}
+
+impl Default for Length {
+    fn default() -> Self {
+        Self::Fixed(0)
+    }
+}
+
+/// A length of time computed from others; numbers are seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DurationExpr {
+    /// A number, or a duration.
+    Seconds {
+        /// Its value.
+        value: f64,
+        /// Whether it is written as a duration.
+        duration: bool,
+    },
+    /// `step()`: the query's resolution.
+    Step,
+    /// `range()`: from the query's first step to its last.
+    Range,
+    /// A minus in front.
+    Negate(Box<DurationExpr>),
+    /// In parentheses.
+    Paren(Box<DurationExpr>),
+    /// `+ - * / % ^`.
+    Binary(BinaryOp, Box<DurationExpr>, Box<DurationExpr>),
+    /// `min_of(…, …)`, or `max_of` where true.
+    Extreme(bool, Box<DurationExpr>, Box<DurationExpr>),
+}
+
+impl DurationExpr {
+    /// Its value in a query with this `step` and `range`; all in seconds.
+    ///
+    /// # Errors
+    /// A division by zero, in words.
+    pub fn seconds(&self, step: f64, range: f64) -> Result<f64, &'static str> {
+        let value = |e: &Self| e.seconds(step, range);
+        Ok(match self {
+            Self::Seconds { value, .. } => *value,
+            Self::Step => step,
+            Self::Range => range,
+            Self::Negate(e) => -value(e)?,
+            Self::Paren(e) => value(e)?,
+            Self::Extreme(max, a, b) => {
+                let (a, b) = (value(a)?, value(b)?);
+                crate::functions::extreme(*max, a, b)
+            }
+            Self::Binary(op, a, b) => {
+                let (a, b) = (value(a)?, value(b)?);
+                match op {
+                    BinaryOp::Div if b == 0.0 => return Err("division by zero"),
+                    BinaryOp::Mod if b == 0.0 => return Err("modulo by zero"),
+                    op => op.of_numbers(a, b),
+                }
+            }
+        })
+    }
 }
 
 /// `offset` and `@`: where a selector looks instead of the evaluation time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Shift {
-    /// How far back, milliseconds; negative is ahead.
-    pub offset_ms: i64,
-    /// Whether an offset is written, even one of 0.
-    pub has_offset: bool,
+    /// How far back; negative is ahead.
+    pub offset: Length,
     /// A fixed time.
     pub at: Option<At>,
 }
@@ -111,6 +203,8 @@ pub struct Grouping {
 pub struct Binary {
     /// Operator.
     pub op: BinaryOp,
+    /// Byte offset of the operator.
+    pub op_start: usize,
     /// Left side.
     pub left: Expr,
     /// Right side.
@@ -121,8 +215,8 @@ pub struct Binary {
     pub matching: Matching,
 }
 
-/// `on (…)`, `ignoring (…)`, `group_left (…)`, `group_right (…)`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// `on (…)`, `ignoring (…)`, `group_left (…)`, `group_right (…)`, `fill (…)`.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Matching {
     /// Whether `labels` are those that must be equal; else all but them must.
     pub on: bool,
@@ -132,6 +226,10 @@ pub struct Matching {
     pub many: Option<Side>,
     /// Labels taken over from the "one" side.
     pub include: Vec<String>,
+    /// What stands on the left where only the right side has a series; with `group_right` the other way round.
+    pub fill_left: Option<f64>,
+    /// What stands on the right where only the left side has one; with `group_right` the other way round.
+    pub fill_right: Option<f64>,
 }
 
 /// A side of a binary expression.
@@ -141,169 +239,6 @@ pub enum Side {
     Left,
     /// The right one (`group_right`).
     Right,
-}
-
-/// Binary operators.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum BinaryOp {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Mod,
-    Pow,
-    Atan2,
-    Eq,
-    Ne,
-    Gt,
-    Lt,
-    Ge,
-    Le,
-    And,
-    Or,
-    Unless,
-}
-
-impl BinaryOp {
-    /// How it is written.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Add => "+",
-            Self::Sub => "-",
-            Self::Mul => "*",
-            Self::Div => "/",
-            Self::Mod => "%",
-            Self::Pow => "^",
-            Self::Atan2 => "atan2",
-            Self::Eq => "==",
-            Self::Ne => "!=",
-            Self::Gt => ">",
-            Self::Lt => "<",
-            Self::Ge => ">=",
-            Self::Le => "<=",
-            Self::And => "and",
-            Self::Or => "or",
-            Self::Unless => "unless",
-        }
-    }
-
-    /// The operator that `text` writes; words in either case.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        const ALL: [BinaryOp; 16] = [
-            BinaryOp::Add,
-            BinaryOp::Sub,
-            BinaryOp::Mul,
-            BinaryOp::Div,
-            BinaryOp::Mod,
-            BinaryOp::Pow,
-            BinaryOp::Atan2,
-            BinaryOp::Eq,
-            BinaryOp::Ne,
-            BinaryOp::Gt,
-            BinaryOp::Lt,
-            BinaryOp::Ge,
-            BinaryOp::Le,
-            BinaryOp::And,
-            BinaryOp::Or,
-            BinaryOp::Unless,
-        ];
-        ALL.into_iter().find(|op| op.as_str().eq_ignore_ascii_case(text))
-    }
-
-    /// Binds tighter than those of lower numbers.
-    pub(crate) fn precedence(self) -> u8 {
-        match self {
-            Self::Or => 1,
-            Self::And | Self::Unless => 2,
-            Self::Eq | Self::Ne | Self::Gt | Self::Lt | Self::Ge | Self::Le => 3,
-            Self::Add | Self::Sub => 4,
-            Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 5,
-            Self::Pow => 6,
-        }
-    }
-
-    /// `== != > < >= <=`
-    #[must_use]
-    pub fn is_comparison(self) -> bool {
-        self.precedence() == 3
-    }
-
-    /// `and or unless`
-    #[must_use]
-    pub fn is_set(self) -> bool {
-        self.precedence() < 3
-    }
-}
-
-/// Aggregations over series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum AggregateOp {
-    Sum,
-    Avg,
-    Min,
-    Max,
-    Count,
-    Group,
-    Stddev,
-    Stdvar,
-    Topk,
-    Bottomk,
-    Quantile,
-    CountValues,
-    Limitk,
-    LimitRatio,
-}
-
-impl AggregateOp {
-    /// How it is written.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sum => "sum",
-            Self::Avg => "avg",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Count => "count",
-            Self::Group => "group",
-            Self::Stddev => "stddev",
-            Self::Stdvar => "stdvar",
-            Self::Topk => "topk",
-            Self::Bottomk => "bottomk",
-            Self::Quantile => "quantile",
-            Self::CountValues => "count_values",
-            Self::Limitk => "limitk",
-            Self::LimitRatio => "limit_ratio",
-        }
-    }
-
-    /// The aggregation that `word` names, in either case.
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        const ALL: [AggregateOp; 14] = [
-            AggregateOp::Sum,
-            AggregateOp::Avg,
-            AggregateOp::Min,
-            AggregateOp::Max,
-            AggregateOp::Count,
-            AggregateOp::Group,
-            AggregateOp::Stddev,
-            AggregateOp::Stdvar,
-            AggregateOp::Topk,
-            AggregateOp::Bottomk,
-            AggregateOp::Quantile,
-            AggregateOp::CountValues,
-            AggregateOp::Limitk,
-            AggregateOp::LimitRatio,
-        ];
-        ALL.into_iter().find(|op| op.as_str().eq_ignore_ascii_case(word))
-    }
-
-    /// Whether it takes a parameter before the vector.
-    pub(crate) fn has_param(self) -> bool {
-        matches!(self, Self::Topk | Self::Bottomk | Self::Quantile | Self::CountValues | Self::Limitk | Self::LimitRatio)
-    }
 }
 
 /// The type of an expression's value.
@@ -330,14 +265,29 @@ impl Type {
             Self::Text => "string",
         }
     }
+
+    /// As Prometheus' JSON names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+            other => other.as_str(),
+        }
+    }
 }
 
 impl Expr {
+    /// An expression at byte `start`.
+    pub(crate) fn new(node: Node, start: usize) -> Self {
+        Self { node, start, fixed: false }
+    }
+
     /// The type of its value.
     #[must_use]
     pub fn value_type(&self) -> Type {
         match &self.node {
-            Node::Number(_) => Type::Scalar,
+            Node::Number { .. } => Type::Scalar,
             Node::Text(_) => Type::Text,
             Node::Selector(_) | Node::Aggregate { .. } => Type::Vector,
             Node::Range { .. } | Node::Subquery { .. } => Type::Matrix,
@@ -346,7 +296,7 @@ impl Expr {
                 (Type::Scalar, Type::Scalar) => Type::Scalar,
                 _ => Type::Vector,
             },
-            Node::Negate(e) | Node::Paren(e) => e.value_type(),
+            Node::Unary { expr, .. } | Node::Paren(expr) => expr.value_type(),
         }
     }
 
@@ -357,5 +307,38 @@ impl Expr {
             Node::Paren(e) => e.inner(),
             _ => self,
         }
+    }
+
+    /// Finds out which parts are the same at every step.
+    pub(crate) fn mark_fixed(&mut self) {
+        self.fixed = match &mut self.node {
+            Node::Number { .. } | Node::Text(_) => true,
+            Node::Selector(s) | Node::Range { selector: s, .. } => s.shift.at.is_some(),
+            Node::Subquery { expr, shift, .. } => {
+                expr.mark_fixed();
+                shift.at.is_some()
+            }
+            Node::Unary { expr, .. } | Node::Paren(expr) => {
+                expr.mark_fixed();
+                expr.fixed
+            }
+            Node::Aggregate { expr, param, .. } => {
+                expr.mark_fixed();
+                let param = param.as_mut().is_none_or(|p| {
+                    p.mark_fixed();
+                    p.fixed
+                });
+                expr.fixed && param
+            }
+            Node::Binary(b) => {
+                b.left.mark_fixed();
+                b.right.mark_fixed();
+                b.left.fixed && b.right.fixed
+            }
+            Node::Call { function, args } => {
+                args.iter_mut().for_each(Self::mark_fixed);
+                !function.is_of_its_time() && args.iter().all(|a| a.fixed)
+            }
+        };
     }
 }

@@ -1,95 +1,152 @@
-//! Types: what an operator or a function takes.
+//! What the grammar allows and the types do not, after `checkAST` of the reference, in its order.
 
-use crate::ast::{AggregateOp, BinaryOp, Expr, Node, Type};
+use crate::ParseError;
+use crate::ast::{AggregateOp, Binary, Expr, Node, Selector, Side, Type};
 use crate::functions::Function;
-use crate::{ParseError, ast::Binary};
 
-/// Whether `function` takes `given` arguments.
-pub(crate) fn arity(query: &str, function: &Function, at: usize, given: usize) -> Result<(), ParseError> {
-    let most = function.args.len();
-    let least = most - function.optional;
-    let name = function.name;
-    let message = if function.variadic {
-        if given >= least {
-            return Ok(());
+type Checked = Result<(), ParseError>;
+
+/// Whether operators, functions and aggregations have what they need.
+pub(crate) fn check(query: &str, expr: &Expr) -> Checked {
+    match &expr.node {
+        Node::Number { .. } | Node::Text(_) => Ok(()),
+        Node::Selector(s) => selector(query, s, expr.start, true),
+        Node::Range { selector: s, .. } => selector(query, s, expr.start, true),
+        Node::Paren(inner) => check(query, inner),
+        Node::Unary { expr: inner, .. } => {
+            check(query, inner)?;
+            let got = inner.value_type();
+            if matches!(got, Type::Scalar | Type::Vector) {
+                return Ok(());
+            }
+            let message =
+                format!("unary expression only allowed on expressions of type scalar or instant vector, got {:?}", got.as_str());
+            Err(ParseError::at(query, expr.start, message))
         }
-        format!("expected at least {least} argument(s) in call to {name:?}, got {given}")
-    } else if least == most && given != most {
-        format!("expected {most} argument(s) in call to {name:?}, got {given}")
-    } else if given < least {
-        format!("expected at least {least} argument(s) in call to {name:?}, got {given}")
-    } else if given > most {
-        format!("expected at most {most} argument(s) in call to {name:?}, got {given}")
-    } else {
-        return Ok(());
-    };
-    Err(ParseError::at(query, at, message))
+        Node::Subquery { expr: inner, .. } => {
+            check(query, inner)?;
+            let got = inner.value_type();
+            if got == Type::Vector {
+                return Ok(());
+            }
+            let message = format!("subquery is only allowed on instant vector, got {} instead", got.name());
+            Err(ParseError::at(query, expr.start, message))
+        }
+        Node::Aggregate { op, expr: inner, param, .. } => {
+            expect(query, inner, Type::Vector, "aggregation expression")?;
+            match param {
+                Some(p) if *op == AggregateOp::CountValues => expect(query, p, Type::Text, "aggregation parameter"),
+                Some(p) => expect(query, p, Type::Scalar, "aggregation parameter"),
+                None => Ok(()),
+            }
+        }
+        Node::Binary(b) => binary(query, b),
+        Node::Call { function, args } => call(query, function, args, expr.start),
+    }
 }
 
-/// Whether an operator fits its operands; `matched` is where `on` or `ignoring` was written.
-pub(crate) fn binary(
-    query: &str,
-    op: BinaryOp,
-    at: usize,
-    left: &Expr,
-    right: &Expr,
-    returns_bool: bool,
-    matched: Option<usize>,
-) -> Result<(), ParseError> {
-    let fail = |at, message: &str| Err(ParseError::at(query, at, message));
+/// Checks `expr` and that it has the type `wanted`.
+fn expect(query: &str, expr: &Expr, wanted: Type, context: &str) -> Checked {
+    check(query, expr)?;
+    let got = expr.value_type();
+    if got == wanted {
+        return Ok(());
+    }
+    let message = format!("expected type {} in {context}, got {}", wanted.as_str(), got.as_str());
+    Err(ParseError::at(query, expr.start, message))
+}
+
+fn selector(query: &str, selector: &Selector, start: usize, needs_matcher: bool) -> Checked {
+    if let (Some(name), [inside @ .., _]) = (&selector.name, selector.matchers.as_slice()) {
+        return match inside.iter().find(|m| m.name == "__name__") {
+            Some(other) => {
+                let message = format!("metric name must not be set twice: {name:?} or {:?}", other.value);
+                Err(ParseError::at(query, start, message))
+            }
+            None => Ok(()),
+        };
+    }
+    if needs_matcher && selector.matchers.iter().all(|m| m.matches("")) {
+        return Err(ParseError::at(query, start, "vector selector must contain at least one non-empty matcher"));
+    }
+    Ok(())
+}
+
+fn binary(query: &str, b: &Binary) -> Checked {
+    let Binary { op, op_start, left, right, returns_bool, matching } = b;
+    check(query, left)?;
+    check(query, right)?;
+    let fail = |at, message: String| Err(ParseError::at(query, at, message));
+    let (lt, rt) = (left.value_type(), right.value_type());
+    if *returns_bool && !op.is_comparison() {
+        return fail(*op_start, "bool modifier can only be used on comparison operators".to_owned());
+    }
+    if op.is_comparison() && !returns_bool && (lt, rt) == (Type::Scalar, Type::Scalar) {
+        return fail(*op_start, "comparisons between scalars must use BOOL modifier".to_owned());
+    }
+    if matching.on
+        && let Some(label) = matching.labels.iter().find(|l| matching.include.contains(l))
+    {
+        return fail(*op_start, format!("label {label:?} must not occur in ON and GROUP clause at once"));
+    }
     for side in [left, right] {
         if !matches!(side.value_type(), Type::Scalar | Type::Vector) {
-            return fail(side.start, "binary expression must contain only scalar and instant vector types");
+            return fail(side.start, "binary expression must contain only scalar and instant vector types".to_owned());
         }
     }
-    let vectors = left.value_type() == Type::Vector && right.value_type() == Type::Vector;
-    if op.is_comparison() && !returns_bool && left.value_type() == Type::Scalar && right.value_type() == Type::Scalar {
-        return fail(at, "comparisons between scalars must use BOOL modifier");
+    let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
+    if (lt, rt) != (Type::Vector, Type::Vector) {
+        if !matching.labels.is_empty() {
+            return fail(left.start, "vector matching only allowed between instant vectors".to_owned());
+        }
+        if filled {
+            return fail(left.start, "filling in missing series only allowed between instant vectors".to_owned());
+        }
+        if op.is_set() {
+            return fail(left.start, format!("set operator {:?} not allowed in binary scalar expression", op.as_str()));
+        }
+        if op.is_trim() && lt == Type::Scalar && rt == Type::Scalar {
+            return fail(left.start, format!("operator {:?} not allowed for Scalar operations", op.as_str()));
+        }
+    } else if op.is_set() {
+        if matches!(matching.many, Some(Side::Left | Side::Right)) {
+            return fail(left.start, format!("no grouping allowed for {:?} operation", op.as_str()));
+        }
+        if filled {
+            return fail(left.start, "filling in missing series not allowed for set operators".to_owned());
+        }
     }
-    if op.is_set() && !vectors {
-        return fail(at, &format!("set operator {:?} not allowed in binary scalar expression", op.as_str()));
-    }
-    match matched {
-        Some(at) if !vectors => fail(at, "vector matching only allowed between instant vectors"),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
-/// Whether the arguments of all calls and aggregations have the types they should.
-pub(crate) fn types(query: &str, expr: &Expr) -> Result<(), ParseError> {
-    let expect = |expr: &Expr, wanted: Type, context: &str| {
-        let got = expr.value_type();
-        if got == wanted {
-            return Ok(());
+fn call(query: &str, function: &Function, args: &[Expr], start: usize) -> Checked {
+    let fail = |at, message: String| Err(ParseError::at(query, at, message));
+    let (listed, given, name) = (function.args.len(), args.len(), function.name);
+    let least = listed - function.optional;
+    let most = function.repeats.map(|repeats| listed + repeats);
+    if function.optional == 0 && most == Some(listed) {
+        if given != listed {
+            return fail(start, format!("expected {listed} argument(s) in call to {name:?}, got {given}"));
         }
-        let message = format!("expected type {} in {context}, got {}", wanted.as_str(), got.as_str());
-        Err(ParseError::at(query, expr.start, message))
-    };
-    match &expr.node {
-        Node::Number(_) | Node::Text(_) | Node::Selector(_) | Node::Range { .. } => Ok(()),
-        Node::Subquery { expr, .. } | Node::Negate(expr) | Node::Paren(expr) => types(query, expr),
-        Node::Call { function, args } => {
-            for (i, arg) in args.iter().enumerate() {
-                types(query, arg)?;
-                let Some(wanted) = function.args.get(i).or(function.args.last()) else { continue };
-                expect(arg, *wanted, &format!("call to function {:?}", function.name))?;
-            }
-            Ok(())
-        }
-        Node::Aggregate { op, expr, param, .. } => {
-            types(query, expr)?;
-            expect(expr, Type::Vector, "aggregation expression")?;
-            if let Some(param) = param {
-                types(query, param)?;
-                let wanted = if *op == AggregateOp::CountValues { Type::Text } else { Type::Scalar };
-                expect(param, wanted, "aggregation parameter")?;
-            }
-            Ok(())
-        }
-        Node::Binary(binary) => {
-            let Binary { left, right, .. } = &**binary;
-            types(query, left)?;
-            types(query, right)
-        }
+    } else if given < least {
+        return fail(start, format!("expected at least {least} argument(s) in call to {name:?}, got {given}"));
+    } else if let Some(most) = most.filter(|most| given > *most) {
+        return fail(start, format!("expected at most {most} argument(s) in call to {name:?}, got {given}"));
     }
+    for (i, arg) in args.iter().enumerate() {
+        let Some(wanted) = function.args.get(i).or(function.args.last()) else { break };
+        if name == "info" && i == 1 {
+            match &arg.node {
+                Node::Selector(s) if s.name.is_none() => selector(query, s, arg.start, false)?,
+                Node::Selector(_) => {
+                    return fail(arg.start, "expected label selectors only, got vector selector instead".to_owned());
+                }
+                _ if arg.value_type() == Type::Vector => return fail(arg.start, "expected label selectors only".to_owned()),
+                _ => expect(query, arg, *wanted, &format!("call to function {name:?}"))?,
+            }
+            continue;
+        }
+        expect(query, arg, *wanted, &format!("call to function {name:?}"))?;
+    }
+    Ok(())
 }

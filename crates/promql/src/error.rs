@@ -30,9 +30,6 @@ pub enum EvalError {
     /// The data do not fit the query (duplicate series, many-to-many matching): 422.
     #[error("{0}")]
     Execution(String),
-    /// A part of the language that this version parses and does not evaluate: 422.
-    #[error("{0} is not supported yet")]
-    Unsupported(String),
     /// More samples than a query may hold: 422.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,

@@ -1,8 +1,10 @@
 //! The functions of the language: names, types, and what computes them.
 
+use model::Histogram;
+
 use crate::Type;
-use crate::eval::calendar;
-use crate::eval::range::{self, Samples};
+use crate::eval::window::{Point, Window};
+use crate::eval::{calendar, native, over_time, rate, trend};
 
 /// A function.
 #[derive(Debug)]
@@ -13,10 +15,12 @@ pub struct Function {
     pub args: &'static [Type],
     /// How many of the last arguments may be left out.
     pub optional: usize,
-    /// Whether the last argument may be repeated.
-    pub variadic: bool,
+    /// How often the last argument may be given beyond the first time; `None` for any number.
+    pub repeats: Option<usize>,
     /// Type of its value.
     pub returns: Type,
+    /// Whether the reference calls it an experiment.
+    pub experimental: bool,
     /// What computes it.
     pub(crate) kind: Kind,
 }
@@ -25,25 +29,27 @@ pub struct Function {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     /// From one series' samples in the range.
-    Range(RangeFunction),
-    /// From one sample of an instant vector.
+    Window(WindowFunction),
+    /// From one float of an instant vector; histograms are left out.
     Math(fn(f64) -> f64),
+    /// From one histogram of an instant vector; floats are left out.
+    Native(fn(&Histogram) -> f64),
     /// From a time in seconds: of the vector's values, or of the evaluation.
     Calendar(fn(f64) -> f64),
     /// In its own way.
     Special(Special),
-    /// Not yet.
-    Missing,
 }
 
 /// Computes a value from the samples of a range.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RangeFunction {
-    pub(crate) compute: fn(&Samples<'_>) -> Option<f64>,
+pub(crate) struct WindowFunction {
+    pub(crate) compute: fn(&Window<'_>) -> Point,
     /// Whether the metric name stays.
     pub(crate) keeps_name: bool,
     /// Whether a metric that is no counter deserves a note.
     pub(crate) wants_counter: bool,
+    /// Whether it looks at falling values.
+    pub(crate) sees_resets: bool,
 }
 
 /// Functions that are computed in their own way.
@@ -54,43 +60,99 @@ pub(crate) enum Special {
     Clamp,
     ClampMin,
     ClampMax,
+    End,
+    HistogramFraction,
     HistogramQuantile,
+    HistogramQuantiles,
+    Info,
     LabelJoin,
     LabelReplace,
+    MaxOf,
+    MinOf,
     Pi,
+    Range,
     Round,
     Scalar,
     Sort,
     SortDesc,
+    SortByLabel,
+    SortByLabelDesc,
+    Start,
+    Step,
     Time,
     Timestamp,
     Vector,
 }
 
+impl Function {
+    /// Whether its value depends on the time of evaluation even where its arguments do not.
+    pub(crate) fn is_of_its_time(&self) -> bool {
+        matches!(self.kind, Kind::Calendar(_) | Kind::Special(Special::Time | Special::Timestamp))
+            || self.name == "predict_linear"
+    }
+
+    /// Whether it puts an instant vector into an order.
+    pub(crate) fn sorts(&self) -> bool {
+        matches!(self.kind, Kind::Special(Special::Sort | Special::SortDesc | Special::SortByLabel | Special::SortByLabelDesc))
+    }
+
+    const fn experimental(mut self) -> Self {
+        self.experimental = true;
+        self
+    }
+
+    /// `optional` of its last arguments may be left out.
+    const fn optional(mut self, optional: usize) -> Self {
+        self.optional = optional;
+        self
+    }
+
+    const fn repeats(mut self, repeats: Option<usize>) -> Self {
+        self.repeats = repeats;
+        self
+    }
+
+    const fn keeps_name(mut self) -> Self {
+        if let Kind::Window(w) = &mut self.kind {
+            w.keeps_name = true;
+        }
+        self
+    }
+
+    const fn sees_resets(mut self) -> Self {
+        if let Kind::Window(w) = &mut self.kind {
+            w.sees_resets = true;
+        }
+        self
+    }
+}
+
 use Type::{Matrix as M, Scalar as S, Text as T, Vector as V};
 
 const fn fixed(name: &'static str, args: &'static [Type], returns: Type, kind: Kind) -> Function {
-    Function { name, args, optional: 0, variadic: false, returns, kind }
+    Function { name, args, optional: 0, repeats: Some(0), returns, experimental: false, kind }
 }
 
 const fn math(name: &'static str, f: fn(f64) -> f64) -> Function {
     fixed(name, &[V], V, Kind::Math(f))
 }
 
+const fn native(name: &'static str, f: fn(&Histogram) -> f64) -> Function {
+    fixed(name, &[V], V, Kind::Native(f))
+}
+
 const fn calendar(name: &'static str, f: fn(f64) -> f64) -> Function {
-    Function { name, args: &[V], optional: 1, variadic: false, returns: V, kind: Kind::Calendar(f) }
+    fixed(name, &[V], V, Kind::Calendar(f)).optional(1)
 }
 
-const fn over(name: &'static str, args: &'static [Type], compute: fn(&Samples<'_>) -> Option<f64>) -> Function {
-    fixed(name, args, V, Kind::Range(RangeFunction { compute, keeps_name: false, wants_counter: false }))
+const fn over(name: &'static str, args: &'static [Type], compute: fn(&Window<'_>) -> Point) -> Function {
+    let window = WindowFunction { compute, keeps_name: false, wants_counter: false, sees_resets: false };
+    fixed(name, args, V, Kind::Window(window))
 }
 
-const fn counter(name: &'static str, compute: fn(&Samples<'_>) -> Option<f64>) -> Function {
-    fixed(name, &[M], V, Kind::Range(RangeFunction { compute, keeps_name: false, wants_counter: true }))
-}
-
-const fn pick(name: &'static str, compute: fn(&Samples<'_>) -> Option<f64>) -> Function {
-    fixed(name, &[M], V, Kind::Range(RangeFunction { compute, keeps_name: true, wants_counter: false }))
+const fn counter(name: &'static str, compute: fn(&Window<'_>) -> Point) -> Function {
+    let window = WindowFunction { compute, keeps_name: false, wants_counter: true, sees_resets: true };
+    fixed(name, &[M], V, Kind::Window(window))
 }
 
 const fn special(name: &'static str, args: &'static [Type], returns: Type, s: Special) -> Function {
@@ -108,8 +170,16 @@ fn sign(v: f64) -> f64 {
     }
 }
 
-/// Every function, sorted by name.
-static FUNCTIONS: [Function; 87] = [
+/// The larger or the smaller of two; NaN where either is NaN.
+pub(crate) fn extreme(max: bool, a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        return f64::NAN;
+    }
+    if max { a.max(b) } else { a.min(b) }
+}
+
+/// Every function.
+static FUNCTIONS: [Function; 89] = [
     math("abs", f64::abs),
     special("absent", &[V], V, Special::Absent),
     special("absent_over_time", &[M], V, Special::AbsentOverTime),
@@ -119,91 +189,86 @@ static FUNCTIONS: [Function; 87] = [
     math("asinh", f64::asinh),
     math("atan", f64::atan),
     math("atanh", f64::atanh),
-    over("avg_over_time", &[M], range::avg),
+    over("avg_over_time", &[M], over_time::avg),
     math("ceil", f64::ceil),
-    over("changes", &[M], range::changes),
+    over("changes", &[M], over_time::changes),
     special("clamp", &[V, S, S], V, Special::Clamp),
     special("clamp_max", &[V, S], V, Special::ClampMax),
     special("clamp_min", &[V, S], V, Special::ClampMin),
     math("cos", f64::cos),
     math("cosh", f64::cosh),
-    over("count_over_time", &[M], range::count),
+    over("count_over_time", &[M], over_time::count),
     calendar("day_of_month", calendar::day_of_month),
     calendar("day_of_week", calendar::day_of_week),
     calendar("day_of_year", calendar::day_of_year),
     calendar("days_in_month", calendar::days_in_month),
     math("deg", f64::to_degrees),
-    over("delta", &[M], range::delta),
-    over("deriv", &[M], range::deriv),
-    fixed("double_exponential_smoothing", &[M, S, S], V, Kind::Missing),
+    over("delta", &[M], rate::delta),
+    over("deriv", &[M], trend::deriv),
+    over("double_exponential_smoothing", &[M, S, S], trend::double_exponential_smoothing).experimental(),
+    special("end", &[], S, Special::End).experimental(),
     math("exp", f64::exp),
-    pick("first_over_time", range::first),
+    over("first_over_time", &[M], over_time::first).keeps_name().experimental(),
     math("floor", f64::floor),
-    fixed("histogram_avg", &[V], V, Kind::Missing),
-    fixed("histogram_count", &[V], V, Kind::Missing),
-    fixed("histogram_fraction", &[S, S, V], V, Kind::Missing),
+    native("histogram_avg", native::mean),
+    native("histogram_count", native::count),
+    special("histogram_fraction", &[S, S, V], V, Special::HistogramFraction),
     special("histogram_quantile", &[S, V], V, Special::HistogramQuantile),
-    Function { name: "histogram_quantiles", args: &[V, T, S], optional: 0, variadic: true, returns: V, kind: Kind::Missing },
-    fixed("histogram_stddev", &[V], V, Kind::Missing),
-    fixed("histogram_stdvar", &[V], V, Kind::Missing),
-    fixed("histogram_sum", &[V], V, Kind::Missing),
+    special("histogram_quantiles", &[V, T, S, S], V, Special::HistogramQuantiles).optional(1).repeats(Some(8)).experimental(),
+    native("histogram_stddev", native::stddev),
+    native("histogram_stdvar", native::stdvar),
+    native("histogram_sum", native::sum),
     calendar("hour", calendar::hour),
-    over("idelta", &[M], range::idelta),
-    counter("increase", range::increase),
-    Function { name: "info", args: &[V, V], optional: 1, variadic: false, returns: V, kind: Kind::Missing },
-    counter("irate", range::irate),
-    Function {
-        name: "label_join",
-        args: &[V, T, T, T],
-        optional: 1,
-        variadic: true,
-        returns: V,
-        kind: Kind::Special(Special::LabelJoin),
-    },
+    over("idelta", &[M], rate::idelta),
+    counter("increase", rate::increase),
+    special("info", &[V, V], V, Special::Info).optional(1).experimental(),
+    over("irate", &[M], rate::irate),
+    special("label_join", &[V, T, T, T], V, Special::LabelJoin).optional(1).repeats(None),
     special("label_replace", &[V, T, T, T, T], V, Special::LabelReplace),
-    pick("last_over_time", range::last),
+    over("last_over_time", &[M], over_time::last).keeps_name(),
     math("ln", f64::ln),
     math("log10", f64::log10),
     math("log2", f64::log2),
-    over("mad_over_time", &[M], range::mad),
-    over("max_over_time", &[M], range::max),
-    over("min_over_time", &[M], range::min),
+    over("mad_over_time", &[M], over_time::mad).experimental(),
+    special("max_of", &[S, S], S, Special::MaxOf).experimental(),
+    over("max_over_time", &[M], over_time::max),
+    special("min_of", &[S, S], S, Special::MinOf).experimental(),
+    over("min_over_time", &[M], over_time::min),
     calendar("minute", calendar::minute),
     calendar("month", calendar::month),
     special("pi", &[], S, Special::Pi),
-    over("predict_linear", &[M, S], range::predict_linear),
-    over("present_over_time", &[M], range::present),
-    over("quantile_over_time", &[S, M], range::quantile),
+    over("predict_linear", &[M, S], trend::predict_linear),
+    over("present_over_time", &[M], over_time::present),
+    over("quantile_over_time", &[S, M], over_time::quantile),
     math("rad", f64::to_radians),
-    fixed("range", &[], S, Kind::Missing),
-    counter("rate", range::rate),
-    over("resets", &[M], range::resets),
-    Function { name: "round", args: &[V, S], optional: 1, variadic: false, returns: V, kind: Kind::Special(Special::Round) },
+    special("range", &[], S, Special::Range).experimental(),
+    counter("rate", rate::rate),
+    over("resets", &[M], over_time::resets).sees_resets(),
+    special("round", &[V, S], V, Special::Round).optional(1),
     special("scalar", &[V], S, Special::Scalar),
     math("sgn", sign),
     math("sin", f64::sin),
     math("sinh", f64::sinh),
     special("sort", &[V], V, Special::Sort),
-    Function { name: "sort_by_label", args: &[V, T], optional: 1, variadic: true, returns: V, kind: Kind::Missing },
-    Function { name: "sort_by_label_desc", args: &[V, T], optional: 1, variadic: true, returns: V, kind: Kind::Missing },
+    special("sort_by_label", &[V, T], V, Special::SortByLabel).optional(1).repeats(None).experimental(),
+    special("sort_by_label_desc", &[V, T], V, Special::SortByLabelDesc).optional(1).repeats(None).experimental(),
     special("sort_desc", &[V], V, Special::SortDesc),
     math("sqrt", f64::sqrt),
-    fixed("start", &[], S, Kind::Missing),
-    over("stddev_over_time", &[M], range::stddev),
-    over("stdvar_over_time", &[M], range::stdvar),
-    fixed("step", &[], S, Kind::Missing),
-    over("sum_over_time", &[M], range::sum),
+    special("start", &[], S, Special::Start).experimental(),
+    over("stddev_over_time", &[M], over_time::stddev),
+    over("stdvar_over_time", &[M], over_time::stdvar),
+    special("step", &[], S, Special::Step).experimental(),
+    over("sum_over_time", &[M], over_time::sum),
     math("tan", f64::tan),
     math("tanh", f64::tanh),
     special("time", &[], S, Special::Time),
     special("timestamp", &[V], V, Special::Timestamp),
-    over("ts_of_first_over_time", &[M], range::ts_of_first),
-    over("ts_of_last_over_time", &[M], range::ts_of_last),
-    over("ts_of_max_over_time", &[M], range::ts_of_max),
-    over("ts_of_min_over_time", &[M], range::ts_of_min),
+    over("ts_of_first_over_time", &[M], over_time::ts_of_first).experimental(),
+    over("ts_of_last_over_time", &[M], over_time::ts_of_last).experimental(),
+    over("ts_of_max_over_time", &[M], over_time::ts_of_max).experimental(),
+    over("ts_of_min_over_time", &[M], over_time::ts_of_min).experimental(),
     special("vector", &[S], V, Special::Vector),
     calendar("year", calendar::year),
-    fixed("end", &[], S, Kind::Missing),
 ];
 
 /// The function named `name`.

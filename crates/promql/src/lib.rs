@@ -2,7 +2,7 @@
 //!
 //! Evaluation walks the expression once for all steps of a query. Selectors and functions over ranges hand on one
 //! series after the other, and aggregations fold them as they come, so what is held in memory is the answer, not the
-//! samples. Native histograms are not there yet; functions that are not computed yet parse and say so.
+//! samples. What the reference calls experimental is allowed unless [`Syntax`] and [`Options`] say otherwise.
 
 mod ast;
 mod check;
@@ -10,16 +10,24 @@ mod error;
 mod eval;
 mod functions;
 mod lexer;
+mod notes;
+mod operators;
 mod parser;
+mod print;
+mod series_description;
 
 #[cfg(test)]
 mod tests;
 
-pub use ast::{AggregateOp, At, Binary, BinaryOp, Expr, Grouping, Matching, Node, Selector, Shift, Side, Type};
+pub use ast::{
+    AggregateOp, At, Binary, BinaryOp, DurationExpr, Expr, Extension, Grouping, Length, Matching, Node, Selector, Shift, Side,
+    Type,
+};
 pub use error::{EvalError, ParseError};
-pub use eval::{Answer, Grid, Matrix, Outcome, Question, instant, range};
+pub use eval::{Answer, Grid, Matrix, Options, Outcome, Points, Question, Sample, instant, range};
 pub use functions::Function;
-pub use parser::{MAX_QUERY, parse, parse_selector};
+pub use parser::{MAX_QUERY, Syntax, parse, parse_selector, parse_with};
+pub use series_description::{SequenceValue, SeriesDescription, parse_series_description};
 
 /// A duration as Prometheus writes it (`1h30m`), milliseconds. `None` where `text` is none, or too long a one.
 #[must_use]
@@ -27,7 +35,12 @@ pub fn parse_duration(text: &str) -> Option<i64> {
     syntax::prometheus_duration(text).flatten()
 }
 
-/// A value as Prometheus' JSON and `count_values` print it: shortest digits that read back the same, `+Inf`, `-Inf`, `NaN`;
+/// A value as `count_values` and numbers in queries print it: shortest digits that read back the same, never with an exponent.
+pub(crate) fn plain(value: f64) -> String {
+    if value.is_finite() { value.to_string() } else { number(value) }
+}
+
+/// A value as Prometheus' JSON prints it: shortest digits that read back the same, `+Inf`, `-Inf`, `NaN`;
 /// an exponent only below 1e-6 and from 1e21 on.
 #[must_use]
 pub fn number(value: f64) -> String {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use store::memory::Memory;
 use wire::{RawLabels, SampleSink};
 
-use crate::{Answer, EvalError, Grid, Outcome, Question, instant, parse, range};
+use crate::{Answer, EvalError, Grid, Options, Outcome, Points, Question, Sample, Syntax, instant, parse, parse_with, range};
 
 /// Labels and samples of a series.
 type Series<'a> = (&'a [(&'a str, &'a str)], &'a [Option<f64>]);
@@ -32,7 +32,8 @@ fn store(series: &[Series<'_>]) -> Memory {
 
 fn ask<T>(store: &Memory, f: impl FnOnce(&Question<'_>) -> T) -> T {
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
-    f(&Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, max_samples: 1_000_000, cancelled: &cancelled })
+    let options = Options::default();
+    f(&Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, max_samples: 1_000_000, cancelled: &cancelled, options })
 }
 
 fn at(store: &Memory, minute: i64, query: &str) -> Result<Outcome, EvalError> {
@@ -44,10 +45,16 @@ fn show(answer: &Answer) -> Vec<String> {
     match answer {
         Answer::Scalar(v) => vec![crate::number(*v)],
         Answer::Text(t) => vec![t.clone()],
-        Answer::Vector(vector) => vector.iter().map(|(l, v)| format!("{l} {}", crate::number(*v))).collect(),
+        Answer::Vector(vector) => {
+            let value = |v: &Sample| match v {
+                Sample::Float(v) => crate::number(*v),
+                Sample::Histogram(h) => h.to_string(),
+            };
+            vector.iter().map(|(l, v)| format!("{l} {}", value(v))).collect()
+        }
         Answer::Matrix(matrix) => {
-            let points = |p: &[(i64, f64)]| {
-                let points: Vec<_> = p.iter().map(|(t, v)| format!("{}@{}", crate::number(*v), t / 60_000)).collect();
+            let points = |p: &Points| {
+                let points: Vec<_> = p.floats.iter().map(|(t, v)| format!("{}@{}", crate::number(*v), t / 60_000)).collect();
                 points.join(" ")
             };
             matrix.iter().map(|(l, p)| format!("{l} {}", points(p))).collect()
@@ -85,29 +92,34 @@ fn what_is_promql_parses_and_what_is_not_is_refused_where_it_is_wrong() {
     }
     let bad = [
         ("", "1:1: parse error: no expression found in input"),
-        ("up{", "1:4: parse error: unexpected end of input in label matching, expected label name or \"}\""),
+        ("up{", "1:4: parse error: unexpected end of input inside braces"),
         ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
         ("{a=~\".*\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
         ("a{__name__=\"b\"}", "1:1: parse error: metric name must not be set twice: \"a\" or \"b\""),
         ("1 +\n  *", "2:3: parse error: unexpected <op:*>"),
         ("1 > 2", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
-        ("a + bool b", "1:5: parse error: bool modifier can only be used on comparison operators"),
-        ("1 and 2", "1:3: parse error: set operator \"and\" not allowed in binary scalar expression"),
+        ("a + bool b", "1:3: parse error: bool modifier can only be used on comparison operators"),
+        ("1 and 2", "1:1: parse error: set operator \"and\" not allowed in binary scalar expression"),
         ("rate(up)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector"),
         ("rate(up[5m], 1)", "1:1: parse error: expected 1 argument(s) in call to \"rate\", got 2"),
         ("nope(up)", "1:1: parse error: unknown function with name \"nope\""),
         ("sum(up, 1)", "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 1, got 2"),
-        ("up[5m1h]", "1:4: parse error: bad number or duration syntax: \"5m1h\""),
+        ("up[5m1h]", "1:4: parse error: not a valid duration string: \"5m1h\""),
         ("up[0s]", "1:4: parse error: duration must be greater than 0"),
         ("up offset 1m offset 2m", "1:1: parse error: offset may not be set multiple times"),
         ("(a + b)[5m]", "1:8: parse error: ranges only allowed for vector selectors"),
         ("\"open", "1:1: parse error: unterminated quoted string"),
-        ("a on b", "1:3: parse error: unexpected identifier \"on\""),
-        ("up{a=~\"(\"}", "1:7: parse error: error parsing regexp: unclosed group"),
+        ("a on b", "1:3: parse error: unexpected <on>"),
+        ("up{a=~\"(\"}", "1:4: parse error: error parsing regexp: unclosed group"),
     ];
+    let mut wrong = Vec::new();
     for (query, error) in bad {
-        assert_eq!(parse(query).expect_err(query).to_string(), error, "{query}");
+        let got = parse(query).expect_err(query).to_string();
+        if got != error {
+            wrong.push(format!("{query}: {got}, not {error}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -185,7 +197,10 @@ fn instant_queries_follow_prometheus() {
         ("c_total * on (job) c_total", "found duplicate series for the match group {job=\"a\"} on the right hand-side"),
         ("c_total * on (job) team", "multiple matches for labels: many-to-one matching must be explicit"),
         ("abs({__name__=~\"g|same\"})", "same labelset"),
-        ("histogram_sum(g)", "histogram_sum() is not supported yet"),
+        (
+            "max_over_time(g[5m] smoothed)",
+            "smoothed modifier can only be used with: delta, increase, rate - not with max_over_time",
+        ),
     ];
     for (query, error) in failures {
         let message = at(&store, 5, query).expect_err(query).to_string();
@@ -221,12 +236,50 @@ fn a_query_keeps_to_its_bounds() {
     let (view, tenant) = (store.view(), Tenant::default());
     let with = |cancelled: bool, max_samples| {
         let cancelled = AtomicBool::new(cancelled);
-        let question = Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, max_samples, cancelled: &cancelled };
+        let options = Options::default();
+        let question =
+            Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, max_samples, cancelled: &cancelled, options };
         range(&question, "g", &expr, Grid { start: 0, end: 100, step: 1 })
     };
     assert!(matches!(with(false, 100), Err(EvalError::TooManySamples)));
     assert!(matches!(with(true, 1000), Err(EvalError::Cancelled)));
     assert!(with(false, 101).is_ok());
+}
+
+#[test]
+fn experiments_can_be_refused() {
+    for (query, error) in [
+        ("limitk(1, up)", "limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions"),
+        ("info(up)", "function \"info\" is not enabled"),
+        ("up[2 * 5m]", "experimental duration expression is not enabled"),
+        ("rate(up[5m] anchored)", "anchored modifier is experimental and not enabled"),
+        ("a + fill(0) b", "binop fill modifiers are experimental and not enabled"),
+    ] {
+        assert!(parse(query).is_ok(), "{query}");
+        assert_eq!(parse_with(query, Syntax::STABLE).expect_err(query).message, error, "{query}");
+    }
+}
+
+#[test]
+fn expressions_print_as_the_reference_prints_them() {
+    for (query, printed) in [
+        ("sum(rate(x[5m]))by(a,b)", "sum by (a, b) (rate(x[5m]))"),
+        ("sum without() (x)", "sum without () (x)"),
+        ("a+on(b)group_left(c)d", "a + on (b) group_left (c) d"),
+        ("a == bool ignoring (x) fill (0) b", "a == bool ignoring (x) fill (0) b"),
+        ("x{a='b',c=~\"d.*\"}[90m:30s]offset -1h@1.5", "x{a=\"b\",c=~\"d.*\"}[1h30m:30s] @ 1.500 offset -1h"),
+        ("{\"http.requests\",\"my label\"!=\"\"}", "{__name__=\"http.requests\",\"my label\"!=\"\"}"),
+        ("-x ^ +2", "-x ^ 2"),
+        ("count_values(\"a\\n\", x) > 5m", "count_values(\"a\\n\", x) > 5m"),
+        ("rate(x[5m + step()] smoothed)", "rate(x[5m + step()] smoothed)"),
+        ("1e3 + 0x10", "1000 + 16"),
+    ] {
+        assert_eq!(parse(query).unwrap_or_else(|e| panic!("{query}: {e}")).to_string(), printed, "{query}");
+    }
+    let long = format!("sum by (job) (rate({}{{a=\"b\"}}[5m])) / on (job) group_left () max(y)", "x".repeat(90));
+    let pretty = parse(&long).expect("valid").pretty();
+    assert_eq!(pretty.lines().count(), 7, "{pretty}");
+    assert_eq!(parse(&pretty).expect("valid").to_string(), parse(&long).expect("valid").to_string());
 }
 
 #[test]
@@ -241,6 +294,13 @@ fn deep_and_long_queries_are_refused() {
     ] {
         assert!(parse(&deep).is_err());
     }
+    // The deepest ones that are read can be evaluated.
+    let store = store(&[(&[("__name__", "up")], &[Some(1.0)])]);
+    for (open, close) in [("(", ")"), ("-(", ")"), ("sum(", ")"), ("abs(", ")"), ("1+(", ")"), ("max_over_time(", "[5m:1m])")] {
+        let nested = |depth: usize| format!("{}up{}", open.repeat(depth), close.repeat(depth));
+        let deepest = (1..130).rev().map(nested).find(|query| parse(query).is_ok()).unwrap_or_default();
+        assert!(at(&store, 0, &deepest).is_ok(), "{deepest}");
+    }
     assert!(parse(&" ".repeat(crate::MAX_QUERY + 1)).is_err());
 }
 
@@ -254,10 +314,12 @@ proptest! {
     fn any_row_of_words_parses_or_is_refused(words in proptest::collection::vec(prop_oneof![
         Just("sum"), Just("rate"), Just("up"), Just("by"), Just("("), Just(")"), Just("{"), Just("}"), Just("["), Just("]"),
         Just("5m"), Just("1"), Just(":"), Just("offset"), Just("@"), Just("-"), Just("and"), Just("=~"), Just("\"a\""),
-        Just("job"), Just(","), Just("bool"), Just(">"), Just("on"), Just("group_left"), Just("start"),
+        Just("job"), Just(","), Just("anchored"), Just("fill"), Just("step"), Just("min_of"), Just("</"), Just("*"), Just("^"), Just("bool"), Just(">"), Just("on"), Just("group_left"), Just("start"),
     ], 0..24)) {
         let query = words.join(" ");
         if let Ok(expr) = parse(&query) {
+            let printed = expr.to_string();
+            assert_eq!(parse(&printed).unwrap_or_else(|e| panic!("{query}: {printed}: {e}")).to_string(), printed);
             // What parses also evaluates, if to an error.
             let _ = ask(&Memory::new(), |q| instant(q, &query, &expr, 0));
         }

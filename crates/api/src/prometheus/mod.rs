@@ -1,5 +1,6 @@
 //! Prometheus' HTTP API, version 1.
 
+mod ast;
 mod query;
 mod series;
 mod status;
@@ -14,6 +15,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .route("/api/v1/query", query::instant)
         .route("/api/v1/query_range", query::range)
+        .route("/api/v1/format_query", ast::format)
+        .route("/api/v1/parse_query", ast::parse)
         .route("/api/v1/series", series::series)
         .route("/api/v1/labels", series::labels)
         .route("/api/v1/label/{name}/values", series::values)

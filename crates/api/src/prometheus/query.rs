@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use model::{Labels, Tenant};
-use promql::{Expr, Grid, Outcome, Question};
+use promql::{Expr, Grid, Options, Outcome, Question, Sample};
 use store::Reader;
 
 use super::{cut, envelope, required_time, time};
@@ -17,6 +17,9 @@ use crate::{Api, json};
 
 /// Most steps of a range query.
 const MAX_STEPS: i64 = 11_000;
+
+/// Most warnings, and most infos, of an answer.
+const MAX_NOTES: usize = 10;
 
 /// What both kinds of queries read from the request.
 struct Query {
@@ -53,7 +56,14 @@ impl Query {
     }
 
     fn question<'a>(&'a self, reader: &'a dyn Reader, api: &Api, cancelled: &'a AtomicBool) -> Question<'a> {
-        Question { reader, tenant: &self.tenant, lookback_ms: self.lookback_ms, max_samples: api.settings.max_samples, cancelled }
+        Question {
+            reader,
+            tenant: &self.tenant,
+            lookback_ms: self.lookback_ms,
+            max_samples: api.settings.max_samples,
+            cancelled,
+            options: Options::default(),
+        }
     }
 }
 
@@ -100,7 +110,9 @@ pub(super) async fn range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
 }
 
 fn answer(outcome: Outcome, at_ms: i64, limit: usize, partial: Option<String>) -> Answer {
-    let Outcome { answer, mut warnings, infos } = outcome;
+    let Outcome { answer, mut warnings, mut infos } = outcome;
+    omit(&mut warnings, "warning");
+    omit(&mut infos, "info");
     warnings.extend(partial.clone());
     let mut out = String::from("{\"resultType\":");
     let rows = match answer {
@@ -119,22 +131,45 @@ fn answer(outcome: Outcome, at_ms: i64, limit: usize, partial: Option<String>) -
         }
         promql::Answer::Vector(mut vector) => {
             cut(&mut vector, limit, &mut warnings);
-            series(&mut out, "vector", &vector, |out, value| {
-                out.push_str("\"value\":");
-                json::point(out, at_ms, *value);
+            series(&mut out, "vector", &vector, |out, value| match value {
+                Sample::Float(value) => {
+                    out.push_str("\"value\":");
+                    json::point(out, at_ms, *value);
+                }
+                Sample::Histogram(histogram) => {
+                    out.push_str("\"histogram\":");
+                    json::histogram_point(out, at_ms, histogram);
+                }
             })
         }
         promql::Answer::Matrix(mut matrix) => {
             cut(&mut matrix, limit, &mut warnings);
             series(&mut out, "matrix", &matrix, |out, points| {
-                out.push_str("\"values\":[");
-                json::list(out, points, |out, (time, value)| json::point(out, *time, *value));
-                out.push(']');
+                let both = !points.floats.is_empty() && !points.histograms.is_empty();
+                if !points.floats.is_empty() {
+                    out.push_str("\"values\":[");
+                    json::list(out, &points.floats, |out, (time, value)| json::point(out, *time, *value));
+                    out.push_str(if both { "]," } else { "]" });
+                }
+                if !points.histograms.is_empty() {
+                    out.push_str("\"histograms\":[");
+                    json::list(out, &points.histograms, |out, (time, h)| json::histogram_point(out, *time, h));
+                    out.push(']');
+                }
             })
         }
     };
     out.push('}');
     envelope(&out, rows, &warnings, &infos).partial(partial)
+}
+
+/// Cuts a list of notes as the reference does.
+fn omit(notes: &mut Vec<String>, kind: &str) {
+    if notes.len() > MAX_NOTES {
+        let more = notes.len() - MAX_NOTES;
+        notes.truncate(MAX_NOTES);
+        notes.push(format!("{more} more {kind} annotations omitted"));
+    }
 }
 
 fn series<T>(out: &mut String, kind: &str, items: &[(Labels, T)], values: impl Fn(&mut String, &T)) -> usize {

@@ -1,184 +1,311 @@
 //! Aggregations: series folded into groups as they come.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use model::Labels;
+use model::{Histogram, HistogramSum, Labels, ResetHint};
 
-use super::range::{Mean, add, quantile_of};
-use super::value::{ABSENT, Series, quiet, without};
+use super::over_time::HistogramMean;
+use super::sum::{Mean, add, quantile_of};
+use super::value::{ABSENT, Series, metric, present, quiet, without};
+use super::window::Point;
 use super::{Evaluator, Grid};
 use crate::EvalError;
 use crate::ast::{AggregateOp, Expr, Grouping};
-
-/// What a group has gathered at one step.
-#[derive(Debug, Clone, Copy, Default)]
-struct Gathered {
-    count: f64,
-    /// Sum, minimum, maximum or mean.
-    first: f64,
-    /// Rounding error of the sum, or the squared distances to the mean.
-    second: f64,
-    mean: Mean,
-}
-
-impl Gathered {
-    fn take(&mut self, op: AggregateOp, v: f64) {
-        self.count += 1.0;
-        match op {
-            AggregateOp::Sum => (self.first, self.second) = add(v, self.first, self.second),
-            AggregateOp::Avg => self.mean.add(v),
-            AggregateOp::Min if self.count == 1.0 || v < self.first || self.first.is_nan() => self.first = v,
-            AggregateOp::Max if self.count == 1.0 || v > self.first || self.first.is_nan() => self.first = v,
-            AggregateOp::Stddev | AggregateOp::Stdvar => {
-                let delta = v - self.first;
-                self.first += delta / self.count;
-                self.second += delta * (v - self.first);
-            }
-            _ => {}
-        }
-    }
-
-    fn result(&self, op: AggregateOp) -> f64 {
-        if self.count == 0.0 {
-            return ABSENT;
-        }
-        quiet(match op {
-            AggregateOp::Sum => self.first + self.second,
-            AggregateOp::Avg => self.mean.get().unwrap_or(f64::NAN),
-            AggregateOp::Count => self.count,
-            AggregateOp::Group => 1.0,
-            AggregateOp::Stdvar => self.second / self.count,
-            AggregateOp::Stddev => (self.second / self.count).sqrt(),
-            _ => self.first,
-        })
-    }
-}
+use crate::notes::{Note, Operation};
 
 /// The labels of the group that a series belongs to.
-fn group_of(labels: &Labels, grouping: &Grouping) -> Labels {
+pub(super) fn group_of(labels: &Labels, grouping: &Grouping) -> Labels {
     without(labels, |name| {
         let named = grouping.labels.iter().any(|l| l == name);
         if grouping.without { named || name == "__name__" } else { !named }
     })
 }
 
+/// What a group has gathered of floats, one entry a step.
+struct Floats {
+    count: Vec<f64>,
+    /// Sum, minimum, maximum or mean.
+    first: Vec<f64>,
+    /// Rounding error of the sum, or the squared distances to the mean.
+    second: Vec<f64>,
+    mean: Vec<Mean>,
+}
+
+impl Floats {
+    fn new(op: AggregateOp, steps: usize) -> Self {
+        let of = |needed: bool| vec![0.0; if needed { steps } else { 0 }];
+        use AggregateOp::{Avg, Count, Group, Stddev, Stdvar, Sum};
+        Self {
+            count: of(true),
+            first: of(!matches!(op, Avg | Count | Group)),
+            second: of(matches!(op, Sum | Stddev | Stdvar)),
+            mean: vec![Mean::default(); if op == Avg { steps } else { 0 }],
+        }
+    }
+
+    /// Takes a series' floats.
+    fn take(&mut self, op: AggregateOp, values: &[f64]) {
+        let Self { count, first, second, mean } = self;
+        let present = values.iter().enumerate().filter_map(|(i, v)| present(*v).map(|v| (i, v)));
+        match op {
+            AggregateOp::Sum => {
+                for (i, v) in present {
+                    (first[i], second[i]) = if count[i] == 0.0 { (v, 0.0) } else { add(v, first[i], second[i]) };
+                    count[i] += 1.0;
+                }
+            }
+            AggregateOp::Avg => {
+                for (i, v) in present {
+                    mean[i].add(v);
+                    count[i] += 1.0;
+                }
+            }
+            AggregateOp::Min | AggregateOp::Max => {
+                let max = op == AggregateOp::Max;
+                for (i, v) in present {
+                    if count[i] == 0.0 || first[i].is_nan() || (if max { v > first[i] } else { v < first[i] }) {
+                        first[i] = v;
+                    }
+                    count[i] += 1.0;
+                }
+            }
+            AggregateOp::Stddev | AggregateOp::Stdvar => {
+                for (i, v) in present {
+                    count[i] += 1.0;
+                    if count[i] == 1.0 {
+                        first[i] = v;
+                        second[i] = if v.is_finite() { 0.0 } else { f64::NAN };
+                        continue;
+                    }
+                    let delta = v - first[i];
+                    first[i] += delta / count[i];
+                    second[i] += delta * (v - first[i]);
+                }
+            }
+            _ => present.for_each(|(i, _)| count[i] += 1.0),
+        }
+    }
+
+    fn result(&self, op: AggregateOp, i: usize) -> f64 {
+        if self.count[i] == 0.0 {
+            return ABSENT;
+        }
+        quiet(match op {
+            AggregateOp::Sum => self.first[i] + self.second[i],
+            AggregateOp::Avg => self.mean[i].get().unwrap_or(f64::NAN),
+            AggregateOp::Count => self.count[i],
+            AggregateOp::Group => 1.0,
+            AggregateOp::Stdvar => self.second[i] / self.count[i],
+            AggregateOp::Stddev => (self.second[i] / self.count[i]).sqrt(),
+            _ => self.first[i],
+        })
+    }
+}
+
+/// What a group has gathered of histograms at one step.
+#[derive(Clone)]
+struct Histograms {
+    folded: Folded,
+    incompatible: bool,
+    reset: bool,
+    no_reset: bool,
+}
+
+#[derive(Clone)]
+enum Folded {
+    Sum(Box<HistogramSum>),
+    Mean(Box<HistogramMean>),
+}
+
+struct Group {
+    labels: Labels,
+    floats: Floats,
+    /// Empty while no histogram came.
+    histograms: Vec<Option<Histograms>>,
+    drop_name: bool,
+}
+
 impl Evaluator<'_> {
+    /// `at`: where the aggregation stands in the query.
     pub(super) fn aggregate(
         &self,
         op: AggregateOp,
         expr: &Expr,
         param: Option<&Expr>,
         grouping: &Grouping,
+        at: usize,
         grid: Grid,
     ) -> Result<Vec<Series>, EvalError> {
         match (op, param) {
-            (AggregateOp::Topk | AggregateOp::Bottomk, Some(k)) => self.top(op, expr, k, grouping, grid),
+            (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk, Some(k)) => {
+                self.choose(op, expr, k, grouping, at, grid)
+            }
+            (AggregateOp::LimitRatio, Some(ratio)) => self.limit_ratio(expr, ratio, grouping, grid),
             (AggregateOp::Quantile, Some(q)) => self.quantile(expr, q, grouping, grid),
             (AggregateOp::CountValues, Some(label)) => self.count_values(expr, label, grouping, grid),
-            (AggregateOp::Limitk | AggregateOp::LimitRatio, _) => Err(EvalError::Unsupported(format!("{}()", op.as_str()))),
             _ => self.fold(op, expr, grouping, grid),
         }
     }
 
     fn fold(&self, op: AggregateOp, expr: &Expr, grouping: &Grouping, grid: Grid) -> Result<Vec<Series>, EvalError> {
-        let mut groups: HashMap<Labels, Vec<Gathered>> = HashMap::new();
+        let at = expr.inner().start;
+        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut groups: Vec<Group> = Vec::new();
         for series in self.stream(expr, grid)? {
             let series = series?;
-            let steps = groups.entry(group_of(&series.labels, grouping)).or_insert_with(|| vec![Gathered::default(); grid.len()]);
-            for (step, gathered) in steps.iter_mut().enumerate() {
-                if let Some(v) = series.at(step) {
-                    gathered.take(op, v);
+            let key = group_of(&series.labels, grouping);
+            let place = match places.get(&key) {
+                Some(place) => *place,
+                None => {
+                    self.charge(grid.len())?;
+                    let floats = Floats::new(op, grid.len());
+                    groups.push(Group { labels: key.clone(), floats, histograms: Vec::new(), drop_name: false });
+                    places.insert(key, groups.len() - 1);
+                    groups.len() - 1
+                }
+            };
+            let group = &mut groups[place];
+            group.drop_name |= series.drop_name;
+            group.floats.take(op, &series.values);
+            for (step, histogram) in series.histograms.iter().enumerate() {
+                let Some(histogram) = histogram else { continue };
+                match op {
+                    AggregateOp::Sum | AggregateOp::Avg => {
+                        group.histograms.resize_with(grid.len(), || None);
+                        self.gather(&mut group.histograms[step], op, histogram, metric(&series.labels), at);
+                    }
+                    AggregateOp::Count | AggregateOp::Group => group.floats.count[step] += 1.0,
+                    _ => self.notes.add(at, Note::IgnoredInAggregation(op.as_str())),
                 }
             }
         }
-        let results = groups.into_iter().map(|(labels, steps)| {
-            let values = steps.iter().map(|g| g.result(op)).collect();
-            Series { labels, values }
-        });
-        Ok(results.filter(|s| !s.is_empty()).collect())
-    }
-
-    /// All series, by group.
-    fn groups(&self, expr: &Expr, grouping: &Grouping, grid: Grid) -> Result<HashMap<Labels, Vec<Series>>, EvalError> {
-        let mut groups: HashMap<Labels, Vec<Series>> = HashMap::new();
-        for series in self.stream(expr, grid)? {
-            let series = series?;
-            groups.entry(group_of(&series.labels, grouping)).or_default().push(series);
-        }
-        Ok(groups)
-    }
-
-    /// The `k` largest (or smallest) of each group, with their own labels.
-    fn top(&self, op: AggregateOp, expr: &Expr, k: &Expr, grouping: &Grouping, grid: Grid) -> Result<Vec<Series>, EvalError> {
-        let k = self.scalar(k, grid)?;
-        let mut out = Vec::new();
-        for mut members in self.groups(expr, grouping, grid)?.into_values() {
-            for (step, k) in k.iter().enumerate() {
-                if k.is_nan() || k.abs() >= 9.2e18 {
-                    return Err(EvalError::Execution(format!("Scalar value {k} overflows int64")));
+        let mut out = Vec::with_capacity(groups.len());
+        for group in groups {
+            let mut series = Series::floats(group.labels, (0..grid.len()).map(|i| group.floats.result(op, i)).collect());
+            series.drop_name = group.drop_name;
+            for (step, histograms) in group.histograms.into_iter().enumerate() {
+                let Some(h) = histograms else { continue };
+                if group.floats.count[step] > 0.0 {
+                    self.notes.add(at, Note::MixedFloatsHistogramsAggregation);
+                    series.clear(step);
+                    continue;
                 }
-                let mut ranked: Vec<(f64, usize)> =
-                    members.iter().enumerate().filter_map(|(i, s)| s.at(step).map(|v| (v, i))).collect();
-                // Best first; NaN is worst of all.
-                ranked.sort_by(|(a, _), (b, _)| {
-                    let natural = a.partial_cmp(b).map(|o| if op == AggregateOp::Topk { o.reverse() } else { o });
-                    natural.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
-                });
-                let chosen = if *k < 1.0 { 0 } else { *k as usize };
-                ranked.iter().skip(chosen).for_each(|(_, i)| members[*i].values[step] = ABSENT);
+                if h.incompatible {
+                    continue;
+                }
+                if h.reset && h.no_reset {
+                    self.notes.add(at, Note::HintsCollide(Operation::Aggregation));
+                }
+                let folded = match h.folded {
+                    Folded::Sum(sum) => sum.get(),
+                    Folded::Mean(mean) => mean.get(),
+                };
+                series.set(step, Point::histogram(folded.compacted()));
             }
-            out.extend(members.into_iter().filter(|s| !s.is_empty()));
-        }
-        if grid.len() == 1 {
-            let value = |s: &Series| s.values[0];
-            out.sort_by(|a, b| {
-                let natural = value(a).partial_cmp(&value(b)).map(|o| if op == AggregateOp::Topk { o.reverse() } else { o });
-                natural.unwrap_or_else(|| value(a).is_nan().cmp(&value(b).is_nan())).then_with(|| a.labels.cmp(&b.labels))
-            });
+            if !series.is_empty() {
+                out.push(series);
+            }
         }
         Ok(out)
     }
 
+    fn gather(&self, into: &mut Option<Histograms>, op: AggregateOp, h: &Arc<Histogram>, metric: &str, at: usize) {
+        let gathered = match into {
+            None => {
+                let first = HistogramSum::from(&**h);
+                let folded = match op {
+                    AggregateOp::Avg => Folded::Mean(Box::new(HistogramMean::new(first))),
+                    _ => Folded::Sum(Box::new(first)),
+                };
+                into.insert(Histograms { folded, incompatible: false, reset: false, no_reset: false })
+            }
+            Some(gathered) if gathered.incompatible => return,
+            Some(gathered) => {
+                let reconciled = match &mut gathered.folded {
+                    Folded::Sum(sum) => sum.add(h, 1.0).map(|merged| merged.bounds_reconciled),
+                    Folded::Mean(mean) => mean.add(h),
+                };
+                match reconciled {
+                    Ok(true) => self.notes.add(at, Note::BoundsReconciled(Operation::Aggregation)),
+                    Ok(false) => {}
+                    Err(_) => {
+                        self.notes.add(at, Note::MixedExponentialCustom(metric));
+                        gathered.incompatible = true;
+                    }
+                }
+                gathered
+            }
+        };
+        gathered.reset |= h.reset_hint == ResetHint::Reset;
+        gathered.no_reset |= h.reset_hint == ResetHint::NoReset;
+    }
+
+    /// All series, by group, in the order they come.
+    pub(super) fn groups(&self, expr: &Expr, grouping: &Grouping, grid: Grid) -> Result<Vec<(Labels, Vec<Series>)>, EvalError> {
+        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut groups: Vec<(Labels, Vec<Series>)> = Vec::new();
+        for series in self.stream(expr, grid)? {
+            let series = series?;
+            let key = group_of(&series.labels, grouping);
+            let place = *places.entry(key).or_insert_with_key(|key| {
+                groups.push((key.clone(), Vec::new()));
+                groups.len() - 1
+            });
+            groups[place].1.push(series);
+        }
+        Ok(groups)
+    }
+
     fn quantile(&self, expr: &Expr, q: &Expr, grouping: &Grouping, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let quantiles = self.scalar(q, grid)?;
-        for q in &quantiles {
-            if !(0.0..=1.0).contains(q) {
-                self.warnings.borrow_mut().insert(format!(
-                    "PromQL warning: quantile value should be between 0 and 1, got {q} ({})",
-                    self.position(expr)
-                ));
-            }
+        for q_out in quantiles.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.notes.add(q.inner().start, Note::InvalidQuantile(*q_out));
         }
         let mut out = Vec::new();
         for (labels, members) in self.groups(expr, grouping, grid)? {
+            if members.iter().any(|s| s.histograms.iter().any(Option::is_some)) {
+                self.notes.add(expr.inner().start, Note::IgnoredInAggregation("quantile"));
+            }
             let at_step = |(step, q): (usize, &f64)| {
                 let mut values: Vec<f64> = members.iter().filter_map(|s| s.at(step)).collect();
                 if values.is_empty() { ABSENT } else { quiet(quantile_of(*q, &mut values)) }
             };
-            out.push(Series { labels, values: quantiles.iter().enumerate().map(at_step).collect() });
+            let mut series = Series::floats(labels, quantiles.iter().enumerate().map(at_step).collect());
+            series.drop_name = members.iter().any(|s| s.drop_name);
+            out.push(series);
         }
+        out.retain(|s| !s.is_empty());
         Ok(out)
     }
 
     /// How many series of a group have each value; the value becomes a label.
     fn count_values(&self, expr: &Expr, label: &Expr, grouping: &Grouping, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let name = self.text(label, grid)?;
-        if name.is_empty() {
-            return Err(EvalError::Execution("invalid label name \"\"".to_owned()));
+        // Bytes that are no UTF-8 have become this character.
+        if name.is_empty() || name.contains('\u{fffd}') {
+            let written = &self.query[label.inner().start..];
+            let written = syntax::quoted(written).map_or(name.as_str(), |(_, length)| &written[..length]);
+            return Err(EvalError::Execution(format!("invalid label name {written}")));
         }
+        let hidden = grouping.without && grouping.labels.contains(&name);
         let mut counts: HashMap<Labels, Vec<f64>> = HashMap::new();
         for (labels, members) in self.groups(expr, grouping, grid)? {
             for series in members {
                 for step in 0..grid.len() {
-                    let Some(v) = series.at(step) else { continue };
-                    let text = crate::number(v);
-                    let pairs = labels.iter().chain([(name.as_str(), text.as_str())]);
+                    let text = match series.point(step) {
+                        Point::Absent => continue,
+                        Point::Float(v) => crate::plain(v),
+                        Point::Histogram(h) => h.to_string(),
+                    };
+                    let value = (!hidden).then_some((name.as_str(), text.as_str()));
+                    let pairs = labels.iter().filter(|(n, _)| *n != name).chain(value);
                     let steps = counts.entry(Labels::from_pairs(pairs)).or_insert_with(|| vec![ABSENT; grid.len()]);
-                    steps[step] = super::value::present(steps[step]).unwrap_or(0.0) + 1.0;
+                    steps[step] = present(steps[step]).unwrap_or(0.0) + 1.0;
                 }
             }
             self.charge(counts.len())?;
         }
-        Ok(counts.into_iter().map(|(labels, values)| Series { labels, values }).collect())
+        Ok(counts.into_iter().map(|(labels, values)| Series::floats(labels, values)).collect())
     }
 }

@@ -1,48 +1,24 @@
 //! Operators between numbers and vectors.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use model::Labels;
+use model::{Histogram, Labels};
 
-use super::value::{ABSENT, Series, Value, nameless, present, quiet, unite, without};
+use super::trim::trim;
+use super::value::{Series, Value, names_metric, quiet, unite, without};
+use super::window::Point;
 use super::{Evaluator, Grid};
 use crate::EvalError;
 use crate::ast::{Binary, BinaryOp, Matching, Side};
+use crate::notes::{Note, Operation};
 
-/// What an operator makes of two numbers; of a comparison: 1 or 0.
-fn compute(op: BinaryOp, l: f64, r: f64) -> f64 {
-    let truth = |b: bool| f64::from(u8::from(b));
-    match op {
-        BinaryOp::Add => l + r,
-        BinaryOp::Sub => l - r,
-        BinaryOp::Mul => l * r,
-        BinaryOp::Div => l / r,
-        BinaryOp::Mod => l % r,
-        BinaryOp::Pow => l.powf(r),
-        BinaryOp::Atan2 => l.atan2(r),
-        BinaryOp::Eq => truth(l == r),
-        BinaryOp::Ne => truth(l != r),
-        BinaryOp::Gt => truth(l > r),
-        BinaryOp::Lt => truth(l < r),
-        BinaryOp::Ge => truth(l >= r),
-        BinaryOp::Le => truth(l <= r),
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => f64::NAN,
-    }
-}
-
-/// The value of a matched pair: of comparisons that filter, the left one or nothing.
-fn pair(b: &Binary, l: f64, r: f64, kept: f64) -> f64 {
-    let value = compute(b.op, l, r);
-    match b.op.is_comparison() && !b.returns_bool {
-        true if value == 1.0 => kept,
-        true => ABSENT,
-        false => quiet(value),
-    }
-}
-
-/// Whether the metric name goes.
-fn drops_name(b: &Binary) -> bool {
-    !b.op.is_comparison() || b.returns_bool
+/// What an operator made of two samples.
+enum Element {
+    /// Nothing: the operator does not fit them.
+    Unfit,
+    /// A value, and whether a comparison holds.
+    Value(Point, bool),
 }
 
 /// The labels by which two sides find each other.
@@ -58,16 +34,16 @@ impl Evaluator<'_> {
         let (left, right) = (self.value(&b.left, grid)?, self.value(&b.right, grid)?);
         Ok(match (left, right) {
             (Value::Scalar(l), Value::Scalar(r)) => {
-                Value::Scalar(l.iter().zip(&r).map(|(l, r)| quiet(compute(b.op, *l, *r))).collect())
+                Value::Scalar(l.iter().zip(&r).map(|(l, r)| quiet(b.op.of_numbers(*l, *r))).collect())
             }
-            (Value::Vector(l), Value::Scalar(r)) => Value::Vector(with_scalar(b, l, &r, Side::Right)?),
-            (Value::Scalar(l), Value::Vector(r)) => Value::Vector(with_scalar(b, r, &l, Side::Left)?),
+            (Value::Vector(l), Value::Scalar(r)) => Value::Vector(self.with_scalar(b, l, &r, Side::Right)?),
+            (Value::Scalar(l), Value::Vector(r)) => Value::Vector(self.with_scalar(b, r, &l, Side::Left)?),
             (Value::Vector(l), Value::Vector(r)) => {
                 self.charge((l.len() + r.len()) * grid.len())?;
                 Value::Vector(match b.op {
                     BinaryOp::And | BinaryOp::Unless => intersect(b, l, &r),
                     BinaryOp::Or => union(b, l, r)?,
-                    _ => unite(matched(b, l, r)?)?,
+                    _ => unite(Matcher { evaluator: self, b, steps: grid.len() }.matched(l, r)?)?,
                 })
             }
             (Value::Text(_), _) | (_, Value::Text(_)) => {
@@ -77,24 +53,105 @@ impl Evaluator<'_> {
             }
         })
     }
-}
 
-fn with_scalar(b: &Binary, mut series: Vec<Series>, scalar: &[f64], scalar_side: Side) -> Result<Vec<Series>, EvalError> {
-    for s in &mut series {
-        if drops_name(b) {
-            s.labels = nameless(&s.labels);
+    /// What an operator makes of two samples that are there; says so where it does not fit them.
+    fn element(&self, b: &Binary, left: &Point, right: &Point) -> Element {
+        let histogram = |h: Histogram| Element::Value(Point::histogram(h.compacted()), true);
+        let at = b.left.start;
+        match (left, right) {
+            (Point::Float(l), Point::Float(r)) if !b.op.is_trim() => {
+                let value = b.op.of_numbers(*l, *r);
+                if b.op.is_comparison() {
+                    return Element::Value(Point::Float(*l), value == 1.0);
+                }
+                return Element::Value(Point::Float(value), true);
+            }
+            (Point::Float(factor), Point::Histogram(h)) | (Point::Histogram(h), Point::Float(factor))
+                if b.op == BinaryOp::Mul =>
+            {
+                let mut h = Histogram::clone(h);
+                h.multiply(*factor);
+                return histogram(h);
+            }
+            (Point::Histogram(h), Point::Float(divisor)) if b.op == BinaryOp::Div => {
+                let mut h = Histogram::clone(h);
+                h.divide(*divisor);
+                return histogram(h);
+            }
+            (Point::Histogram(h), Point::Float(bound)) if b.op.is_trim() => {
+                return histogram(trim(h, *bound, b.op == BinaryOp::TrimUpper));
+            }
+            (Point::Histogram(l), Point::Histogram(r)) => match b.op {
+                BinaryOp::Add | BinaryOp::Sub => return self.sum(b, l, r),
+                BinaryOp::Eq | BinaryOp::Ne => {
+                    return Element::Value(Point::Histogram(l.clone()), l.same(r) == (b.op == BinaryOp::Eq));
+                }
+                _ => {}
+            },
+            _ => {}
         }
-        for (v, scalar) in s.values.iter_mut().zip(scalar) {
-            if let Some(value) = present(*v) {
-                *v = match scalar_side {
-                    Side::Right => pair(b, value, *scalar, value),
-                    Side::Left => pair(b, *scalar, value, value),
+        let kind = |p: &Point| if matches!(p, Point::Float(_)) { "float" } else { "histogram" };
+        self.notes.add(at, Note::IncompatibleTypes { left: kind(left), op: b.op.as_str(), right: kind(right) });
+        Element::Unfit
+    }
+
+    fn sum(&self, b: &Binary, l: &Arc<Histogram>, r: &Arc<Histogram>) -> Element {
+        let at = b.left.start;
+        let (sum, operation) = match b.op {
+            BinaryOp::Add => (l.plus(r), Operation::Addition),
+            _ => (l.minus(r), Operation::Subtraction),
+        };
+        let Ok((mut sum, merged)) = sum else {
+            self.notes.add(at, Note::IncompatibleBucketLayout(b.op.as_str()));
+            return Element::Unfit;
+        };
+        if merged.hints_collide {
+            self.notes.add(at, Note::HintsCollide(operation));
+        }
+        if merged.bounds_reconciled {
+            self.notes.add(at, Note::BoundsReconciled(operation));
+        }
+        if b.op == BinaryOp::Sub {
+            sum.reset_hint = model::ResetHint::Gauge;
+        }
+        Element::Value(Point::histogram(sum.compacted()), true)
+    }
+
+    fn with_scalar(
+        &self,
+        b: &Binary,
+        mut series: Vec<Series>,
+        scalar: &[f64],
+        scalar_side: Side,
+    ) -> Result<Vec<Series>, EvalError> {
+        let drops_name = b.op.is_arithmetic() || b.returns_bool;
+        for s in &mut series {
+            if drops_name {
+                self.drop_name(s);
+            }
+            for step in 0..s.values.len() {
+                let (sample, scalar) = (s.point(step), Point::Float(scalar[step]));
+                if matches!(sample, Point::Absent) {
+                    continue;
+                }
+                let element = match scalar_side {
+                    Side::Right => self.element(b, &sample, &scalar),
+                    Side::Left => self.element(b, &scalar, &sample),
                 };
+                let point = match element {
+                    Element::Unfit => Point::Absent,
+                    Element::Value(_, holds) if b.returns_bool => Point::Float(f64::from(u8::from(holds))),
+                    Element::Value(_, false) => Point::Absent,
+                    // A comparison keeps the vector's value, whichever side it stands on.
+                    Element::Value(_, true) if b.op.is_comparison() => continue,
+                    Element::Value(point, true) => point,
+                };
+                s.set(step, point);
             }
         }
+        series.retain(|s| !s.is_empty());
+        unite(series)
     }
-    series.retain(|s| !s.is_empty());
-    unite(series)
 }
 
 fn by_signature<'s>(series: &'s [Series], matching: &Matching) -> HashMap<Labels, Vec<&'s Series>> {
@@ -108,10 +165,10 @@ fn intersect(b: &Binary, mut left: Vec<Series>, right: &[Series]) -> Vec<Series>
     let right = by_signature(right, &b.matching);
     for s in &mut left {
         let others = right.get(&signature(&s.labels, &b.matching));
-        for (step, v) in s.values.iter_mut().enumerate() {
-            let has = others.is_some_and(|o| o.iter().any(|o| o.at(step).is_some()));
+        for step in 0..s.values.len() {
+            let has = others.is_some_and(|o| o.iter().any(|o| o.is_present(step)));
             if has != (b.op == BinaryOp::And) {
-                *v = ABSENT;
+                s.clear(step);
             }
         }
     }
@@ -124,9 +181,9 @@ fn union(b: &Binary, left: Vec<Series>, mut right: Vec<Series>) -> Result<Vec<Se
     let by_left = by_signature(&left, &b.matching);
     for s in &mut right {
         let Some(others) = by_left.get(&signature(&s.labels, &b.matching)) else { continue };
-        for (step, v) in s.values.iter_mut().enumerate() {
-            if others.iter().any(|o| o.at(step).is_some()) {
-                *v = ABSENT;
+        for step in 0..s.values.len() {
+            if others.iter().any(|o| o.is_present(step)) {
+                s.clear(step);
             }
         }
     }
@@ -137,62 +194,149 @@ fn union(b: &Binary, left: Vec<Series>, mut right: Vec<Series>) -> Result<Vec<Se
 }
 
 /// Arithmetic and comparison between vectors.
-fn matched(b: &Binary, left: Vec<Series>, right: Vec<Series>) -> Result<Vec<Series>, EvalError> {
-    // `many` walks, `one` is looked up; with `group_right` the sides change places.
-    let swapped = b.matching.many == Some(Side::Right);
-    let (many, one) = if swapped { (right, left) } else { (left, right) };
-    let one_side = if swapped { "left" } else { "right" };
-    let lookup = by_signature(&one, &b.matching);
-    // Which step of a signature a series of the "many" side has taken: one-to-one allows one.
-    let mut taken: HashMap<Labels, Vec<bool>> = HashMap::new();
-    let mut out = Vec::new();
-    for s in &many {
-        let key = signature(&s.labels, &b.matching);
-        let Some(others) = lookup.get(&key) else { continue };
-        // The labels may depend on which partner is met, by way of `group_left (label)`.
-        for (i, other) in others.iter().enumerate() {
-            let mut values = vec![ABSENT; s.values.len()];
-            for (step, value) in values.iter_mut().enumerate() {
-                let (Some(mine), Some(theirs)) = (s.at(step), other.at(step)) else { continue };
-                if let Some(double) = others[i + 1..].iter().find(|o| o.at(step).is_some()) {
-                    return Err(EvalError::Execution(format!(
-                        "found duplicate series for the match group {key} on the {one_side} hand-side of the operation: \
-                         [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
-                        double.labels, other.labels
-                    )));
+struct Matcher<'m, 'a> {
+    evaluator: &'m Evaluator<'a>,
+    b: &'m Binary,
+    steps: usize,
+}
+
+/// The series of one signature.
+#[derive(Default)]
+struct Group<'s> {
+    many: Vec<&'s Series>,
+    one: Vec<&'s Series>,
+}
+
+/// What one signature's results have taken, step by step.
+struct Taken {
+    /// One-to-one: whether there is a result.
+    any: Vec<bool>,
+    /// Else: by the result's labels.
+    by_labels: HashMap<Labels, Vec<bool>>,
+}
+
+impl Matcher<'_, '_> {
+    fn matched(&self, left: Vec<Series>, right: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+        // `many` walks, `one` is looked up; with `group_right` the sides change places.
+        let swapped = self.b.matching.many == Some(Side::Right);
+        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        // As in the reference, the fill values do not change places: with `group_right`, too, the left one is for the "many" side.
+        let (fill_many, fill_one) = (self.b.matching.fill_left, self.b.matching.fill_right);
+        let mut order: Vec<Labels> = Vec::new();
+        let mut groups: HashMap<Labels, Group<'_>> = HashMap::new();
+        for (series, is_one) in many.iter().map(|s| (s, false)).chain(one.iter().map(|s| (s, true))) {
+            let key = signature(&series.labels, &self.b.matching);
+            let group = groups.entry(key).or_insert_with_key(|key| {
+                order.push(key.clone());
+                Group::default()
+            });
+            if is_one { group.one.push(series) } else { group.many.push(series) }
+        }
+        let filled = fill_many.is_some() || fill_one.is_some();
+        let asked = |step: usize| filled || many.iter().any(|s| s.is_present(step));
+        let mut out = Vec::new();
+        for key in &order {
+            let Some(group) = groups.get(key) else { continue };
+            self.check_unique(key, &group.one, &asked)?;
+            let mut taken = Taken { any: vec![false; self.steps], by_labels: HashMap::new() };
+            for s in &group.many {
+                for o in &group.one {
+                    let both = |step: usize| (s.point(step), o.point(step));
+                    self.pair(&s.labels, &o.labels, s.drop_name, both, &mut taken, &mut out)?;
                 }
-                let (l, r) = if swapped { (theirs, mine) } else { (mine, theirs) };
-                *value = pair(b, l, r, l);
-                // Also where a comparison leaves nothing.
-                if b.matching.many.is_none() {
-                    let steps = taken.entry(key.clone()).or_insert_with(|| vec![false; s.values.len()]);
-                    if std::mem::replace(&mut steps[step], true) {
-                        return Err(EvalError::Execution(
-                            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
-                                .to_owned(),
-                        ));
-                    }
+                if let Some(fill) = fill_one {
+                    let alone = |step: usize| match group.one.iter().any(|o| o.is_present(step)) {
+                        true => (Point::Absent, Point::Absent),
+                        false => (s.point(step), Point::Float(fill)),
+                    };
+                    self.pair(&s.labels, key, s.drop_name, alone, &mut taken, &mut out)?;
                 }
             }
-            let series = Series { labels: result_labels(b, &s.labels, &other.labels), values };
-            if !series.is_empty() {
-                out.push(series);
+            if let Some(fill) = fill_many {
+                for o in &group.one {
+                    let matched = taken.any.clone();
+                    let alone = |step: usize| match matched[step] {
+                        true => (Point::Absent, Point::Absent),
+                        false => (Point::Float(fill), o.point(step)),
+                    };
+                    self.pair(key, &o.labels, false, alone, &mut taken, &mut out)?;
+                }
             }
         }
+        Ok(out)
     }
-    if b.matching.many.is_some() {
-        let mut seen: HashMap<&Labels, &Series> = HashMap::new();
-        for s in &out {
-            if let Some(other) = seen.insert(&s.labels, s)
-                && (0..s.values.len()).any(|step| s.at(step).is_some() && other.at(step).is_some())
-            {
-                return Err(EvalError::Execution(
-                    "multiple matches for labels: grouping labels must ensure unique matches".to_owned(),
-                ));
+
+    /// The "one" side has one series of a signature at each step, where it is asked for at all.
+    fn check_unique(&self, key: &Labels, one: &[&Series], asked: &dyn Fn(usize) -> bool) -> Result<(), EvalError> {
+        for step in 0..if one.len() > 1 { self.steps } else { 0 } {
+            let mut here = one.iter().filter(|o| o.is_present(step));
+            let (Some(a), Some(b)) = (here.next(), here.next()) else { continue };
+            if !asked(step) {
+                continue;
+            }
+            let side = if self.b.matching.many == Some(Side::Right) { "left" } else { "right" };
+            let (a, b) = if b.labels < a.labels { (b, a) } else { (a, b) };
+            return Err(EvalError::Execution(format!(
+                "found duplicate series for the match group {key} on the {side} hand-side of the operation: \
+                 [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+                a.labels, b.labels
+            )));
+        }
+        Ok(())
+    }
+
+    /// Computes a pair of series, `samples` at each step.
+    fn pair(
+        &self,
+        many: &Labels,
+        one: &Labels,
+        drop_name: bool,
+        samples: impl Fn(usize) -> (Point, Point),
+        taken: &mut Taken,
+        out: &mut Vec<Series>,
+    ) -> Result<(), EvalError> {
+        let b = self.b;
+        let swapped = b.matching.many == Some(Side::Right);
+        let labels = result_labels(b, many, one);
+        let mut series = Series::absent(labels, self.steps);
+        let mut by_labels =
+            b.matching.many.map(|_| taken.by_labels.remove(&series.labels).unwrap_or_else(|| vec![false; self.steps]));
+        for step in 0..self.steps {
+            let (mine, theirs) = samples(step);
+            if matches!(mine, Point::Absent) || matches!(theirs, Point::Absent) {
+                continue;
+            }
+            let element =
+                if swapped { self.evaluator.element(b, &theirs, &mine) } else { self.evaluator.element(b, &mine, &theirs) };
+            let Element::Value(point, holds) = element else { continue };
+            // Also where a comparison leaves nothing.
+            let before = std::mem::replace(&mut taken.any[step], true);
+            let collides = by_labels.as_mut().map_or(before, |taken| std::mem::replace(&mut taken[step], true));
+            if collides {
+                let message = match b.matching.many {
+                    None => "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+                    Some(_) => "multiple matches for labels: grouping labels must ensure unique matches",
+                };
+                return Err(EvalError::Execution(message.to_owned()));
+            }
+            if b.returns_bool {
+                series.set(step, Point::Float(f64::from(u8::from(holds))));
+            } else if holds {
+                series.set(step, point);
             }
         }
+        if let Some(by_labels) = by_labels {
+            taken.by_labels.insert(series.labels.clone(), by_labels);
+        }
+        if !series.is_empty() {
+            series.drop_name = drop_name && !b.op.is_arithmetic();
+            if b.returns_bool {
+                self.evaluator.drop_name(&mut series);
+            }
+            out.push(series);
+        }
+        Ok(())
     }
-    Ok(out)
 }
 
 fn result_labels(b: &Binary, many: &Labels, one: &Labels) -> Labels {
@@ -201,7 +345,7 @@ fn result_labels(b: &Binary, many: &Labels, one: &Labels) -> Labels {
     let kept = many.iter().filter(|(name, _)| {
         let named = labels.iter().any(|l| l == name);
         let matching_keeps = !one_to_one || if *on { named } else { !named };
-        matching_keeps && !(drops_name(b) && *name == "__name__") && !include.iter().any(|i| i == name)
+        matching_keeps && !(b.op.is_arithmetic() && names_metric(name)) && !include.iter().any(|i| i == name)
     });
     let included = include.iter().filter_map(|name| one.get(name).map(|value| (name.as_str(), value)));
     Labels::from_pairs(kept.chain(included))

@@ -30,6 +30,17 @@ fn part(seconds: f64, part: impl FnOnce(f64) -> i64) -> f64 {
     if seconds.is_finite() { part(seconds) as f64 } else { f64::NAN }
 }
 
+/// Milliseconds since the Unix epoch as `2006-01-02T15:04:05.999Z`.
+pub(crate) fn rfc3339(ms: i64) -> String {
+    let (seconds, fraction) = (ms.div_euclid(1000), ms.rem_euclid(1000));
+    let (year, month, day) = civil(seconds as f64);
+    let (hour, minute, second) = (seconds.rem_euclid(86_400) / 3600, seconds.rem_euclid(3600) / 60, seconds.rem_euclid(60));
+    let fraction = format!("{fraction:03}");
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{point}{fraction}Z")
+}
+
 pub(crate) fn year(seconds: f64) -> f64 {
     part(seconds, |s| civil(s).0)
 }

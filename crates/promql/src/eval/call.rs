@@ -1,32 +1,32 @@
 //! Functions that are not of one series' range.
 
-use std::collections::HashMap;
+use model::{Histogram, Labels};
 
-use model::Labels;
-use regex::Regex;
-use store::{LabelMatcher, MatchOp};
-
-use super::histogram::{Bucket, bucket_quantile};
-use super::value::{ABSENT, Series, Value, nameless, present, quiet, unite, without};
-use super::{Evaluator, Grid, select::Take};
+use super::classic::Asked;
+use super::labels::fixed_labels;
+use super::select::Take;
+use super::value::{ABSENT, Series, Value, present, quiet, unite};
+use super::window::Point;
+use super::{Evaluator, Grid};
 use crate::EvalError;
 use crate::ast::{Expr, Node};
-use crate::functions::{Function, Kind, Special};
+use crate::functions::{self, Function, Kind, Special, extreme};
+use crate::notes::Note;
 
 impl Evaluator<'_> {
-    pub(super) fn call(&self, function: &Function, args: &[Expr], expr: &Expr, grid: Grid) -> Result<Value, EvalError> {
+    pub(super) fn call(&self, function: &'static Function, args: &[Expr], expr: &Expr, grid: Grid) -> Result<Value, EvalError> {
         match function.kind {
-            Kind::Range(_) => Ok(Value::Vector(self.stream(expr, grid)?.collect::<Result<_, _>>()?)),
-            Kind::Math(f) => Ok(Value::Vector(self.map(self.vector(argument(args, 0)?, grid)?, f)?)),
+            Kind::Window(_) => Ok(Value::Vector(self.stream(expr, grid)?.collect::<Result<_, _>>()?)),
+            Kind::Math(f) => Ok(Value::Vector(self.stepwise(self.vector(argument(args, 0)?, grid)?, |_, v| Some(f(v)))?)),
+            Kind::Native(f) => Ok(Value::Vector(self.of_histograms(self.vector(argument(args, 0)?, grid)?, f)?)),
             Kind::Calendar(f) => {
                 let series = match args.first() {
                     Some(vector) => self.vector(vector, grid)?,
-                    None => vec![Series { labels: Labels::default(), values: seconds(grid) }],
+                    None => vec![Series::floats(Labels::default(), seconds(grid))],
                 };
-                Ok(Value::Vector(self.map(series, f)?))
+                Ok(Value::Vector(self.stepwise(series, |_, v| Some(f(v)))?))
             }
             Kind::Special(special) => self.special(special, args, grid),
-            Kind::Missing => Err(EvalError::Unsupported(format!("{}()", function.name))),
         }
     }
 
@@ -34,73 +34,119 @@ impl Evaluator<'_> {
         let arg = |i| argument(args, i);
         let vector = |i| self.vector(argument(args, i)?, grid);
         let scalar = |i| self.scalar(argument(args, i)?, grid);
-        Ok(match special {
-            Special::Pi => Value::Scalar(vec![std::f64::consts::PI; grid.len()]),
-            Special::Time => Value::Scalar(seconds(grid)),
-            Special::Vector => {
-                Value::Vector(vec![Series { labels: Labels::default(), values: scalar(0)?.into_iter().map(quiet).collect() }])
+        let constant = |v: f64| Ok(Value::Scalar(vec![v; grid.len()]));
+        match special {
+            Special::Pi => constant(std::f64::consts::PI),
+            Special::Start => constant(self.whole.start as f64 / 1000.0),
+            Special::End => constant(self.whole.end as f64 / 1000.0),
+            Special::Step => constant(self.resolution().0),
+            Special::Range => constant(self.resolution().1),
+            Special::Time => Ok(Value::Scalar(seconds(grid))),
+            Special::MinOf | Special::MaxOf => {
+                let values = scalar(0)?.iter().zip(scalar(1)?).map(|(a, b)| extreme(special == Special::MaxOf, *a, b)).collect();
+                Ok(Value::Scalar(values))
             }
-            Special::Scalar => Value::Scalar(only(&vector(0)?, grid)),
-            Special::Timestamp => Value::Vector(self.timestamps(arg(0)?, grid)?),
+            Special::Vector => {
+                let values = scalar(0)?.into_iter().map(quiet).collect();
+                Ok(Value::Vector(vec![Series::floats(Labels::default(), values)]))
+            }
+            Special::Scalar => Ok(Value::Scalar(only(&vector(0)?, grid))),
+            Special::Timestamp => Ok(Value::Vector(self.timestamps(arg(0)?, grid)?)),
             Special::Clamp => {
                 let (low, high) = (scalar(1)?, scalar(2)?);
-                // An empty interval has no values.
-                self.stepwise(vector(0)?, |step, v| {
-                    (low[step] <= high[step] || low[step].is_nan() || high[step].is_nan())
-                        .then(|| clamp(v, low[step], high[step]))
-                })?
+                self.clamped(vector(0)?, |step| (low[step], high[step]))
             }
             Special::ClampMin => {
                 let low = scalar(1)?;
-                self.stepwise(vector(0)?, |step, v| Some(clamp(v, low[step], f64::INFINITY)))?
+                self.clamped(vector(0)?, |step| (low[step], f64::INFINITY))
             }
             Special::ClampMax => {
                 let high = scalar(1)?;
-                self.stepwise(vector(0)?, |step, v| Some(clamp(v, f64::NEG_INFINITY, high[step])))?
+                self.clamped(vector(0)?, |step| (f64::NEG_INFINITY, high[step]))
             }
             Special::Round => {
                 let to = if args.len() > 1 { scalar(1)? } else { vec![1.0; grid.len()] };
-                self.stepwise(vector(0)?, |step, v| {
+                Ok(Value::Vector(self.stepwise(vector(0)?, |step, v| {
                     // Dividing by the inverse loses less.
                     let inverse = 1.0 / to[step];
                     Some((v * inverse + 0.5).floor() / inverse)
-                })?
+                })?))
             }
-            Special::Sort | Special::SortDesc => {
-                let mut series = vector(0)?;
-                let order = |a: &Series, b: &Series| {
-                    let (a, b) = (a.values.first().copied().unwrap_or(ABSENT), b.values.first().copied().unwrap_or(ABSENT));
-                    let natural = a.partial_cmp(&b).map(|o| if special == Special::Sort { o } else { o.reverse() });
-                    natural.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
-                };
-                series.sort_by(|a, b| order(a, b).then_with(|| a.labels.cmp(&b.labels)));
-                Value::Vector(series)
-            }
-            Special::Absent => Value::Vector(absent(&vector(0)?, matchers_of(arg(0)?), grid)),
+            Special::Sort | Special::SortDesc => Ok(Value::Vector(sorted(vector(0)?, special == Special::SortDesc, grid))),
+            Special::SortByLabel => Ok(Value::Vector(self.sort_by_label(args, false, grid)?)),
+            Special::SortByLabelDesc => Ok(Value::Vector(self.sort_by_label(args, true, grid)?)),
+            Special::Absent => Ok(Value::Vector(absent(&vector(0)?, fixed_labels(arg(0)?), grid))),
             Special::AbsentOverTime => {
-                let present = crate::functions::find("present_over_time");
-                let Some(Function { kind: Kind::Range(f), args: types, .. }) = present else {
-                    return Err(EvalError::Unsupported("absent_over_time()".to_owned()));
-                };
-                let series: Vec<Series> = self.over_range(*f, types, args, grid)?.collect::<Result<_, _>>()?;
-                Value::Vector(absent(&series, matchers_of(arg(0)?), grid))
+                let series = self.present_over_time(args, grid)?;
+                Ok(Value::Vector(absent(&series, fixed_labels(arg(0)?), grid)))
             }
-            Special::HistogramQuantile => Value::Vector(self.histogram_quantile(&scalar(0)?, vector(1)?, arg(1)?, grid)?),
-            Special::LabelReplace => {
-                let [target, replacement, source, pattern] = [1, 2, 3, 4].map(|i| arg(i).and_then(|a| self.text(a, grid)));
-                Value::Vector(label_replace(vector(0)?, &target?, &replacement?, &source?, &pattern?)?)
+            Special::HistogramQuantile => {
+                let quantiles = scalar(0)?;
+                self.note_quantiles(&quantiles, arg(0)?);
+                let gathered = self.gather_histograms(arg(1)?, arg(0)?, grid)?;
+                Ok(Value::Vector(self.ask_histograms(&gathered, Asked::Quantile(&quantiles), None, grid)?))
             }
-            Special::LabelJoin => {
-                let texts: Vec<String> = (1..args.len()).map(|i| self.text(arg(i)?, grid)).collect::<Result<_, _>>()?;
-                Value::Vector(label_join(vector(0)?, &texts)?)
+            Special::HistogramQuantiles => self.histogram_quantiles(args, grid),
+            Special::HistogramFraction => {
+                let (lower, upper) = (scalar(0)?, scalar(1)?);
+                let gathered = self.gather_histograms(arg(2)?, arg(0)?, grid)?;
+                Ok(Value::Vector(self.ask_histograms(&gathered, Asked::Fraction(&lower, &upper), None, grid)?))
             }
-        })
+            Special::Info => self.info(args, grid).map(Value::Vector),
+            Special::LabelReplace => self.label_replace(args, grid).map(Value::Vector),
+            Special::LabelJoin => self.label_join(args, grid).map(Value::Vector),
+        }
     }
 
-    /// Applies `f` at each step; the metric name goes, and so do values that become `None`.
-    fn stepwise(&self, mut series: Vec<Series>, f: impl Fn(usize, f64) -> Option<f64>) -> Result<Value, EvalError> {
+    fn note_quantiles(&self, quantiles: &[f64], expr: &Expr) {
+        for q in quantiles.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.notes.add(expr.inner().start, Note::InvalidQuantile(*q));
+        }
+    }
+
+    fn histogram_quantiles(&self, args: &[Expr], grid: Grid) -> Result<Value, EvalError> {
+        let [vector, label, quantiles @ ..] = args else {
+            return Err(EvalError::Execution("histogram_quantiles() needs a label and quantiles".to_owned()));
+        };
+        let label = self.text(label, grid)?;
+        let gathered = self.gather_histograms(vector, vector, grid)?;
+        let mut out = Vec::new();
+        for expr in quantiles {
+            let values = self.scalar(expr, grid)?;
+            self.note_quantiles(&values, expr);
+            // Of a number that changes, each value is a quantile of its own.
+            let mut distinct: Vec<f64> = values.clone();
+            distinct.sort_by(f64::total_cmp);
+            distinct.dedup_by(|a, b| a.to_bits() == b.to_bits());
+            for q in distinct {
+                let text = open_metrics(q);
+                let mut series =
+                    self.ask_histograms(&gathered, Asked::Quantile(&vec![q; grid.len()]), Some((&label, &text)), grid)?;
+                for s in &mut series {
+                    values.iter().enumerate().filter(|(_, v)| v.to_bits() != q.to_bits()).for_each(|(step, _)| s.clear(step));
+                }
+                out.extend(series.into_iter().filter(|s| !s.is_empty()));
+            }
+        }
+        Ok(Value::Vector(unite(out)?))
+    }
+
+    /// Where each series has any sample.
+    fn present_over_time(&self, args: &[Expr], grid: Grid) -> Result<Vec<Series>, EvalError> {
+        let function = functions::find("present_over_time");
+        let Some((function, f)) = function.and_then(|f| if let Kind::Window(w) = f.kind { Some((f, w)) } else { None }) else {
+            return Ok(Vec::new());
+        };
+        // Names stay, so that series stay different.
+        let f = functions::WindowFunction { keeps_name: true, ..f };
+        self.over_range(f, function, args, grid)?.collect()
+    }
+
+    /// Applies `f` to the floats of each step; histograms go, the metric name, and values that become `None`.
+    fn stepwise(&self, mut series: Vec<Series>, f: impl Fn(usize, f64) -> Option<f64>) -> Result<Vec<Series>, EvalError> {
         for s in &mut series {
-            s.labels = nameless(&s.labels);
+            self.drop_name(s);
+            s.histograms = Vec::new();
             for (step, v) in s.values.iter_mut().enumerate() {
                 if let Some(value) = present(*v) {
                     *v = f(step, value).map_or(ABSENT, quiet);
@@ -108,76 +154,53 @@ impl Evaluator<'_> {
             }
         }
         series.retain(|s| !s.is_empty());
-        Ok(Value::Vector(unite(series)?))
+        unite(series)
+    }
+
+    /// Applies `f` to the histograms of each step; floats and the metric name go.
+    fn of_histograms(&self, mut series: Vec<Series>, f: fn(&Histogram) -> f64) -> Result<Vec<Series>, EvalError> {
+        for s in &mut series {
+            self.drop_name(s);
+            let histograms = std::mem::take(&mut s.histograms);
+            s.values.fill(ABSENT);
+            for (v, h) in s.values.iter_mut().zip(histograms) {
+                if let Some(h) = h {
+                    *v = quiet(f(&h));
+                }
+            }
+        }
+        series.retain(|s| !s.is_empty());
+        unite(series)
+    }
+
+    fn clamped(&self, series: Vec<Series>, bounds: impl Fn(usize) -> (f64, f64)) -> Result<Value, EvalError> {
+        let series = self.stepwise(series, |step, v| {
+            let (low, high) = bounds(step);
+            // An empty interval has no values; NaN on any side gives NaN.
+            (high >= low || low.is_nan() || high.is_nan()).then(|| extreme(true, low, extreme(false, high, v)))
+        })?;
+        Ok(Value::Vector(series))
     }
 
     /// Times of the samples that a selector takes; of computed vectors, of the steps.
     fn timestamps(&self, expr: &Expr, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let mut series: Vec<Series> = match &expr.inner().node {
-            Node::Selector(selector) => self.select(selector, grid, Take::Time)?.collect::<Result<_, _>>()?,
+            Node::Selector(selector) => self.select(selector, expr.start, grid, Take::Time)?.collect::<Result<_, _>>()?,
             _ => {
                 let mut series = self.vector(expr, grid)?;
                 let now = seconds(grid);
                 for s in &mut series {
-                    s.values.iter_mut().zip(&now).for_each(|(v, now)| *v = present(*v).map_or(ABSENT, |_| *now));
+                    for (step, now) in now.iter().enumerate() {
+                        if s.is_present(step) {
+                            s.set(step, Point::Float(*now));
+                        }
+                    }
                 }
                 series
             }
         };
-        series.iter_mut().for_each(|s| s.labels = nameless(&s.labels));
+        series.iter_mut().for_each(|s| self.drop_name(s));
         unite(series)
-    }
-
-    fn histogram_quantile(
-        &self,
-        quantiles: &[f64],
-        series: Vec<Series>,
-        expr: &Expr,
-        grid: Grid,
-    ) -> Result<Vec<Series>, EvalError> {
-        let mut histograms: HashMap<Labels, Vec<(f64, Series)>> = HashMap::new();
-        for s in series {
-            let le = s.labels.get("le").unwrap_or("").to_owned();
-            let Some(upper) = bound(&le) else {
-                self.warnings.borrow_mut().insert(format!(
-                    "PromQL warning: bucket label \"le\" is missing or has a malformed value of {le:?} ({})",
-                    self.position(expr)
-                ));
-                continue;
-            };
-            histograms.entry(without(&s.labels, |n| n == "le")).or_default().push((upper, s));
-        }
-        let mut forced = false;
-        let mut out = Vec::new();
-        for (labels, members) in histograms {
-            self.charge(grid.len())?;
-            let mut values = Vec::with_capacity(grid.len());
-            for (step, q) in quantiles.iter().enumerate() {
-                let mut buckets: Vec<Bucket> =
-                    members.iter().filter_map(|(upper, s)| s.at(step).map(|count| Bucket { upper: *upper, count })).collect();
-                if buckets.is_empty() {
-                    values.push(ABSENT);
-                    continue;
-                }
-                let (value, repaired) = bucket_quantile(*q, &mut buckets);
-                forced |= repaired;
-                values.push(quiet(value));
-            }
-            out.push(Series { labels: nameless(&labels), values });
-        }
-        if let Some(q) = quantiles.iter().find(|q| !(0.0..=1.0).contains(*q)) {
-            self.warnings
-                .borrow_mut()
-                .insert(format!("PromQL warning: quantile value should be between 0 and 1, got {q} ({})", self.position(expr)));
-        }
-        if forced {
-            self.infos.borrow_mut().insert(format!(
-                "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
-                 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name \"\" ({})",
-                self.position(expr)
-            ));
-        }
-        unite(out)
     }
 }
 
@@ -190,12 +213,31 @@ fn seconds(grid: Grid) -> Vec<f64> {
     grid.times().map(|t| t as f64 / 1000.0).collect()
 }
 
-/// NaN on either side gives NaN.
-fn clamp(v: f64, low: f64, high: f64) -> f64 {
-    if v.is_nan() || low.is_nan() || high.is_nan() { f64::NAN } else { v.min(high).max(low) }
+/// A number as OpenMetrics writes it in labels: `1.0`, `0.25`, `1e+06`.
+fn open_metrics(value: f64) -> String {
+    let text = model::go_general(value);
+    if value.is_finite() && !text.contains(['.', 'e']) { format!("{text}.0") } else { text }
 }
 
-/// The one value of each step; NaN where there are none or several.
+/// By value at the first step, histograms left out; NaN comes last.
+fn sorted(mut series: Vec<Series>, descending: bool, grid: Grid) -> Vec<Series> {
+    for s in &mut series {
+        (0..grid.len())
+            .filter(|step| s.histogram(*step).is_some())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|step| s.clear(step));
+    }
+    series.retain(|s| !s.is_empty());
+    let value = |s: &Series| s.values.first().copied().unwrap_or(ABSENT);
+    series.sort_by(|a, b| {
+        let natural = value(a).partial_cmp(&value(b)).map(|o| if descending { o.reverse() } else { o });
+        natural.unwrap_or_else(|| value(a).is_nan().cmp(&value(b).is_nan())).then_with(|| a.labels.cmp(&b.labels))
+    });
+    series
+}
+
+/// The one float of each step; NaN where there are none or several.
 fn only(series: &[Series], grid: Grid) -> Vec<f64> {
     let at_step = |step| {
         let mut values = series.iter().filter_map(|s| s.at(step));
@@ -207,69 +249,9 @@ fn only(series: &[Series], grid: Grid) -> Vec<f64> {
     (0..grid.len()).map(at_step).collect()
 }
 
-/// An upper bound as `le` writes it.
-fn bound(le: &str) -> Option<f64> {
-    match le {
-        "+Inf" | "Inf" | "inf" | "+inf" => Some(f64::INFINITY),
-        _ => le.parse().ok(),
-    }
-}
-
-fn matchers_of(expr: &Expr) -> &[LabelMatcher] {
-    match &expr.inner().node {
-        Node::Selector(s) | Node::Range { selector: s, .. } => &s.matchers,
-        _ => &[],
-    }
-}
-
-/// 1 where no series has a value, with the labels that the selector fixes.
-fn absent(series: &[Series], matchers: &[LabelMatcher], grid: Grid) -> Vec<Series> {
-    let unique = |m: &&LabelMatcher| matchers.iter().filter(|o| o.name == m.name).count() == 1;
-    let fixed = matchers.iter().filter(|m| m.op == MatchOp::Eq && m.name != "__name__").filter(unique);
-    let labels = Labels::from_pairs(fixed.map(|m| (&m.name, &m.value)));
-    let at_step = |step| if series.iter().any(|s| s.at(step).is_some()) { ABSENT } else { 1.0 };
-    let absent = Series { labels, values: (0..grid.len()).map(at_step).collect() };
+/// 1 where no series has a value.
+fn absent(series: &[Series], labels: Labels, grid: Grid) -> Vec<Series> {
+    let at_step = |step| if series.iter().any(|s| s.is_present(step)) { ABSENT } else { 1.0 };
+    let absent = Series::floats(labels, (0..grid.len()).map(at_step).collect());
     if absent.is_empty() { Vec::new() } else { vec![absent] }
-}
-
-fn set_label(labels: &Labels, name: &str, value: &str) -> Labels {
-    Labels::from_pairs(labels.iter().chain([(name, value)]))
-}
-
-fn label_replace(
-    mut series: Vec<Series>,
-    target: &str,
-    replacement: &str,
-    source: &str,
-    pattern: &str,
-) -> Result<Vec<Series>, EvalError> {
-    let regex = Regex::new(&format!("^(?s:{pattern})$"))
-        .map_err(|_| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-    if target.is_empty() {
-        return Err(EvalError::Execution("invalid destination label name in label_replace(): ".to_owned()));
-    }
-    for s in &mut series {
-        let value = s.labels.get(source).unwrap_or("").to_owned();
-        if let Some(captures) = regex.captures(&value) {
-            let mut expanded = String::new();
-            captures.expand(replacement, &mut expanded);
-            s.labels = set_label(&s.labels, target, &expanded);
-        }
-    }
-    unite(series)
-}
-
-/// `texts`: target, separator, sources.
-fn label_join(mut series: Vec<Series>, texts: &[String]) -> Result<Vec<Series>, EvalError> {
-    let [target, separator, sources @ ..] = texts else {
-        return Err(EvalError::Execution("label_join() needs a target and a separator".to_owned()));
-    };
-    if target.is_empty() {
-        return Err(EvalError::Execution("invalid destination label name in label_join(): ".to_owned()));
-    }
-    for s in &mut series {
-        let values: Vec<&str> = sources.iter().map(|name| s.labels.get(name).unwrap_or("")).collect();
-        s.labels = set_label(&s.labels, target, &values.join(separator));
-    }
-    unite(series)
 }

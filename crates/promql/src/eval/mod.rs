@@ -4,20 +4,32 @@ mod aggregate;
 mod binary;
 pub(crate) mod calendar;
 mod call;
-mod histogram;
-pub(crate) mod range;
+mod classic;
+mod extended;
+mod info;
+mod labels;
+pub(crate) mod native;
+pub(crate) mod over_time;
+mod ranges;
+pub(crate) mod rate;
 mod select;
+mod sum;
+mod top;
+pub(crate) mod trend;
+mod trim;
 mod value;
+pub(crate) mod window;
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::{Labels, Tenant};
+use model::{Histogram, Labels, Tenant};
 use store::Reader;
 
-use crate::ast::{AggregateOp, Expr, Node};
-use crate::functions::{Kind, Special};
+use crate::ast::{AggregateOp, Expr, Length, Node};
+use crate::functions::Kind;
+use crate::notes::{Note, Notes};
 use crate::{EvalError, Type};
 use value::{Series, Value, nameless, unite};
 
@@ -34,6 +46,28 @@ pub struct Question<'a> {
     pub max_samples: usize,
     /// Set by whoever no longer wants the answer; looked at for each series.
     pub cancelled: &'a AtomicBool,
+    /// What the reference has switches for.
+    pub options: Options,
+}
+
+/// What the reference has switches for. The default is the reference's, but for start timestamps, which are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The metric name goes only when the whole query is done, so that `label_replace` and `by (__name__)` still see it
+    /// (`promql-delayed-name-removal`).
+    pub delayed_name_removal: bool,
+    /// Counters are told by their `__type__` label rather than by their name (`type-and-unit-labels`).
+    pub type_and_unit_labels: bool,
+    /// A sample's start timestamp tells counter resets (`use-start-timestamps`).
+    pub start_timestamps: bool,
+    /// The step of a subquery that names none, milliseconds (the global evaluation interval).
+    pub subquery_step_ms: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { delayed_name_removal: false, type_and_unit_labels: false, start_timestamps: true, subquery_step_ms: 60_000 }
+    }
 }
 
 /// The times of a query: `start`, `start + step`, … up to `end`. Milliseconds.
@@ -67,6 +101,15 @@ impl Grid {
     }
 }
 
+/// A value of a series.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sample {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<Histogram>),
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -75,13 +118,22 @@ pub enum Answer {
     /// A text.
     Text(String),
     /// Series with one value, at the time asked for.
-    Vector(Vec<(Labels, f64)>),
+    Vector(Vec<(Labels, Sample)>),
     /// Series with times (milliseconds) and values.
     Matrix(Matrix),
 }
 
-/// Series with times (milliseconds) and values.
-pub type Matrix = Vec<(Labels, Vec<(i64, f64)>)>;
+/// Series with times (milliseconds) and values, ascending.
+pub type Matrix = Vec<(Labels, Points)>;
+
+/// Values of one series; no time is in both lists.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Points {
+    /// Times (milliseconds) and numbers.
+    pub floats: Vec<(i64, f64)>,
+    /// Times (milliseconds) and histograms.
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
+}
 
 /// An answer and what is to be said about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,14 +152,21 @@ pub struct Outcome {
 /// [`EvalError`].
 pub fn instant(question: &Question<'_>, query: &str, expr: &Expr, at_ms: i64) -> Result<Outcome, EvalError> {
     let grid = Grid { start: at_ms, end: at_ms, step: 1 };
-    let evaluator = Evaluator::new(question, query, grid);
+    let evaluator = Evaluator::new(question, query, grid, true);
     let answer = match expr.value_type() {
         Type::Matrix => Answer::Matrix(evaluator.raw(expr)?),
         _ => match evaluator.value(expr, grid)? {
             Value::Scalar(values) => Answer::Scalar(values.first().copied().unwrap_or(f64::NAN)),
             Value::Text(text) => Answer::Text(text),
             Value::Vector(series) => {
-                let mut vector: Vec<_> = series.into_iter().filter_map(|s| s.at(0).map(|v| (s.labels, v))).collect();
+                let mut vector = Vec::with_capacity(series.len());
+                for s in evaluator.finished(series)? {
+                    match s.point(0) {
+                        window::Point::Float(v) => vector.push((s.labels, Sample::Float(v))),
+                        window::Point::Histogram(h) => vector.push((s.labels, Sample::Histogram(h))),
+                        window::Point::Absent => {}
+                    }
+                }
                 if !is_ordered(expr) {
                     vector.sort_by(|(a, _), (b, _)| a.cmp(b));
                 }
@@ -123,20 +182,17 @@ pub fn instant(question: &Question<'_>, query: &str, expr: &Expr, at_ms: i64) ->
 /// # Errors
 /// [`EvalError`]; [`EvalError::Execution`] for expressions that are no scalar or instant vector.
 pub fn range(question: &Question<'_>, query: &str, expr: &Expr, grid: Grid) -> Result<Outcome, EvalError> {
-    let evaluator = Evaluator::new(question, query, grid);
-    let series = match expr.value_type() {
-        Type::Scalar | Type::Vector => evaluator.vector(expr, grid)?,
-        other => {
-            let message =
-                format!("invalid expression type {:?} for range query, must be Scalar or instant Vector", other.as_str());
-            return Err(EvalError::Execution(message));
-        }
-    };
-    let points = |s: Series| {
-        let points = grid.times().zip(&s.values).filter_map(|(t, v)| value::present(*v).map(|v| (t, v))).collect();
-        (s.labels, points)
-    };
-    let mut matrix: Vec<(Labels, Vec<_>)> = series.into_iter().filter(|s| !s.is_empty()).map(points).collect();
+    let evaluator = Evaluator::new(question, query, grid, false);
+    if !matches!(expr.value_type(), Type::Scalar | Type::Vector) {
+        let got = expr.value_type().as_str();
+        let message = format!("invalid expression type {got:?} for range query, must be Scalar or instant Vector");
+        return Err(EvalError::Execution(message));
+    }
+    note_sorting(expr, &evaluator.notes);
+    let series = evaluator.vector(expr, grid)?;
+    let series = evaluator.finished(series)?;
+    let mut matrix: Matrix = series.into_iter().map(|s| evaluator.points(s, grid)).collect();
+    matrix.retain(|(_, points)| !points.floats.is_empty() || !points.histograms.is_empty());
     matrix.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(evaluator.outcome(Answer::Matrix(matrix)))
 }
@@ -144,9 +200,28 @@ pub fn range(question: &Question<'_>, query: &str, expr: &Expr, grid: Grid) -> R
 /// Whether the order of the result is part of it.
 fn is_ordered(expr: &Expr) -> bool {
     match &expr.inner().node {
-        Node::Call { function, .. } => matches!(function.kind, Kind::Special(Special::Sort | Special::SortDesc)),
+        Node::Call { function, .. } => function.sorts(),
         Node::Aggregate { op, .. } => matches!(op, AggregateOp::Topk | AggregateOp::Bottomk),
         _ => false,
+    }
+}
+
+/// Says of each sorting function that it does nothing in a range query.
+fn note_sorting(expr: &Expr, notes: &Notes) {
+    match &expr.node {
+        Node::Call { function, args } => {
+            if function.sorts() {
+                notes.add(expr.start, Note::SortInRange);
+            }
+            args.iter().for_each(|arg| note_sorting(arg, notes));
+        }
+        Node::Aggregate { expr, param, .. } => {
+            note_sorting(expr, notes);
+            param.iter().for_each(|p| note_sorting(p, notes));
+        }
+        Node::Binary(b) => [&b.left, &b.right].into_iter().for_each(|e| note_sorting(e, notes)),
+        Node::Subquery { expr, .. } | Node::Unary { expr, .. } | Node::Paren(expr) => note_sorting(expr, notes),
+        Node::Number { .. } | Node::Text(_) | Node::Selector(_) | Node::Range { .. } => {}
     }
 }
 
@@ -156,38 +231,22 @@ struct Evaluator<'a> {
     query: &'a str,
     /// The whole query's grid: what `@ start()` and `@ end()` mean, in subqueries too.
     whole: Grid,
+    instant: bool,
     samples: Cell<usize>,
-    warnings: RefCell<BTreeSet<String>>,
-    infos: RefCell<BTreeSet<String>>,
+    notes: Notes,
 }
 
 /// Series as they are computed.
 type Stream<'e> = Box<dyn Iterator<Item = Result<Series, EvalError>> + 'e>;
 
 impl<'a> Evaluator<'a> {
-    fn new(question: &Question<'a>, query: &'a str, whole: Grid) -> Self {
-        Self {
-            question: *question,
-            query,
-            whole,
-            samples: Cell::default(),
-            warnings: RefCell::default(),
-            infos: RefCell::default(),
-        }
+    fn new(question: &Question<'a>, query: &'a str, whole: Grid, instant: bool) -> Self {
+        Self { question: *question, query, whole, instant, samples: Cell::default(), notes: Notes::default() }
     }
 
     fn outcome(self, answer: Answer) -> Outcome {
-        Outcome {
-            answer,
-            warnings: self.warnings.into_inner().into_iter().collect(),
-            infos: self.infos.into_inner().into_iter().collect(),
-        }
-    }
-
-    /// `line:column` of an expression, as notes name it.
-    fn position(&self, expr: &Expr) -> String {
-        let error = crate::ParseError::at(self.query, expr.start, "");
-        format!("{}:{}", error.line, error.column)
+        let (warnings, infos) = self.notes.into_texts(self.query);
+        Outcome { answer, warnings, infos }
     }
 
     /// Counts samples that are held, and looks whether anybody still waits.
@@ -199,21 +258,82 @@ impl<'a> Evaluator<'a> {
         if self.samples.get() > self.question.max_samples { Err(EvalError::TooManySamples) } else { Ok(()) }
     }
 
+    /// `step()` and `range()` of this query, seconds.
+    fn resolution(&self) -> (f64, f64) {
+        let step = if self.instant { 0.0 } else { self.whole.step as f64 / 1000.0 };
+        (step, (self.whole.end - self.whole.start) as f64 / 1000.0)
+    }
+
+    /// A length in milliseconds; of a range or a step more than nothing.
+    fn length(&self, length: &Length, positive: bool) -> Result<i64, EvalError> {
+        let expr = match length {
+            Length::Fixed(ms) => return Ok(*ms),
+            Length::Computed(expr) => expr,
+        };
+        let fail = |why: &str| Err(EvalError::Execution(why.to_owned()));
+        let (step, range) = self.resolution();
+        match expr.seconds(step, range) {
+            Err(why) => fail(why),
+            Ok(seconds) if positive && (seconds <= 0.0 || seconds.is_nan()) => fail("duration must be greater than 0"),
+            Ok(seconds) if seconds.is_nan() || seconds.abs() > 9.2e9 => fail("duration is out of range"),
+            Ok(seconds) => Ok((seconds * 1000.0) as i64),
+        }
+    }
+
+    /// Takes the metric name from a series, now or at the end of the query.
+    fn drop_name(&self, series: &mut Series) {
+        series.drop_name = true;
+        if !self.question.options.delayed_name_removal {
+            series.labels = nameless(&series.labels);
+        }
+    }
+
+    /// The series of an answer: without the names that are to go.
+    fn finished(&self, mut series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+        if !self.question.options.delayed_name_removal {
+            return Ok(series);
+        }
+        for s in series.iter_mut().filter(|s| s.drop_name) {
+            s.labels = nameless(&s.labels);
+        }
+        unite(series)
+    }
+
+    fn points(&self, series: Series, grid: Grid) -> (Labels, Points) {
+        let floats = grid.times().zip(&series.values).filter_map(|(t, v)| value::present(*v).map(|v| (t, v))).collect();
+        let histograms = grid.times().zip(series.histograms).filter_map(|(t, h)| h.map(|h| (t, h))).collect();
+        (series.labels, Points { floats, histograms })
+    }
+
     /// The value of any expression but a range.
     fn value(&self, expr: &Expr, grid: Grid) -> Result<Value, EvalError> {
+        let steps = grid.len();
+        if !expr.fixed || steps < 2 || matches!(expr.node, Node::Number { .. } | Node::Text(_)) {
+            return self.evaluate(expr, grid);
+        }
+        // The same at each step: computed once.
+        let value = self.evaluate(expr, Grid { end: grid.start, ..grid })?;
+        if let Value::Vector(series) = &value {
+            self.charge(series.len().saturating_mul(steps))?;
+        }
+        Ok(value.repeated(steps))
+    }
+
+    fn evaluate(&self, expr: &Expr, grid: Grid) -> Result<Value, EvalError> {
         Ok(match &expr.node {
-            Node::Number(n) => Value::Scalar(vec![*n; grid.len()]),
+            Node::Number { value, .. } => Value::Scalar(vec![*value; grid.len()]),
             Node::Text(t) => Value::Text(t.clone()),
             Node::Paren(e) => self.value(e, grid)?,
-            Node::Negate(e) => match self.value(e, grid)? {
+            Node::Unary { minus: false, expr } => self.value(expr, grid)?,
+            Node::Unary { expr, .. } => match self.value(expr, grid)? {
                 Value::Scalar(values) => Value::Scalar(values.into_iter().map(|v| -v).collect()),
-                Value::Vector(series) => Value::Vector(self.map(series, |v| -v)?),
+                Value::Vector(series) => Value::Vector(self.negated(series)?),
                 Value::Text(_) => return Err(EvalError::Execution("a string has no negative".to_owned())),
             },
             Node::Binary(b) => self.binary(b, grid)?,
             Node::Selector(_) => Value::Vector(self.stream(expr, grid)?.collect::<Result<_, _>>()?),
-            Node::Aggregate { op, expr, param, grouping } => {
-                Value::Vector(self.aggregate(*op, expr, param.as_deref(), grouping, grid)?)
+            Node::Aggregate { op, expr: inner, param, grouping } => {
+                Value::Vector(self.aggregate(*op, inner, param.as_deref(), grouping, expr.start, grid)?)
             }
             Node::Call { function, args } => self.call(function, args, expr, grid)?,
             Node::Range { .. } | Node::Subquery { .. } => {
@@ -222,11 +342,25 @@ impl<'a> Evaluator<'a> {
         })
     }
 
+    fn negated(&self, mut series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+        for s in &mut series {
+            self.drop_name(s);
+            s.values.iter_mut().filter(|v| value::present(**v).is_some()).for_each(|v| *v = -*v);
+            for h in s.histograms.iter_mut().flatten() {
+                Arc::make_mut(h).multiply(-1.0);
+            }
+        }
+        unite(series)
+    }
+
     /// A vector; a scalar becomes one series without labels.
     fn vector(&self, expr: &Expr, grid: Grid) -> Result<Vec<Series>, EvalError> {
         match self.value(expr, grid)? {
             Value::Vector(series) => Ok(series),
-            Value::Scalar(values) => Ok(vec![Series { labels: Labels::default(), values }]),
+            Value::Scalar(values) => {
+                let values = values.into_iter().map(value::quiet).collect();
+                Ok(vec![Series::floats(Labels::default(), values)])
+            }
             Value::Text(_) => Err(EvalError::Execution("a string where an instant vector is expected".to_owned())),
         }
     }
@@ -247,27 +381,19 @@ impl<'a> Evaluator<'a> {
 
     /// A vector, series by series where the expression allows it.
     fn stream<'e>(&'e self, expr: &'e Expr, grid: Grid) -> Result<Stream<'e>, EvalError> {
+        let whole =
+            |this: &'e Self| -> Result<Stream<'e>, EvalError> { Ok(Box::new(this.vector(expr, grid)?.into_iter().map(Ok))) };
+        if expr.fixed && grid.len() > 1 {
+            return whole(self);
+        }
         match &expr.node {
             Node::Paren(e) => self.stream(e, grid),
-            Node::Selector(selector) => self.select(selector, grid, select::Take::Value),
+            Node::Selector(selector) => self.select(selector, expr.start, grid, select::Take::Value),
             Node::Call { function, args } => match function.kind {
-                Kind::Range(f) => self.over_range(f, function.args, args, grid),
-                _ => Ok(Box::new(self.vector(expr, grid)?.into_iter().map(Ok))),
+                Kind::Window(f) => self.over_range(f, function, args, grid),
+                _ => whole(self),
             },
-            _ => Ok(Box::new(self.vector(expr, grid)?.into_iter().map(Ok))),
+            _ => whole(self),
         }
-    }
-
-    /// Applies `f` to all values; the metric name goes.
-    fn map(&self, mut series: Vec<Series>, f: impl Fn(f64) -> f64) -> Result<Vec<Series>, EvalError> {
-        for s in &mut series {
-            s.labels = nameless(&s.labels);
-            s.values.iter_mut().for_each(|v| {
-                if let Some(value) = value::present(*v) {
-                    *v = value::quiet(f(value));
-                }
-            });
-        }
-        unite(series)
     }
 }
