@@ -400,6 +400,7 @@ async fn tempo_searches_are_those_of_tempo() {
     let tags = get_json(&router, "/api/v2/search/tags").await;
     assert_eq!(tags["scopes"][0], json!({"name": "resource", "tags": ["service.name"]}));
     assert_eq!(tags["scopes"][1], json!({"name": "span", "tags": ["http.code", "ok"]}));
+    assert_eq!(get_json(&router, "/api/search/tags?scope=event").await["tagNames"], json!(["message"]));
     assert_eq!(get_json(&router, "/api/search/tags?scope=span").await["tagNames"], json!(["http.code", "ok"]));
     for (path, expected) in [
         ("/api/search/tag/service.name/values", json!(["db", "shop"])),
@@ -414,6 +415,7 @@ async fn tempo_searches_are_those_of_tempo() {
             "/api/v2/search/tag/status/values",
             json!([{"type": "keyword", "value": "unset"}, {"type": "keyword", "value": "ok"}, {"type": "keyword", "value": "error"}]),
         ),
+        ("/api/v2/search/tag/event.message/values", json!([{"type": "string", "value": "no"}])),
         ("/api/v2/search/tag/rootName/values", json!([{"type": "string", "value": "GET /"}])),
     ] {
         assert_eq!(get_json(&router, path).await["tagValues"], expected, "{path}");

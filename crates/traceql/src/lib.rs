@@ -37,7 +37,7 @@ pub use parser::{MAX_QUERY, parse_identifier, parse_unchecked};
 pub use print::duration;
 pub use question::Question;
 pub use search::{Found, FoundSet, FoundSpan, FoundTrace, Plan, search};
-pub use tags::{logfmt, tags_query};
+pub use tags::{logfmt, nested_names, nested_values, tags_query};
 pub use value::{KINDS, Kind, STATUSES, Static};
 
 /// Reads a query and checks that it means something.

@@ -1,7 +1,18 @@
 //! Tempo's older search parameters: `tags` in logfmt.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use store::{Column, Field as Stored, Predicate, Scan};
+
+use crate::EvalError;
 use crate::ast::{Attribute, AttributeScope, Expr, Intrinsic, Node, Op, Pipeline, Query, Root, Spanset, Stage};
+use crate::fetch::{Fetch, Place};
+use crate::question::Question;
+use crate::spans::Rows;
 use crate::value::{KINDS, STATUSES, Static};
+
+/// Spans whose events or links are looked at for completion.
+const NESTED_ROWS: usize = 65_536;
 
 /// The query for spans with all of these tags, as `tags=service.name=shop http.status_code=200` asks for them: an attribute
 /// of the span or its resource that prints as the value; `name`, `status`, `kind` and `error` mean the span's own.
@@ -41,6 +52,65 @@ fn tag(key: &str, value: &str) -> Expr {
             any.reduce(|a, b| expr(Node::Binary(Op::Or, Box::new((a, b))))).unwrap_or_else(never)
         }
     }
+}
+
+/// Calls `each` with the rows of some spans that have `list` and meet `predicate`.
+fn nested(question: &Question<'_>, predicate: &Predicate, list: Stored, mut each: impl FnMut(&Rows, usize)) -> Result<(), EvalError> {
+    let fetch = Fetch::new(&Pipeline::default());
+    let column = Column::Field(list);
+    let having = predicate.clone().and(Predicate::Exists(column.clone()));
+    let scan = Scan { limit: Some(NESTED_ROWS), ..question.scan(having, vec![column, Column::Field(Stored::Time)]) };
+    for batch in question.reader.scan(&scan)? {
+        question.alive()?;
+        let rows = Rows::new(batch?, &fetch);
+        (0..rows.batch.rows()).for_each(|row| each(&rows, row));
+    }
+    Ok(())
+}
+
+/// The names of attributes of events, or of links ([`AttributeScope::Link`]), of spans that meet `predicate`.
+///
+/// # Errors
+/// [`EvalError`].
+pub fn nested_names(question: &Question<'_>, predicate: &Predicate, scope: AttributeScope) -> Result<Vec<String>, EvalError> {
+    let list = if scope == AttributeScope::Link { Stored::Links } else { Stored::Events };
+    let mut names = BTreeSet::new();
+    nested(question, predicate, list, |rows, row| {
+        rows.attributes(row, &mut |of, key, _| {
+            if of == scope && !names.contains(key.as_ref()) {
+                names.insert(key.into_owned());
+            }
+        });
+    })?;
+    Ok(names.into_iter().collect())
+}
+
+/// The values of an attribute of events or links, or of `event:name`, of spans that meet `predicate`; at most `limit`.
+///
+/// # Errors
+/// [`EvalError`].
+pub fn nested_values(
+    question: &Question<'_>,
+    predicate: &Predicate,
+    attribute: &Attribute,
+    limit: usize,
+) -> Result<Vec<Static<'static>>, EvalError> {
+    let place = match attribute.intrinsic {
+        Some(intrinsic) => Place::Intrinsic(intrinsic),
+        None => Place::Attribute(attribute.scope, attribute.name.clone()),
+    };
+    let list = if attribute.scope == AttributeScope::Link { Stored::Links } else { Stored::Events };
+    let mut values: BTreeMap<String, Static<'static>> = BTreeMap::new();
+    nested(question, predicate, list, |rows, row| {
+        rows.each(0, &place, row, &mut |value| {
+            if let Some(value) = value
+                && values.len() < limit
+            {
+                values.entry(value.key()).or_insert_with(|| value.into_owned());
+            }
+        });
+    })?;
+    Ok(values.into_values().collect())
 }
 
 /// Pairs of logfmt: `a=b c="d e" f`.

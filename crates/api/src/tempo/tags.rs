@@ -1,11 +1,14 @@
 //! Names and values of attributes, for completion.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use model::{Scope, Tenant, TimeRange};
 use serde_json::{Value as Json, json};
 use store::{Column, CompareOp, Distinct, Field, Literal, Predicate, Reader, Table};
-use traceql::{Attribute, AttributeScope, Intrinsic, KINDS, Plan, STATUSES, parse_identifier};
+use traceql::{
+    Attribute, AttributeScope, Intrinsic, KINDS, Plan, Question, STATUSES, Static, nested_names, nested_values, parse_identifier,
+};
 
 use super::range;
 use crate::Api;
@@ -65,6 +68,10 @@ impl Wanted {
         })
     }
 
+    fn question<'a>(&'a self, reader: &'a dyn Reader, cancelled: &'a AtomicBool) -> Question<'a> {
+        Question { reader, tenant: &self.tenant, range: self.range, limit: self.limit, spans_per_set: 0, cancelled }
+    }
+
     fn distinct(&self, reader: &dyn Reader, also: Predicate, what: &Distinct) -> Result<Vec<String>, Failure> {
         let predicate = self.predicate.clone().and(also);
         let limit = if self.limit == 0 { MAX_VALUES } else { self.limit.min(MAX_VALUES) };
@@ -74,11 +81,25 @@ impl Wanted {
 }
 
 /// The names of each scope that the parameter `scope` asks for.
-fn names(wanted: &Wanted, reader: &dyn Reader, scope: Option<&str>) -> Result<Vec<(&'static str, Vec<String>)>, Failure> {
+fn names(
+    wanted: &Wanted,
+    reader: &dyn Reader,
+    cancelled: &AtomicBool,
+    scope: Option<&str>,
+) -> Result<Vec<(&'static str, Vec<String>)>, Failure> {
     let mut out = Vec::new();
     for (name, scope_of) in SCOPES {
         if scope.is_none_or(|s| s == name || s == "none") {
             out.push((name, wanted.distinct(reader, Predicate::True, &Distinct::Keys(Some(scope_of)))?));
+        }
+    }
+    for nested in [AttributeScope::Event, AttributeScope::Link] {
+        let name = nested.as_str();
+        if scope.is_none_or(|s| s == name || s == "none") {
+            let found = nested_names(&wanted.question(reader, cancelled), &wanted.predicate, nested)?;
+            if !found.is_empty() {
+                out.push((name, found));
+            }
         }
     }
     if scope.is_none_or(|s| s == "intrinsic" || s == "none") {
@@ -99,9 +120,9 @@ fn scope_of(ask: &Ask) -> Result<Option<String>, Failure> {
 pub(super) async fn names_v1(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let (wanted, scope) = (Wanted::read(&ask)?, scope_of(&ask)?);
     let state = api.clone();
-    blocking(&api, None, move |_| {
+    blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        let all = names(&wanted, &*reader, scope.as_deref())?;
+        let all = names(&wanted, &*reader, cancelled, scope.as_deref())?;
         let mut all: Vec<String> = all.into_iter().flat_map(|(_, names)| names).collect();
         all.sort();
         all.dedup();
@@ -114,9 +135,9 @@ pub(super) async fn names_v1(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure>
 pub(super) async fn names_v2(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let (wanted, scope) = (Wanted::read(&ask)?, scope_of(&ask)?);
     let state = api.clone();
-    blocking(&api, None, move |_| {
+    blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        let scopes = names(&wanted, &*reader, scope.as_deref())?;
+        let scopes = names(&wanted, &*reader, cancelled, scope.as_deref())?;
         let scopes: Vec<Json> = scopes.into_iter().map(|(name, tags)| json!({"name": name, "tags": tags})).collect();
         let rows = scopes.len();
         Ok(Answer::json(json!({"scopes": scopes, "metrics": {}}).to_string(), rows).partial(reader.partial()))
@@ -134,7 +155,26 @@ fn tag(name: &str, bare_is_attribute: bool) -> Result<Attribute, Failure> {
 }
 
 /// Values and their types.
-fn values(wanted: &Wanted, reader: &dyn Reader, tag: &Attribute) -> Result<Vec<(&'static str, String)>, Failure> {
+fn values(
+    wanted: &Wanted,
+    reader: &dyn Reader,
+    cancelled: &AtomicBool,
+    tag: &Attribute,
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    if matches!(tag.scope, AttributeScope::Event | AttributeScope::Link) || tag.intrinsic == Some(Intrinsic::EventName) {
+        let limit = if wanted.limit == 0 { MAX_VALUES } else { wanted.limit.min(MAX_VALUES) };
+        let found = nested_values(&wanted.question(reader, cancelled), &wanted.predicate, tag, limit)?;
+        return Ok(found
+            .into_iter()
+            .filter_map(|value| match value {
+                Static::Text(text) => Some(("string", text.into_owned())),
+                Static::Int(i) => Some(("int", i.to_string())),
+                Static::Float(f) => Some(("float", f.to_string())),
+                Static::Bool(b) => Some(("bool", b.to_string())),
+                _ => None,
+            })
+            .collect());
+    }
     let typed = |kind: &'static str, texts: Vec<String>| texts.into_iter().map(move |t| (kind, t)).collect::<Vec<_>>();
     let keywords = |names: &[&str]| typed("keyword", names.iter().map(|n| (*n).to_owned()).collect());
     let field = |f| wanted.distinct(reader, Predicate::True, &Distinct::Values(Column::Field(f)));
@@ -194,9 +234,9 @@ fn attribute_values(wanted: &Wanted, reader: &dyn Reader, column: &Column) -> Re
 pub(super) async fn values_v1(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let (wanted, tag) = (Wanted::read(&ask)?, tag(ask.path("name"), true)?);
     let state = api.clone();
-    blocking(&api, None, move |_| {
+    blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        let found = values(&wanted, &*reader, &tag)?;
+        let found = values(&wanted, &*reader, cancelled, &tag)?;
         let texts: Vec<String> = found.into_iter().map(|(_, v)| v).collect();
         Ok(Answer::json(json!({"tagValues": texts, "metrics": {}}).to_string(), texts.len()).partial(reader.partial()))
     })
@@ -206,9 +246,9 @@ pub(super) async fn values_v1(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure
 pub(super) async fn values_v2(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let (wanted, tag) = (Wanted::read(&ask)?, tag(ask.path("name"), false)?);
     let state = api.clone();
-    blocking(&api, None, move |_| {
+    blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        let found = values(&wanted, &*reader, &tag)?;
+        let found = values(&wanted, &*reader, cancelled, &tag)?;
         let all: Vec<Json> = found.iter().map(|(kind, v)| json!({"type": kind, "value": v})).collect();
         Ok(Answer::json(json!({"tagValues": all, "metrics": {}}).to_string(), all.len()).partial(reader.partial()))
     })
