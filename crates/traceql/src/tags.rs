@@ -55,7 +55,12 @@ fn tag(key: &str, value: &str) -> Expr {
 }
 
 /// Calls `each` with the rows of some spans that have `list` and meet `predicate`.
-fn nested(question: &Question<'_>, predicate: &Predicate, list: Stored, mut each: impl FnMut(&Rows, usize)) -> Result<(), EvalError> {
+fn nested(
+    question: &Question<'_>,
+    predicate: &Predicate,
+    list: Stored,
+    mut each: impl FnMut(&Rows, usize),
+) -> Result<(), EvalError> {
     let fetch = Fetch::new(&Pipeline::default());
     let column = Column::Field(list);
     let having = predicate.clone().and(Predicate::Exists(column.clone()));
