@@ -74,7 +74,7 @@ fn errors_name_their_line_in_prometheus_words() {
             "up 1 2 3\n",
             "line 1: expected next entry after timestamp, got \"3\\n\" (\"TIMESTAMP\") while parsing: \"up 1 2 3\\n\"",
         ),
-        (Format::Text, "\n\n{} 1\n", "line 3: metric name not set while parsing: \"{}\""),
+        (Format::Text, "\n\n{} 1\n", "line 3: metric name not set while parsing: \"{} 1\""),
         (
             Format::Text,
             "up 1 -5\n",
