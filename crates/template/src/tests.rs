@@ -129,7 +129,7 @@ fn numbers_print_as_go_prints_them() {
         printf(
             "%6.2f|%+d|%t|%T|%c|%U|%8s|%-8s|%%",
             &[
-                Value::Float(3.14159),
+                Value::Float(3.145),
                 Value::Int(5),
                 Value::Bool(true),
                 "a".into(),
@@ -139,7 +139,7 @@ fn numbers_print_as_go_prints_them() {
                 "ab".into(),
             ]
         ),
-        "  3.14|+5|true|string|A|U+2318|      ab|ab      |%"
+        "  3.15|+5|true|string|A|U+2318|      ab|ab      |%"
     );
     assert_eq!(quote("a\"\\\n\u{1}é\u{200b}"), r#""a\"\\\n\x01é\u200b""#);
 }
