@@ -127,8 +127,8 @@ fn join(b: &Binary, left: Series, right: Series) -> Result<Series, EvalError> {
             let (one_labels, one_values) = &one[*partner];
             let name = result_labels(b, labels, one_labels);
             let mut result: Vec<Option<f64>> = vec![None; values.len()];
-            for step in 0..values.len() {
-                let (Some(m), Some(o)) = (values[step], one_values[step]) else { continue };
+            for (step, both) in values.iter().zip(one_values).enumerate() {
+                let (Some(m), Some(o)) = (*both.0, *both.1) else { continue };
                 let (unique, message) = match b.matching.cardinality {
                     Cardinality::OneToOne => (
                         LabelSet::default(),
