@@ -194,8 +194,8 @@ impl<'q> Lexer<'q> {
             let rest = self.rest();
             if rest.starts_with('#') || rest.starts_with("//") {
                 self.skip(rest.find('\n').unwrap_or(rest.len()));
-            } else if rest.starts_with("/*") {
-                let Some(end) = rest[2..].find("*/") else { return Some("comment not terminated") };
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                let Some(end) = comment.find("*/") else { return Some("comment not terminated") };
                 self.skip(end + 4);
             } else {
                 return None;

@@ -1,7 +1,7 @@
 //! Regular expressions in the words of Go.
 
 use regex::Regex;
-use regex_syntax::ast::{Ast, RepetitionKind, RepetitionOp, parse::Parser};
+use regex_syntax::ast::{Ast, RepetitionKind, parse::Parser};
 
 /// Compiles a pattern that was written for Go.
 ///
@@ -18,9 +18,7 @@ pub(crate) fn is_literal(pattern: &str) -> bool {
 
 fn any(ast: &Ast) -> Option<RepetitionKind> {
     match ast {
-        Ast::Repetition(r) if matches!(*r.ast, Ast::Dot(_)) => match &r.op {
-            RepetitionOp { kind, .. } => Some(kind.clone()),
-        },
+        Ast::Repetition(r) if matches!(*r.ast, Ast::Dot(_)) => Some(r.op.kind.clone()),
         _ => None,
     }
 }

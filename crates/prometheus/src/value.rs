@@ -37,7 +37,7 @@ pub fn show_duration(duration: Duration) -> String {
     let mut out = String::new();
     for (unit, ms, exact) in UNITS {
         // The large units stand only where nothing is left over.
-        if rest / ms == 0 || exact && rest % ms != 0 {
+        if rest / ms == 0 || exact && !rest.is_multiple_of(ms) {
             continue;
         }
         out.push_str(&format!("{}{unit}", rest / ms));

@@ -250,7 +250,7 @@ fn size(node: &Node) -> usize {
 fn base64(text: &str) -> Option<Vec<u8>> {
     let symbols: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     let padding = symbols.iter().rev().take_while(|b| **b == b'=').count();
-    if symbols.len() % 4 != 0 || padding > 2 {
+    if !symbols.len().is_multiple_of(4) || padding > 2 {
         return None;
     }
     let mut out = Vec::with_capacity(symbols.len() / 4 * 3);

@@ -102,8 +102,8 @@ fn most(a: &VectorAggregation, mut series: Series, grid: Grid) -> Series {
     }
     let mut kept = vec![vec![None; grid.len()]; series.len()];
     let mut ranked: Vec<usize> = Vec::new();
-    for members in groups.values() {
-        for step in 0..grid.len() {
+    for (step, _) in grid.times().enumerate() {
+        for members in groups.values() {
             let value = |i: usize| series[i].1[step].unwrap_or(f64::NAN);
             let mut present: Vec<usize> = members.iter().copied().filter(|i| series[*i].1[step].is_some()).collect();
             present.sort_by(|x, y| match a.op {
