@@ -26,4 +26,4 @@ pub use face::Face;
 pub use metrics::QueryMetrics;
 pub use serve::{every_port, loki_port, loki_router, prometheus_port, prometheus_router, tempo_port, tempo_router};
 pub use state::{Api, Settings};
-pub use targets::{NoTargets, ScrapeTarget, Targets};
+pub use targets::{DroppedTargets, FamilyText, NoTargets, ScrapeTarget, Targets};

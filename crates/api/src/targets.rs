@@ -25,12 +25,40 @@ pub struct ScrapeTarget {
     pub interval: Duration,
     /// How long a scrape may take.
     pub timeout: Duration,
+    /// What it says of its metrics, sorted by name.
+    pub families: Vec<FamilyText>,
+}
+
+/// What a target says of a metric family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyText {
+    /// The metric's name.
+    pub name: String,
+    /// `counter` and so on.
+    pub kind: &'static str,
+    /// What it means.
+    pub help: String,
+    /// What it is measured in.
+    pub unit: String,
+}
+
+/// What relabelling dropped of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DroppedTargets {
+    /// The job's name.
+    pub pool: String,
+    /// The labels of each target before relabelling; some may be left out.
+    pub discovered: Vec<Vec<(String, String)>>,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// Knows what is scraped.
 pub trait Targets: Send + Sync {
     /// All targets, in the order of the configuration.
     fn active(&self) -> Vec<ScrapeTarget>;
+    /// What relabelling dropped: every job, in the order of the configuration.
+    fn dropped(&self) -> Vec<DroppedTargets>;
 }
 
 /// Nothing is scraped.
@@ -39,6 +67,10 @@ pub struct NoTargets;
 
 impl Targets for NoTargets {
     fn active(&self) -> Vec<ScrapeTarget> {
+        Vec::new()
+    }
+
+    fn dropped(&self) -> Vec<DroppedTargets> {
         Vec::new()
     }
 }

@@ -13,7 +13,7 @@ use store::memory::Memory;
 use tower::ServiceExt;
 use wire::{LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
-use crate::{Api, NoTargets, ScrapeTarget, Settings, Targets, every_port, loki_port, prometheus_port, tempo_port};
+use crate::{Api, DroppedTargets, FamilyText, NoTargets, ScrapeTarget, Settings, Targets, every_port, loki_port, prometheus_port, tempo_port};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -105,7 +105,12 @@ impl Targets for OneTarget {
             last_duration: Duration::from_millis(10),
             interval: Duration::from_secs(15),
             timeout: Duration::from_millis(2500),
+            families: vec![FamilyText { name: "m".into(), kind: "counter", help: "H".into(), unit: String::new() }],
         }]
+    }
+
+    fn dropped(&self) -> Vec<DroppedTargets> {
+        vec![DroppedTargets { pool: "j".into(), discovered: vec![vec![("__address__".into(), "h:2".into())]], count: 1 }]
     }
 }
 
@@ -450,6 +455,14 @@ async fn each_port_says_when_it_is_ready_and_404_in_its_own_shape() {
             "scrapeTimeout": "2500ms",
         })
     );
+    assert_eq!(targets["data"]["droppedTargets"], json!([{"discoveredLabels": {"__address__": "h:2"}, "scrapePool": "j"}]));
+    assert_eq!(targets["data"]["droppedTargetCounts"], json!({"j": 1}));
+    let row = json!({"target": {"job": "j"}, "metric": "m", "type": "counter", "help": "H", "unit": ""});
+    for (query, rows) in [("", json!([row])), ("?match_target={job=\"other\"}", json!([])), ("?limit=0", json!([]))] {
+        let found = get_json(&prometheus, &format!("/api/v1/targets/metadata{}", query.replace('"', "%22").replace('{', "%7B").replace('}', "%7D"))).await;
+        assert_eq!(found["data"], rows, "{query}");
+    }
+    assert_eq!(get_json(&prometheus, "/api/v1/scrape_pools").await["data"]["scrapePools"], json!(["j"]));
 }
 
 #[tokio::test]

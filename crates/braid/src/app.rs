@@ -25,6 +25,9 @@ pub(crate) type MetricsWriter = Box<dyn Fn(&mut String) + Send + Sync>;
 /// Makes everything durable in its final form; blocks.
 pub(crate) type Settle = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Reads the configuration anew; blocks.
+pub(crate) type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// The query APIs, by the ports that they answer on.
 pub(crate) struct Apis {
     /// All of them.
@@ -43,6 +46,7 @@ pub(crate) struct App {
     apis: Apis,
     metrics: Vec<MetricsWriter>,
     settle: Settle,
+    reload: Reload,
     process: Process,
     addresses: OnceLock<Vec<(Face, SocketAddr)>>,
     stopping: AtomicBool,
@@ -50,8 +54,14 @@ pub(crate) struct App {
 
 impl App {
     /// An app; `metrics` are written at `/metrics` after the receivers' and the process'.
-    pub(crate) fn new(receivers: Receivers, apis: Apis, metrics: Vec<MetricsWriter>, settle: Settle, process: Process) -> Self {
-        Self { receivers, apis, metrics, settle, process, addresses: OnceLock::new(), stopping: AtomicBool::new(false) }
+    pub(crate) fn new(
+        receivers: Receivers,
+        apis: Apis,
+        metrics: Vec<MetricsWriter>,
+        (settle, reload): (Settle, Reload),
+        process: Process,
+    ) -> Self {
+        Self { receivers, apis, metrics, settle, reload, process, addresses: OnceLock::new(), stopping: AtomicBool::new(false) }
     }
 
     /// What it listens at, once known.
@@ -80,6 +90,10 @@ impl App {
         }
         if face == Face::Braid && request.method() == Method::POST && request.uri().path() == "/api/admin/settle" {
             return self.settle().await;
+        }
+        let reloads = matches!(face, Face::Braid | Face::Prometheus) && request.uri().path() == "/-/reload";
+        if reloads && matches!(*request.method(), Method::POST | Method::PUT) {
+            return self.reload().await;
         }
         let router = match face {
             Face::Braid => &self.apis.braid,
@@ -131,6 +145,15 @@ impl App {
         match tokio::task::spawn_blocking(move || settle()).await {
             Ok(Ok(())) => text(StatusCode::NO_CONTENT, Body::empty()),
             Ok(Err(why)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")),
+            Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
+        }
+    }
+
+    async fn reload(&self) -> Response<Body> {
+        let reload = Arc::clone(&self.reload);
+        match tokio::task::spawn_blocking(move || reload()).await {
+            Ok(Ok(())) => text(StatusCode::OK, Body::empty()),
+            Ok(Err(why)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {why}\n")),
             Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
         }
     }

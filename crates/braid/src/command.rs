@@ -90,7 +90,8 @@ impl Command {
                 };
                 let config = Config::load(serve.config.as_deref(), &overrides)?;
                 logging::start(serve.log_format)?;
-                serve::run(config, serve.print_ready)
+                let file = serve.config;
+                serve::run(config, move || Config::load(file.as_deref(), &overrides), serve.print_ready)
             }
         }
     }

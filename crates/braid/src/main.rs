@@ -7,6 +7,7 @@ mod landing;
 mod logging;
 mod open_store;
 mod process;
+mod reload;
 mod serve;
 mod server;
 mod store_metrics;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use api::Api;
+use collector::scrape::Scraper;
 use collector::{Budget, Counters, Ingest, Receivers};
 use store::{Source, Writer};
 use tokio::net::TcpListener;
@@ -13,20 +14,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{Apis, App, MetricsWriter, Settle};
-use crate::config::{Config, Endpoint, Face};
+use crate::app::{Apis, App, MetricsWriter, Reload, Settle};
+use crate::config::{Config, ConfigError, Endpoint, Face};
 use crate::process::Process;
+use crate::reload::Reloads;
 use crate::targets::Scraped;
 use crate::{open_store, server, store_metrics};
 
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
 const DRAIN: Duration = Duration::from_millis(600);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT; `again` reads the configuration anew, for SIGHUP and `/-/reload`.
 ///
 /// # Errors
 /// What keeps the server from starting, or the store from closing.
-pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static, print_ready: bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     let process = Process::new();
     let store = Arc::new(open_store::open(&config)?);
@@ -39,16 +41,27 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
         let ingest = Arc::new(Ingest::new(Arc::clone(&store) as Arc<dyn Writer>, config.limits.clone(), budget, counters));
         let receivers = Receivers::new(Arc::clone(&ingest), config.origins.clone());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let targets = collector::scrape::start(&config.scrapes, &ingest, &tasks, &stop);
-        let api = Arc::new(Api::new(Arc::clone(&store) as Arc<dyn Source>, Arc::new(Scraped(targets)), api::Settings::default()));
+        let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 8));
+        scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
+        let targets = Arc::new(Scraped(scraper.clone()));
+        let api = Arc::new(Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, api::Settings::default()));
+        let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again));
         let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
         let metrics: Vec<MetricsWriter> = vec![
             Box::new(move |out| store_metrics::write_text(&stored.stats(), stored.index_memory(), out)),
             Box::new(move |out| queries.metrics().write_text(out)),
+            {
+                let reloads = Arc::clone(&reloads);
+                Box::new(move |out| reloads.write_text(out))
+            },
         ];
         let settled = Arc::clone(&store);
         let settle: Settle = Arc::new(move || settled.settle().map_err(|e| e.to_string()));
-        let app = Arc::new(App::new(receivers, apis(&api), metrics, settle, process));
+        let reload: Reload = {
+            let reloads = Arc::clone(&reloads);
+            Arc::new(move || reloads.reload())
+        };
+        let app = Arc::new(App::new(receivers, apis(&api), metrics, (settle, Arc::clone(&reload)), process));
 
         let listeners = bind(&config.endpoints).await?;
         let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();
@@ -62,7 +75,16 @@ pub(crate) fn run(config: Config, print_ready: bool) -> anyhow::Result<()> {
             println!("{}", ready_line(&addresses));
         }
 
-        let which = signals.next().await;
+        let which = loop {
+            match signals.next().await {
+                // Off this thread: it reads files. What is wrong with them stands in the log.
+                "SIGHUP" => {
+                    let reload = Arc::clone(&reload);
+                    let _ = tokio::task::spawn_blocking(move || reload()).await;
+                }
+                which => break which,
+            }
+        };
         tracing::info!("{which}: shutting down");
         app.stopping();
         api.set_ready(false);
@@ -116,8 +138,9 @@ fn ready_line(addresses: &[(Face, SocketAddr)]) -> serde_json::Value {
     line.into()
 }
 
-/// What asks Braid to stop.
+/// What asks Braid to stop, or to read its configuration anew.
 struct Signals {
+    hup: Signal,
     term: Signal,
     int: Signal,
 }
@@ -125,6 +148,7 @@ struct Signals {
 impl Signals {
     fn listen() -> anyhow::Result<Self> {
         Ok(Self {
+            hup: signal(SignalKind::hangup()).context("listening for SIGHUP")?,
             term: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
             int: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
         })
@@ -132,6 +156,7 @@ impl Signals {
 
     async fn next(&mut self) -> &'static str {
         tokio::select! {
+            _ = self.hup.recv() => "SIGHUP",
             _ = self.term.recv() => "SIGTERM",
             _ = self.int.recv() => "SIGINT",
         }

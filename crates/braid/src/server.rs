@@ -145,7 +145,7 @@ mod tests {
         let none = axum::Router::new;
         let apis = Apis { braid: none(), prometheus: none(), loki: none(), tempo: none() };
         let receivers = Receivers::new(Arc::new(ingest), Origins::default());
-        let app = Arc::new(App::new(receivers, apis, Vec::new(), Arc::new(|| Ok(())), Process::new()));
+        let app = Arc::new(App::new(receivers, apis, Vec::new(), (Arc::new(|| Ok(())), Arc::new(|| Ok(()))), Process::new()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

@@ -69,9 +69,6 @@ const SCRAPING: [Field; 3] =
 /// A file of `scrape_config_files`.
 const JOBS_FILE: Kind = Kind::Section(&[&[key("scrape_configs", JOBS)]]);
 
-/// The sections about scraping, which Braid's own configuration has too.
-pub const SCRAPING_KEYS: [&str; 3] = ["global", "scrape_configs", "scrape_config_files"];
-
 const FILE: Kind = Kind::Section(&[&SCRAPING, &[key("rule_files", TEXTS)], remote::KEYS]);
 
 impl Config {
@@ -111,7 +108,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What the sections of [`SCRAPING_KEYS`] say, in a tree that may have others.
+    /// What the sections about scraping say, in a tree that may have others.
     ///
     /// # Errors
     /// What is wrong in them.

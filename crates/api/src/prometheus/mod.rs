@@ -4,6 +4,7 @@ mod ast;
 mod query;
 mod series;
 mod status;
+mod targets;
 
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -21,8 +22,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/api/v1/labels", series::labels)
         .route("/api/v1/label/{name}/values", series::values)
         .route("/api/v1/metadata", series::metadata)
-        .route("/api/v1/targets", status::targets)
-        .route("/api/v1/scrape_pools", status::scrape_pools)
+        .route("/api/v1/targets", targets::targets)
+        .route("/api/v1/targets/metadata", targets::metadata)
+        .route("/api/v1/scrape_pools", targets::scrape_pools)
         .route("/api/v1/rules", async |_, _| Ok(envelope("{\"groups\":[]}", 0, &[], &[])))
         .route("/api/v1/alerts", async |_, _| Ok(envelope("{\"alerts\":[]}", 0, &[], &[])))
         .route("/api/v1/alertmanagers", async |_, _| {

@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use collector::scrape::ScrapeConfig;
 use collector::{Limits, Origins};
+use prometheus::ScrapeConfig;
 
 pub(crate) use error::ConfigError;
 
@@ -154,25 +154,24 @@ impl Config {
     /// [`ConfigError`] with file, place and reason.
     pub(crate) fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         match file {
-            None => Self::validate("defaults", raw::File::default(), overrides),
+            None => Self::validate("defaults", raw::File::default(), Vec::new(), overrides),
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|e| ConfigError::io(path, &e))?;
-                Self::parse(&path.display().to_string(), &text, overrides)
+                Self::parse(path, &text, overrides)
             }
         }
     }
 
-    /// The configuration in `text`, which errors call `name`.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with file, place and reason.
-    pub(crate) fn parse(name: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
+    /// The configuration that `text`, the content of `path`, is.
+    fn parse(path: &Path, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let name = &path.display().to_string();
         // A file of comments only is YAML's null.
         let file: Option<raw::File> = serde_saphyr::from_str(text).map_err(|e| ConfigError::yaml(name, &e))?;
-        Self::validate(name, file.unwrap_or_default(), overrides)
+        let scrapes = scrape::jobs(name, text, path.parent().unwrap_or(Path::new("")))?;
+        Self::validate(name, file.unwrap_or_default(), scrapes, overrides)
     }
 
-    fn validate(name: &str, file: raw::File, overrides: &Overrides) -> Result<Self, ConfigError> {
+    fn validate(name: &str, file: raw::File, scrapes: Vec<ScrapeConfig>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let size = |key: &str, text: &Option<String>, default: usize| match text {
             None => Ok(default),
             Some(text) => units::bytes(text).map_err(|e| ConfigError::value(name, key, e)),
@@ -231,7 +230,6 @@ impl Config {
             None => Origins::default(),
         };
         let endpoints = endpoints(name, &file, overrides)?;
-        let scrapes = scrape::validate(name, &file.global, file.scrape_configs)?;
         Ok(Self { endpoints, memory, storage, limits, in_flight, origins, scrapes })
     }
 }

@@ -1,9 +1,9 @@
 //! The configuration file as it is written: every section optional, every key known.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// `braid.yaml`.
 #[derive(Debug, Default, Deserialize)]
@@ -15,8 +15,13 @@ pub(super) struct File {
     pub(super) storage: Storage,
     pub(super) limits: Limits,
     pub(super) receivers: Receivers,
-    pub(super) global: Global,
-    pub(super) scrape_configs: Vec<Scrape>,
+    /// These three are read by `prometheus::Config`, which knows them whole.
+    #[serde(rename = "global")]
+    _global: IgnoredAny,
+    #[serde(rename = "scrape_configs")]
+    _scrape_configs: IgnoredAny,
+    #[serde(rename = "scrape_config_files")]
+    _scrape_config_files: IgnoredAny,
 }
 
 /// Braid's own port and the customary ones; `0` leaves one out.
@@ -93,36 +98,4 @@ pub(super) struct Http {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Cors {
     pub(super) allowed_origins: Vec<String>,
-}
-
-/// As Prometheus has it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Global {
-    pub(super) scrape_interval: Option<String>,
-    pub(super) scrape_timeout: Option<String>,
-}
-
-/// As Prometheus has it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Scrape {
-    pub(super) job_name: String,
-    pub(super) scrape_interval: Option<String>,
-    pub(super) scrape_timeout: Option<String>,
-    pub(super) metrics_path: Option<String>,
-    pub(super) scheme: Option<String>,
-    pub(super) params: BTreeMap<String, Vec<String>>,
-    pub(super) honor_labels: bool,
-    pub(super) honor_timestamps: Option<bool>,
-    pub(super) body_size_limit: Option<String>,
-    pub(super) sample_limit: Option<u64>,
-    pub(super) static_configs: Vec<Static>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Static {
-    pub(super) targets: Vec<String>,
-    pub(super) labels: BTreeMap<String, String>,
 }

@@ -39,8 +39,12 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
             "braid.yaml:3:3: unknown key `scrape_intervall`; did you mean `scrape_interval`?",
         ),
         (
-            "scrape_configs:\n- job_name: a\n  relabel_configs: []\n",
-            "braid.yaml:3:3: key `relabel_configs` is known, but this version of Braid does not have what it configures",
+            "scrape_configs:\n- job_name: a\n  relabel_configs: [{action: keepequals}]\n",
+            "braid.yaml:3:30: unknown relabel action \"keepequals\"",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  consul_sd_configs: [{}]\n",
+            "braid.yaml: scrape_configs: `consul_sd_configs` of job \"a\": known, not supported by Braid",
         ),
         (
             "receivers:\n  otlp:\n    protocols:\n      quic: {}\n",
@@ -51,19 +55,19 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
         ("memory: 1MiB\n", "braid.yaml: memory: less than 64MiB"),
         ("ports: {loki: 3000}\n", "braid.yaml: ports: braid and loki both ask for 127.0.0.1:3000"),
         ("listen: nowhere\n", "braid.yaml: listen: \"nowhere\" is no address of the form host:port (invalid socket address)"),
+        ("rule_files: []\n", "braid.yaml:1:1: key `rule_files` is known, but this version of Braid does not have what it configures"),
+        ("scrape_configs:\n- scheme: http\n", "braid.yaml:2:3: job_name is empty"),
         (
-            "scrape_configs:\n- job_name: a\n  scheme: https\n",
-            "braid.yaml: scrape_configs[0].scheme: https is not in this version of Braid",
+            "scrape_configs:\n- job_name: a\n- job_name: a\n",
+            "braid.yaml:3:13: found multiple scrape configs with job name \"a\", first found in main config file",
         ),
-        ("scrape_configs:\n- scheme: http\n", "braid.yaml: scrape_configs[0].job_name: is missing"),
-        ("scrape_configs:\n- job_name: a\n- job_name: a\n", "braid.yaml: scrape_configs[1].job_name: \"a\" occurs twice"),
         (
             "scrape_configs:\n- job_name: a\n  scrape_interval: 5s\n  scrape_timeout: 6s\n",
-            "braid.yaml: scrape_configs[0].scrape_timeout: 6s is longer than the interval of 5s",
+            "braid.yaml:4:19: scrape timeout greater than scrape interval for scrape config with job name \"a\"",
         ),
         (
             "scrape_configs:\n- job_name: a\n  static_configs:\n  - targets: ['http://h:1/metrics']\n",
-            "braid.yaml: scrape_configs[0].static_configs[0].targets: \"http://h:1/metrics\" is no target of the form host:port",
+            "braid.yaml:4:15: \"http://h:1/metrics\" is not a valid hostname",
         ),
     ] {
         assert_eq!(check(yaml), (format!("braid: {expected}"), 2), "{yaml}");

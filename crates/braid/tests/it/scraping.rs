@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::asking::instant;
 use crate::braid::Braid;
+use crate::client::post;
 
 /// A target that serves what it is told to; an empty page is a 500.
 fn target() -> (String, Arc<Mutex<String>>) {
@@ -103,4 +104,51 @@ fn targets_and_their_errors_are_shown() {
     assert_eq!(target["scrapeUrl"], format!("http://{address}/probe?m=x+y"));
     assert!(target["lastError"].as_str().is_some_and(|e| e.contains("sample limit exceeded")), "{target}");
     assert_eq!(target["labels"]["instance"], address);
+}
+
+/// Asks for the configuration to be read anew; the answer's status.
+fn reload(braid: &Braid) -> u16 {
+    post(braid.at("prometheus"), "/-/reload", &[], b"").status
+}
+
+#[test]
+fn a_reload_changes_what_is_scraped_and_a_wrong_one_changes_nothing() {
+    let ((first, page), (second, other)) = (target(), target());
+    show(&page, "a 1\n");
+    show(&other, "b 1\ngo_x 1\n");
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = scraping(dir.path(), &first, "");
+    braid.eventually("a", |b| (ask(b, "a").len() == 1).then_some(()));
+    let config = dir.path().join("braid.yaml");
+    std::fs::write(&config, "scrape_configs: [{job_nam: x}]\n").expect("written");
+    assert_eq!(reload(&braid), 500);
+    std::fs::write(dir.path().join("targets.json"), format!(r#"[{{"targets": ["{second}"], "labels": {{"env": "file"}}}}]"#))
+        .expect("written");
+    let yaml = "scrape_configs:\n- job_name: files\n  scrape_interval: 200ms\n  file_sd_configs: [{files: ['targets.json']}]\n  relabel_configs: [{target_label: where, replacement: 'at-${1}', source_labels: [env]}]\n  metric_relabel_configs: [{source_labels: [__name__], regex: 'go_.*', action: drop}]\n";
+    std::fs::write(&config, yaml).expect("written");
+    assert_eq!(reload(&braid), 200);
+    braid.eventually("b", |b| (ask(b, "b") == ["__name__=b,env=file,job=files,where=at-file 1"]).then_some(()));
+    braid.eventually("the end of a", |b| (ask(b, "a").is_empty() && ask(b, "up{job=\"j\"}").is_empty()).then_some(()));
+    assert!(ask(&braid, "go_x").is_empty());
+    assert_eq!(ask(&braid, "scrape_samples_post_metric_relabeling{job=\"files\"}").len(), 1);
+    let pools = braid.get("prometheus", "/api/v1/scrape_pools").expect(200).json();
+    assert_eq!(pools["data"]["scrapePools"], serde_json::json!(["files"]));
+    // Targets go with the file.
+    std::fs::write(dir.path().join("targets.json"), "[]").expect("written");
+    braid.eventually("the end of b", |b| (ask(b, "b").is_empty() && ask(b, "up").is_empty()).then_some(()));
+}
+
+#[test]
+fn a_body_above_its_limit_fails_the_scrape() {
+    let (address, page) = target();
+    show(&page, "a 1\n");
+    let dir = tempfile::tempdir().expect("a directory");
+    let more = "  body_size_limit: 3B\n";
+    let braid = scraping(dir.path(), &address, more);
+    let target = braid.eventually("a failed scrape", |b| {
+        let found = b.get("prometheus", "/api/v1/targets").expect(200).json();
+        let target = found["data"]["activeTargets"][0].clone();
+        (target["health"] == "down").then_some(target)
+    });
+    assert_eq!(target["lastError"], "body size limit exceeded");
 }

@@ -1,60 +1,191 @@
-//! Asking a target.
+//! Asking targets, and where targets are to be found, over HTTP.
 
+use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use prometheus::{Credentials, HttpClient, Secret};
+use reqwest::redirect::Policy;
+use reqwest::tls::Version;
+use reqwest::{Certificate, Identity, NoProxy, Proxy};
 
-use crate::{Budget, ContentEncoding, inflate};
+use crate::{ContentEncoding, Held, inflate};
 
-/// An HTTP client that keeps connections; clones share them.
+/// A client that keeps connections; clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Client(legacy::Client<HttpConnector, Empty<Bytes>>);
+pub(super) struct Client {
+    http: reqwest::Client,
+    config: HttpClient,
+}
+
+/// What to ask for.
+#[derive(Debug, Clone)]
+pub(super) struct Question<'q> {
+    pub(super) url: &'q str,
+    pub(super) accept: &'q str,
+    /// Further headers.
+    pub(super) headers: &'q [(&'static str, String)],
+    /// Whether the answer may be compressed.
+    pub(super) compressed: bool,
+    pub(super) timeout: Duration,
+    /// Bytes that the answer may have, inflated.
+    pub(super) limit: usize,
+}
+
+/// What was answered, inflated.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) body: Vec<u8>,
+    pub(super) content_type: String,
+}
+
+const TOO_LARGE: &str = "body size limit exceeded";
 
 impl Client {
-    pub(super) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        Self(legacy::Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector))
+    /// A client as `config` wants it; `socket` where it speaks to a Unix socket. Certificates are read here.
+    ///
+    /// # Errors
+    /// What cannot be read or used.
+    pub(super) fn new(config: &HttpClient, socket: Option<&Path>) -> Result<Self, String> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("Braid/", env!("CARGO_PKG_VERSION")))
+            .tcp_nodelay(true)
+            .pool_max_idle_per_host(2)
+            .connect_timeout(Duration::from_secs(30))
+            .redirect(if config.follow_redirects { Policy::limited(10) } else { Policy::none() });
+        let tls = &config.tls;
+        if let Some(ca) = &tls.ca {
+            let pem = read(ca).map_err(|e| format!("tls_config.ca: {e}"))?;
+            builder = builder.tls_built_in_root_certs(false);
+            for certificate in Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| format!("tls_config.ca: {}", causes(&e)))? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+            let pem = [read(cert).map_err(|e| format!("tls_config.cert: {e}"))?, read(key).map_err(|e| format!("tls_config.key: {e}"))?];
+            let identity = Identity::from_pem(pem.join("\n").as_bytes()).map_err(|e| format!("tls_config.cert: {}", causes(&e)))?;
+            builder = builder.identity(identity);
+        }
+        // What is older than 1.2 nobody should speak, and the library does not.
+        let version = |name: &str| if name == "TLS13" { Version::TLS_1_3 } else { Version::TLS_1_2 };
+        if !tls.min_version.is_empty() {
+            builder = builder.min_tls_version(version(&tls.min_version));
+        }
+        if !tls.max_version.is_empty() {
+            builder = builder.max_tls_version(version(&tls.max_version));
+        }
+        builder = builder.danger_accept_invalid_certs(tls.insecure_skip_verify);
+        if !config.proxy_url.is_empty() {
+            let mut proxy = Proxy::all(&config.proxy_url).map_err(|e| format!("proxy_url: {}", causes(&e)))?;
+            proxy = proxy.no_proxy(NoProxy::from_string(&config.no_proxy));
+            builder = builder.no_proxy().proxy(proxy);
+        } else if !config.proxy_from_environment {
+            builder = builder.no_proxy();
+        }
+        if let Some(socket) = socket {
+            builder = builder.unix_socket(socket);
+        }
+        Ok(Self { http: builder.build().map_err(|e| causes(&e))?, config: config.clone() })
     }
 
-    /// The exposition at `url`, inflated, at most `limit` bytes; the error says what `lastError` shows.
-    pub(super) async fn get(&self, url: &str, timeout: Duration, limit: usize) -> Result<Vec<u8>, String> {
-        let asking = self.ask(url, timeout, limit);
-        match tokio::time::timeout(timeout, asking).await {
+    /// Asks; what the answer takes is held in `held`.
+    ///
+    /// # Errors
+    /// What `lastError` shows.
+    pub(super) async fn get(&self, question: Question<'_>, held: &mut Held) -> Result<Answered, String> {
+        let timeout = question.timeout;
+        match tokio::time::timeout(timeout, self.ask(question, held)).await {
             Ok(result) => result,
             Err(_) => Err(format!("context deadline exceeded: no answer within {timeout:?}")),
         }
     }
 
-    async fn ask(&self, url: &str, timeout: Duration, limit: usize) -> Result<Vec<u8>, String> {
-        let request = Request::get(url)
-            .header(ACCEPT, "text/plain;version=0.0.4;q=1,*/*;q=0.1")
-            .header(ACCEPT_ENCODING, "gzip")
-            .header(USER_AGENT, concat!("Braid/", env!("CARGO_PKG_VERSION")))
-            .header("x-prometheus-scrape-timeout-seconds", timeout.as_secs_f64().to_string())
-            .body(Empty::new())
-            .map_err(|e| format!("{url}: {e}"))?;
-        let response = self.0.request(request).await.map_err(|e| causes(&e))?;
-        if response.status() != StatusCode::OK {
+    async fn ask(&self, question: Question<'_>, held: &mut Held) -> Result<Answered, String> {
+        let mut request = self.http.get(question.url).headers(self.headers()?).header(ACCEPT, question.accept);
+        // As Go's transport does it: what is not asked for is not sent.
+        request = request.header(ACCEPT_ENCODING, if question.compressed { "gzip" } else { "identity" });
+        for (name, value) in question.headers {
+            request = request.header(*name, value);
+        }
+        let mut response = request.send().await.map_err(|e| causes(&e))?;
+        if response.status() != http::StatusCode::OK {
             return Err(format!("server returned HTTP status {}", response.status()));
         }
-        let encoding = ContentEncoding::parse(response.headers().get(CONTENT_ENCODING).map_or(b"", |v| v.as_bytes()))
-            .map_err(|e| e.to_string())?;
-        let body = Limited::new(response.into_body(), limit).collect().await.map_err(|e| e.to_string())?.to_bytes();
-        match encoding {
-            ContentEncoding::Identity => Ok(body.into()),
-            other => inflate(other, &body, limit, &mut Budget::new(usize::MAX).hold()).map_err(|e| e.to_string()),
+        let header = |name: HeaderName| response.headers().get(name).map_or(&b""[..], HeaderValue::as_bytes).to_vec();
+        let content_type = String::from_utf8_lossy(&header(CONTENT_TYPE)).into_owned();
+        let encoding = ContentEncoding::parse(&header(CONTENT_ENCODING)).map_err(|e| e.to_string())?;
+        let limit = question.limit;
+        if response.content_length().is_some_and(|n| n > limit as u64) {
+            return Err(TOO_LARGE.to_owned());
         }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| causes(&e))? {
+            if body.len() + chunk.len() > limit {
+                return Err(TOO_LARGE.to_owned());
+            }
+            held.at_least(body.len() + chunk.len()).map_err(|e| e.to_string())?;
+            body.extend_from_slice(&chunk);
+        }
+        if encoding != ContentEncoding::Identity {
+            body = inflate(encoding, &body, limit, held).map_err(|e| match e {
+                crate::Refusal::TooLarge { .. } => TOO_LARGE.to_owned(),
+                other => other.to_string(),
+            })?;
+        }
+        Ok(Answered { body, content_type })
+    }
+
+    /// Headers that the configuration adds. Files are read for every question: tokens change.
+    fn headers(&self) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        let value = |text: String| {
+            let mut value = HeaderValue::try_from(text).map_err(|_| "a header's value has characters that cannot be".to_owned())?;
+            value.set_sensitive(true);
+            Ok::<_, String>(value)
+        };
+        match &self.config.credentials {
+            Credentials::None => {}
+            Credentials::Basic { username, password } => {
+                let password = password.as_ref().map(read).transpose()?.unwrap_or_default();
+                let pair = format!("{}:{}", read(username)?.trim(), password.trim_end_matches(['\r', '\n']));
+                headers.insert(AUTHORIZATION, value(format!("Basic {}", base64(pair.as_bytes())))?);
+            }
+            Credentials::Token { kind, token } => {
+                let token = token.as_ref().map(read).transpose()?.unwrap_or_default();
+                headers.insert(AUTHORIZATION, value(format!("{kind} {}", token.trim()))?);
+            }
+        }
+        for (name, values) in &self.config.headers {
+            let name = HeaderName::try_from(name).map_err(|_| format!("{name:?} is no name of a header"))?;
+            for secret in values {
+                headers.append(name.clone(), value(read(secret)?.trim().to_owned())?);
+            }
+        }
+        Ok(headers)
     }
 }
 
-/// An error with what caused it: hyper's own words for a refused connection are `client error (Connect)`.
+fn read(secret: &Secret) -> Result<String, String> {
+    match secret {
+        Secret::Text(text) => Ok(text.clone()),
+        Secret::File(path) => std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}")),
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const SYMBOLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let symbol = SYMBOLS[(bits >> (18 - 6 * at) & 63) as usize];
+            out.push(if at <= chunk.len() { symbol as char } else { '=' });
+        }
+    }
+    out
+}
+
+/// An error with what caused it: the library's own words for a refused connection name only the address.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -64,4 +195,27 @@ fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_become_one_header() {
+        for (credentials, expected) in [
+            (
+                Credentials::Basic { username: Secret::Text("a".into()), password: Some(Secret::Text("bc\n".into())) },
+                "Basic YTpiYw==",
+            ),
+            (Credentials::Token { kind: "Bearer".into(), token: Some(Secret::Text("t\n".into())) }, "Bearer t"),
+        ] {
+            let config = HttpClient { credentials, ..HttpClient::default() };
+            let client = Client::new(&config, None).expect("nothing to read");
+            assert_eq!(client.headers().expect("texts")[AUTHORIZATION], expected);
+        }
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
 }

@@ -2,23 +2,6 @@
 
 use model::Labels;
 
-use super::TargetConfig;
-
-/// The target's labels: `job` and `instance` unless the configuration sets them, then what it sets; `__…` are for
-/// relabelling only and go. Sorted by name, none empty.
-pub(super) fn target_labels(job: &str, target: &TargetConfig) -> Vec<(String, String)> {
-    let mut labels = target.labels.clone();
-    for (name, value) in [("job", job), ("instance", &target.address)] {
-        if !labels.iter().any(|(n, v)| n == name && !v.is_empty()) {
-            labels.retain(|(n, _)| n != name);
-            labels.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    labels.retain(|(n, v)| !n.starts_with("__") && !v.is_empty());
-    labels.sort();
-    labels
-}
-
 /// The labels of a scraped series. Where both have a label, the target's wins and the scraped one becomes `exported_…`,
 /// or, with `honor_labels`, the scraped one wins.
 pub(super) fn merge(scraped: &[(&str, &str)], target: &[(String, String)], honor_labels: bool) -> Labels {
@@ -71,11 +54,5 @@ mod tests {
         let scraped = [("exported_job", "a"), ("job", "b")];
         let merged = merge(&scraped, &target(&[("job", "j")]), false);
         assert_eq!(merged.to_string(), r#"{exported_exported_job="b", exported_job="a", job="j"}"#);
-    }
-
-    #[test]
-    fn configured_labels_win_over_the_defaults_and_meta_labels_go() {
-        let config = TargetConfig { address: "h:1".into(), labels: target(&[("job", "mine"), ("__x", "1"), ("empty", "")]) };
-        assert_eq!(target_labels("j", &config), target(&[("instance", "h:1"), ("job", "mine")]));
     }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::Tenant;
+use model::{Labels, Tenant};
+use prometheus::{ScrapeConfig, ScrapeProtocol};
 use tokio_util::sync::CancellationToken;
 use wire::Encoding;
-use wire::remote_write::Encoder;
+use wire::exposition::{Format, Options};
 
-use super::client::Client;
-use super::page::Page;
+use super::client::{Answered, Client, Question};
+use super::page::{Aim, Counts, Page, Requests};
+use super::pool::TargetLimit;
 use super::target::Target;
 use crate::ingest::Envelope;
 use crate::{ContentEncoding, Ingest, Refusal, Via};
@@ -18,24 +20,58 @@ use crate::{ContentEncoding, Ingest, Refusal, Via};
 /// compress better, and rates are steadier.
 const TOLERANCE: Duration = Duration::from_millis(10);
 
-pub(super) async fn run(target: Arc<Target>, client: Client, ingest: Arc<Ingest>, stop: CancellationToken) {
-    let (interval, offset) = (target.config.interval, target.offset());
-    let mut worker = Worker { target, client, ingest, page: Page::default(), encoder: Encoder::new() };
-    // Once at the start, so that nobody has to wait an interval to see that a target is configured well.
+/// Expositions larger than this are read on a blocking thread, so that they delay nothing else.
+const IN_PLACE: usize = 128 * 1024;
+
+/// What a worker needs.
+#[derive(Clone)]
+pub(super) struct Work {
+    pub(super) target: Arc<Target>,
+    pub(super) config: Arc<ScrapeConfig>,
+    pub(super) client: Client,
+    pub(super) ingest: Arc<Ingest>,
+    pub(super) target_limit: TargetLimit,
+}
+
+/// Scrapes until `stop`; returns what is known of the target's series.
+pub(super) async fn run(work: Work, page: Page, stop: CancellationToken) -> Page {
+    let (interval, offset) = (work.target.interval, work.target.offset());
+    // Once at the start, so that nobody has to wait an interval to see that a target is configured well; a target that
+    // was scraped under another configuration keeps its pace.
+    let mut wait = page.was_read();
+    let mut worker = Worker { work, page, requests: Requests::default() };
     let mut at = SystemTime::now();
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = worker.scrape(at) => {}
+        if wait {
+            let now = SystemTime::now();
+            let next = next_tick(now.duration_since(UNIX_EPOCH).unwrap_or_default(), interval, offset);
+            tokio::select! {
+                () = stop.cancelled() => return worker.page,
+                () = tokio::time::sleep((UNIX_EPOCH + next).duration_since(now).unwrap_or_default()) => {}
+            }
+            at = aligned(SystemTime::now(), UNIX_EPOCH + next, interval);
         }
-        let now = SystemTime::now();
-        let next = next_tick(now.duration_since(UNIX_EPOCH).unwrap_or_default(), interval, offset);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep((UNIX_EPOCH + next).duration_since(now).unwrap_or_default()) => {}
-        }
-        at = aligned(SystemTime::now(), UNIX_EPOCH + next, interval);
+        wait = true;
+        // A scrape that is cut off leaves the page as it was before.
+        let answered = tokio::select! {
+            () = stop.cancelled() => return worker.page,
+            answered = worker.ask() => answered,
+        };
+        worker.scraped(at, answered).await;
     }
+}
+
+/// The target is gone: ends its series, and those that Braid itself adds.
+pub(super) async fn end(work: Work, page: Page) {
+    let mut worker = Worker { work, page, requests: Requests::default() };
+    let time = millis(SystemTime::now());
+    let stale = f64::from_bits(model::STALE_NAN_BITS);
+    let ended = worker.page.end(&mut worker.requests, time);
+    let ended = ended.and_then(|()| worker.own_series().into_iter().try_for_each(|(name, _)| worker.add(name, time, stale)));
+    if let Err(why) = ended {
+        tracing::warn!(url = worker.work.target.url, "ending a target's series: {why}");
+    }
+    worker.append(Instant::now()).await;
 }
 
 /// The next time after `now` that is `offset` into an interval, all counted from the epoch.
@@ -55,103 +91,210 @@ fn aligned(now: SystemTime, tick: SystemTime, interval: Duration) -> SystemTime 
     }
 }
 
-struct Worker {
-    target: Arc<Target>,
-    client: Client,
-    ingest: Arc<Ingest>,
-    page: Page,
-    encoder: Encoder,
+fn millis(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// What is asked for, the most wanted first, as Prometheus writes it.
+pub(super) fn accept(config: &ScrapeConfig) -> String {
+    let mut accept = String::new();
+    for (at, protocol) in config.protocols.iter().enumerate() {
+        accept.push_str(protocol.media_type());
+        if *protocol != ScrapeProtocol::Text004 {
+            accept.push_str(&format!(";escaping={}", config.escaping.as_str()));
+        }
+        accept.push_str(&format!(";q=0.{},", config.protocols.len() + 1 - at));
+    }
+    accept + "*/*;q=0.1"
+}
+
+fn format_of(protocol: ScrapeProtocol) -> Format {
+    match protocol {
+        ScrapeProtocol::Protobuf => Format::Protobuf,
+        ScrapeProtocol::OpenMetrics001 | ScrapeProtocol::OpenMetrics100 => Format::OpenMetrics,
+        ScrapeProtocol::Text100 | ScrapeProtocol::Text004 => Format::Text,
+    }
+}
+
+struct Worker {
+    work: Work,
+    page: Page,
+    requests: Requests,
+}
+
+/// An answer, what it holds of the budget, and when the asking began.
+type Asked = (Result<(Answered, crate::Held), String>, Instant);
+
 impl Worker {
-    async fn scrape(&mut self, at: SystemTime) {
+    /// Bytes that an exposition may have.
+    fn body_limit(&self) -> usize {
+        let most = self.work.ingest.limits().inflated;
+        match usize::try_from(self.work.config.limits.body_size) {
+            Ok(0) | Err(_) => most,
+            Ok(limit) => limit.min(most),
+        }
+    }
+
+    async fn ask(&self) -> Asked {
         let begun = Instant::now();
-        let time = at.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-        let target = Arc::clone(&self.target);
-        let config = &target.config;
-        let answer = self.client.get(&target.url, config.timeout, config.body_size_limit).await;
-        let result = answer.and_then(|text| self.read(&text, time));
-        let took = begun.elapsed();
-        let error = match result {
-            Ok(()) => {
-                self.page.keep(&mut self.encoder, time);
-                None
+        let Work { target, config, client, ingest, target_limit } = &self.work;
+        if let Some(why) = target_limit.exceeded() {
+            return (Err(why), begun);
+        }
+        let mut held = match ingest.hold(0) {
+            Ok(held) => held,
+            Err(refusal) => return (Err(refusal.to_string()), begun),
+        };
+        let headers = [("x-prometheus-scrape-timeout-seconds", target.timeout.as_secs_f64().to_string())];
+        let question = Question {
+            url: &target.url,
+            accept: &accept(config),
+            headers: &headers,
+            compressed: config.compression,
+            timeout: target.timeout,
+            limit: self.body_limit(),
+        };
+        let answered = client.get(question, &mut held).await;
+        (answered.map(|answered| (answered, held)), begun)
+    }
+
+    async fn scraped(&mut self, at: SystemTime, (answered, begun): Asked) {
+        let time = millis(at);
+        let size = answered.as_ref().map_or(0, |(a, _)| a.body.len());
+        let result = match answered {
+            Ok((answered, held)) => {
+                let result = self.read(answered, time).await;
+                drop(held);
+                result
             }
             Err(why) => {
-                // What was read of a broken exposition is dropped as a whole.
-                self.encoder = Encoder::new();
-                self.page.fail(&mut self.encoder, time);
-                Some(why)
+                self.page.unread();
+                Err(why)
             }
         };
+        let took = begun.elapsed();
+        let error = result.and_then(|()| self.page.keep(&mut self.requests, time)).err();
+        let Work { target, config, .. } = &self.work;
         if let Some(why) = &error {
             tracing::debug!(job = config.job_name, url = target.url, "scrape failed: {why}");
+            // What was read of a broken exposition is dropped as a whole.
+            self.requests = Requests::default();
+            if let Err(why) = self.page.end(&mut self.requests, time) {
+                tracing::warn!(url = target.url, "ending a target's series: {why}");
+            }
         }
-        self.report(time, took, error.is_none());
+        let families = self.page.families();
+        self.report(time, took, error.is_none(), size);
         self.append(begun).await;
-        self.target.scraped(at, took, error.as_deref());
+        self.work.target.scraped(at, took, error.as_deref(), families);
     }
 
-    fn read(&mut self, text: &[u8], time: i64) -> Result<(), String> {
-        let config = &self.target.config;
-        let honor = (config.honor_labels, config.honor_timestamps);
-        let mut reading = self.page.read(&mut self.encoder, &self.target.labels, honor, time);
-        let (format, options) = (wire::exposition::Format::Text, wire::exposition::Options::default());
-        let limits = &self.ingest.limits().wire;
-        wire::exposition::parse(format, text, options, limits, &mut reading).map_err(|e| e.to_string())?;
-        let samples = self.page.samples();
-        if config.sample_limit > 0 && samples > config.sample_limit {
-            return Err(format!("sample limit exceeded: {samples} samples, limit {}", config.sample_limit));
-        }
-        Ok(())
+    async fn read(&mut self, answered: Answered, time: i64) -> Result<(), String> {
+        let (work, mut page, mut requests) =
+            (self.work.clone(), std::mem::take(&mut self.page), std::mem::take(&mut self.requests));
+        let large = answered.body.len() > IN_PLACE;
+        let read = move || {
+            let result = read(&work, &answered, time, &mut page, &mut requests);
+            (result, page, requests)
+        };
+        let (result, page, requests) = match large {
+            false => read(),
+            true => match tokio::task::spawn_blocking(read).await {
+                Ok(done) => done,
+                Err(e) => {
+                    self.work.ingest.counters().panicked();
+                    return Err(format!("reading the exposition failed: {e}"));
+                }
+            },
+        };
+        (self.page, self.requests) = (page, requests);
+        result
     }
 
-    /// The series that Prometheus adds to every scrape.
-    fn report(&mut self, time: i64, took: Duration, up: bool) {
-        let samples = if up { self.page.samples() as f64 } else { 0.0 };
-        for (name, value) in [
-            ("up", f64::from(u8::from(up))),
-            ("scrape_duration_seconds", took.as_secs_f64()),
-            ("scrape_samples_scraped", samples),
-            ("scrape_samples_post_metric_relabeling", samples),
-            ("scrape_series_added", self.page.added() as f64),
-        ] {
-            let mut labels: Vec<(&str, &str)> = self.target.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            labels.push(("__name__", name));
-            labels.sort_unstable();
-            self.encoder.series(labels, &[(time, value)]);
+    /// The series that Prometheus adds to every scrape, and what they are now.
+    fn own_series(&self) -> Vec<(&'static str, f64)> {
+        let Counts { scraped, kept, added } = self.page.counts();
+        let mut own = vec![
+            ("up", 0.0),
+            ("scrape_duration_seconds", 0.0),
+            ("scrape_samples_scraped", scraped as f64),
+            ("scrape_samples_post_metric_relabeling", kept as f64),
+            ("scrape_series_added", added as f64),
+        ];
+        let Work { target, config, .. } = &self.work;
+        if config.extra_metrics {
+            own.push(("scrape_timeout_seconds", target.timeout.as_secs_f64()));
+            own.push(("scrape_sample_limit", config.limits.samples as f64));
+            own.push(("scrape_body_size_bytes", 0.0));
         }
+        own
+    }
+
+    fn report(&mut self, time: i64, took: Duration, up: bool, size: usize) {
+        for (name, value) in self.own_series() {
+            let value = match name {
+                "up" => f64::from(u8::from(up)),
+                "scrape_duration_seconds" => took.as_secs_f64(),
+                // Prometheus says so where the limit was exceeded.
+                "scrape_body_size_bytes" if !up && size == 0 => -1.0,
+                "scrape_body_size_bytes" => size as f64,
+                _ => value,
+            };
+            if let Err(why) = self.add(name, time, value) {
+                tracing::warn!(url = self.work.target.url, "{name}: {why}");
+            }
+        }
+    }
+
+    fn add(&mut self, name: &str, time: i64, value: f64) -> Result<(), String> {
+        let own = self.work.target.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        self.requests.sample(&Labels::from_pairs(own.chain([("__name__", name)])), time, value)
     }
 
     /// Keeps what was encoded; while the store is too busy, tries again until the next scrape is half-way near.
     async fn append(&mut self, begun: Instant) {
-        let config = &self.target.config;
-        let size = self.encoder.size();
-        let payload = match self.encoder.finish() {
-            Ok(payload) => bytes::Bytes::from(payload),
-            Err(e) => return tracing::warn!(job = config.job_name, url = self.target.url, "scrape of {size} bytes lost: {e}"),
+        let Work { target, config, ingest, .. } = &self.work;
+        let payloads = match self.requests.take() {
+            Ok(payloads) => payloads,
+            Err(e) => return tracing::warn!(job = config.job_name, url = target.url, "scrape lost: {e}"),
         };
-        loop {
-            let envelope =
-                Envelope { via: Via::Scrape, encoding: Encoding::RemoteWrite, compression: ContentEncoding::Identity, begun };
-            let refusal = match self.ingest.hold(payload.len()) {
-                Ok(held) => match self.ingest.take(envelope, Tenant::default(), payload.clone(), held).await {
-                    Ok(_) => return,
+        for payload in payloads.into_iter().map(bytes::Bytes::from) {
+            loop {
+                let envelope =
+                    Envelope { via: Via::Scrape, encoding: Encoding::RemoteWrite, compression: ContentEncoding::Identity, begun };
+                let refusal = match ingest.hold(payload.len()) {
+                    Ok(held) => match ingest.take(envelope, Tenant::default(), payload.clone(), held).await {
+                        Ok(_) => break,
+                        Err(refusal) => refusal,
+                    },
                     Err(refusal) => refusal,
-                },
-                Err(refusal) => refusal,
-            };
-            if refusal.retry_after().is_none() || begun.elapsed() > config.interval / 2 || matches!(refusal, Refusal::Closing) {
-                self.ingest.refuse((Via::Scrape, wire::Signal::Metrics, begun), &refusal);
-                return tracing::warn!(job = config.job_name, url = self.target.url, "scrape lost: {refusal}");
+                };
+                if refusal.retry_after().is_none() || begun.elapsed() > target.interval / 2 || matches!(refusal, Refusal::Closing) {
+                    ingest.refuse((Via::Scrape, wire::Signal::Metrics, begun), &refusal);
+                    return tracing::warn!(job = config.job_name, url = target.url, "scrape lost: {refusal}");
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 }
 
+fn read(work: &Work, answered: &Answered, time: i64, page: &mut Page, requests: &mut Requests) -> Result<(), String> {
+    let Work { target, config, ingest, .. } = work;
+    let mut reading = page.read(requests, Aim { config, target: &target.labels, time });
+    let format = Format::of(&answered.content_type, config.fallback_protocol.map(format_of))?;
+    let options = Options {
+        native_histograms: config.native_histograms,
+        classic_too: config.classic_histograms_too,
+        skip_created: false,
+    };
+    wire::exposition::parse(format, &answered.body, options, &ingest.limits().wire, &mut reading).map_err(|e| e.to_string())?;
+    reading.flaw().map_or(Ok(()), Err)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::tests::job;
     use super::*;
 
     #[test]
@@ -168,5 +311,13 @@ mod tests {
         for (late, expected) in [(0, tick), (5, tick), (11, tick + Duration::from_millis(11))] {
             assert_eq!(aligned(tick + Duration::from_millis(late), tick, minute), expected);
         }
+    }
+
+    #[test]
+    fn what_is_wanted_most_is_asked_for_first() {
+        assert_eq!(
+            accept(&job("scrape_protocols: [PrometheusProto, PrometheusText0.0.4]")),
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+        );
     }
 }

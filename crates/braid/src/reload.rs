@@ -1,0 +1,71 @@
+//! Reading the configuration anew while running: what is scraped changes, everything else needs a restart.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use collector::scrape::Scraper;
+use tokio::runtime::Handle;
+
+use crate::config::{Config, ConfigError};
+
+/// Reads and applies the configuration.
+pub(crate) struct Reloads {
+    runtime: Handle,
+    scraper: Scraper,
+    read: Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>,
+    succeeded: AtomicBool,
+    /// Seconds since the Unix epoch.
+    last: AtomicU64,
+}
+
+impl Reloads {
+    /// What `read` reads goes to `scraper`, whose tasks run on `runtime`.
+    pub(crate) fn new(
+        runtime: Handle,
+        scraper: Scraper,
+        read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { runtime, scraper, read: Box::new(read), succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
+    }
+
+    /// Reads the configuration and applies it; where it is wrong, everything stays as it was.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn reload(&self) -> Result<(), String> {
+        let _here = self.runtime.enter();
+        let result = (self.read)().map_err(|e| e.to_string()).and_then(|config| self.scraper.apply(&config.scrapes));
+        self.succeeded.store(result.is_ok(), Ordering::Relaxed);
+        match &result {
+            Ok(()) => {
+                self.last.store(now(), Ordering::Relaxed);
+                tracing::info!("configuration reloaded");
+            }
+            Err(why) => tracing::error!("the configuration stays as it was: {why}"),
+        }
+        result
+    }
+
+    /// Appends how the last reload went, in Prometheus' text format.
+    pub(crate) fn write_text(&self, out: &mut String) {
+        for (name, help, value) in [
+            (
+                "braid_config_last_reload_successful",
+                "Whether the configuration could be read when it was read last.",
+                u64::from(self.succeeded.load(Ordering::Relaxed)),
+            ),
+            (
+                "braid_config_last_reload_success_timestamp_seconds",
+                "When the configuration was read last without an error.",
+                self.last.load(Ordering::Relaxed),
+            ),
+        ] {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+    }
+}
+
+fn now() -> u64 {
+    UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs())
+}
