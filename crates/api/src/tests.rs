@@ -13,7 +13,10 @@ use store::memory::Memory;
 use tower::ServiceExt;
 use wire::{LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
-use crate::{Api, DroppedTargets, FamilyText, NoTargets, ScrapeTarget, Settings, Targets, every_port, loki_port, prometheus_port, tempo_port};
+use crate::{
+    Api, DroppedTargets, FamilyText, NoTargets, ScrapeTarget, Settings, Targets, every_port, loki_port, prometheus_port,
+    tempo_port,
+};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -459,7 +462,11 @@ async fn each_port_says_when_it_is_ready_and_404_in_its_own_shape() {
     assert_eq!(targets["data"]["droppedTargetCounts"], json!({"j": 1}));
     let row = json!({"target": {"job": "j"}, "metric": "m", "type": "counter", "help": "H", "unit": ""});
     for (query, rows) in [("", json!([row])), ("?match_target={job=\"other\"}", json!([])), ("?limit=0", json!([]))] {
-        let found = get_json(&prometheus, &format!("/api/v1/targets/metadata{}", query.replace('"', "%22").replace('{', "%7B").replace('}', "%7D"))).await;
+        let found = get_json(
+            &prometheus,
+            &format!("/api/v1/targets/metadata{}", query.replace('"', "%22").replace('{', "%7B").replace('}', "%7D")),
+        )
+        .await;
         assert_eq!(found["data"], rows, "{query}");
     }
     assert_eq!(get_json(&prometheus, "/api/v1/scrape_pools").await["data"]["scrapePools"], json!(["j"]));

@@ -28,7 +28,11 @@ const DRAIN: Duration = Duration::from_millis(600);
 ///
 /// # Errors
 /// What keeps the server from starting, or the store from closing.
-pub(crate) fn run(config: Config, again: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static, print_ready: bool) -> anyhow::Result<()> {
+pub(crate) fn run(
+    config: Config,
+    again: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+    print_ready: bool,
+) -> anyhow::Result<()> {
     let begun = Instant::now();
     let process = Process::new();
     let store = Arc::new(open_store::open(&config)?);

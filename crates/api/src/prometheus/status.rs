@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::envelope;
+use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
-use crate::Api;
 
 /// The Prometheus whose API this is: clients choose their features by it.
 const COMPATIBLE: &str = "3.5.0";

@@ -65,8 +65,9 @@ pub(super) async fn metadata(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure>
     let limit = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
     let matchers = match ask.get("match_target") {
         None => Vec::new(),
-        Some(text) => promql::parse_selector(text)
-            .map_err(|e| Failure::BadData(format!("invalid parameter \"match_target\": {e}")))?,
+        Some(text) => {
+            promql::parse_selector(text).map_err(|e| Failure::BadData(format!("invalid parameter \"match_target\": {e}")))?
+        }
     };
     let metric = ask.get("metric");
     let mut rows = Vec::new();

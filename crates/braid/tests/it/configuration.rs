@@ -55,7 +55,10 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
         ("memory: 1MiB\n", "braid.yaml: memory: less than 64MiB"),
         ("ports: {loki: 3000}\n", "braid.yaml: ports: braid and loki both ask for 127.0.0.1:3000"),
         ("listen: nowhere\n", "braid.yaml: listen: \"nowhere\" is no address of the form host:port (invalid socket address)"),
-        ("rule_files: []\n", "braid.yaml:1:1: key `rule_files` is known, but this version of Braid does not have what it configures"),
+        (
+            "rule_files: []\n",
+            "braid.yaml:1:1: key `rule_files` is known, but this version of Braid does not have what it configures",
+        ),
         ("scrape_configs:\n- scheme: http\n", "braid.yaml:2:3: job_name is empty"),
         (
             "scrape_configs:\n- job_name: a\n- job_name: a\n",

@@ -57,13 +57,19 @@ impl Client {
         if let Some(ca) = &tls.ca {
             let pem = read(ca).map_err(|e| format!("tls_config.ca: {e}"))?;
             builder = builder.tls_built_in_root_certs(false);
-            for certificate in Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| format!("tls_config.ca: {}", causes(&e)))? {
+            for certificate in
+                Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| format!("tls_config.ca: {}", causes(&e)))?
+            {
                 builder = builder.add_root_certificate(certificate);
             }
         }
         if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
-            let pem = [read(cert).map_err(|e| format!("tls_config.cert: {e}"))?, read(key).map_err(|e| format!("tls_config.key: {e}"))?];
-            let identity = Identity::from_pem(pem.join("\n").as_bytes()).map_err(|e| format!("tls_config.cert: {}", causes(&e)))?;
+            let pem = [
+                read(cert).map_err(|e| format!("tls_config.cert: {e}"))?,
+                read(key).map_err(|e| format!("tls_config.key: {e}"))?,
+            ];
+            let identity =
+                Identity::from_pem(pem.join("\n").as_bytes()).map_err(|e| format!("tls_config.cert: {}", causes(&e)))?;
             builder = builder.identity(identity);
         }
         // What is older than 1.2 nobody should speak, and the library does not.
@@ -139,7 +145,8 @@ impl Client {
     fn headers(&self) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         let value = |text: String| {
-            let mut value = HeaderValue::try_from(text).map_err(|_| "a header's value has characters that cannot be".to_owned())?;
+            let mut value =
+                HeaderValue::try_from(text).map_err(|_| "a header's value has characters that cannot be".to_owned())?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         };

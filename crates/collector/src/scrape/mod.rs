@@ -148,10 +148,7 @@ mod tests {
         for (yaml, why) in [
             ("honor_labels: true", None),
             ("ec2_sd_configs: [{region: x}]", Some("`ec2_sd_configs` of job \"j\": known, not supported by Braid")),
-            (
-                "oauth2: {client_id: a, token_url: 'http://x'}",
-                Some("`oauth2` of job \"j\": known, not supported by Braid"),
-            ),
+            ("oauth2: {client_id: a, token_url: 'http://x'}", Some("`oauth2` of job \"j\": known, not supported by Braid")),
         ] {
             assert_eq!(unsupported(&job(yaml)).as_deref(), why);
         }

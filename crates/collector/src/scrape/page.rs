@@ -515,8 +515,14 @@ mod tests {
         for (yaml, why) in [
             ("sample_limit: 1", "sample limit exceeded"),
             ("label_limit: 2", "label_limit exceeded (metric: m, number of labels: 3, limit: 2)"),
-            ("label_name_length_limit: 3", "label_name_length_limit exceeded (metric: m, label name: __name__, length: 8, limit: 3)"),
-            ("label_value_length_limit: 3", "label_value_length_limit exceeded (metric: m, label name: long, length: 5, limit: 3)"),
+            (
+                "label_name_length_limit: 3",
+                "label_name_length_limit exceeded (metric: m, label name: __name__, length: 8, limit: 3)",
+            ),
+            (
+                "label_value_length_limit: 3",
+                "label_value_length_limit exceeded (metric: m, label name: long, length: 5, limit: 3)",
+            ),
             ("metric_relabel_configs: [{regex: __name__, action: labeldrop}]", "missing metric name (__name__ label)"),
         ] {
             let mut page = Page::default();

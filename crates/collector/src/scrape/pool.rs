@@ -209,7 +209,9 @@ impl Job {
                             shown.dropped.push(labels);
                         }
                     }
-                    Err(why) => tracing::warn!(job = self.config.job_name, source = group.source, "creating a target failed: {why}"),
+                    Err(why) => {
+                        tracing::warn!(job = self.config.job_name, source = group.source, "creating a target failed: {why}")
+                    }
                 }
             }
         }

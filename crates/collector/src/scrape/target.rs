@@ -95,10 +95,7 @@ pub(super) enum Found {
 }
 
 /// Every target of a group, relabelled. The error names the target that cannot be.
-pub(super) fn of_group<'g>(
-    config: &'g ScrapeConfig,
-    group: &'g TargetGroup,
-) -> impl Iterator<Item = Result<Found, String>> + 'g {
+pub(super) fn of_group<'g>(config: &'g ScrapeConfig, group: &'g TargetGroup) -> impl Iterator<Item = Result<Found, String>> + 'g {
     group.targets.iter().map(move |own| {
         let shared = group.labels.iter().filter(|(n, _)| !own.iter().any(|(o, _)| o == n));
         one(config, LabelBuilder::new(shared.chain(own).cloned()))
@@ -272,7 +269,10 @@ mod tests {
             ("{target_label: __address__, replacement: ''}", "no address"),
             ("{target_label: __address__, replacement: 'a/b'}", "\"a/b\" is not a valid hostname"),
             ("{target_label: __scrape_interval__, replacement: 0s}", "scrape interval cannot be 0"),
-            ("{target_label: __scrape_timeout__, replacement: 1y}", "scrape timeout cannot be greater than scrape interval (31536000s > 60s)"),
+            (
+                "{target_label: __scrape_timeout__, replacement: 1y}",
+                "scrape timeout cannot be greater than scrape interval (31536000s > 60s)",
+            ),
         ] {
             let error = found(&format!("relabel_configs: [{rule}]"), &[]).expect_err(rule);
             assert_eq!(error, why);

@@ -269,7 +269,8 @@ impl Worker {
                     },
                     Err(refusal) => refusal,
                 };
-                if refusal.retry_after().is_none() || begun.elapsed() > target.interval / 2 || matches!(refusal, Refusal::Closing) {
+                if refusal.retry_after().is_none() || begun.elapsed() > target.interval / 2 || matches!(refusal, Refusal::Closing)
+                {
                     ingest.refuse((Via::Scrape, wire::Signal::Metrics, begun), &refusal);
                     return tracing::warn!(job = config.job_name, url = target.url, "scrape lost: {refusal}");
                 }
@@ -283,11 +284,8 @@ fn read(work: &Work, answered: &Answered, time: i64, page: &mut Page, requests: 
     let Work { target, config, ingest, .. } = work;
     let mut reading = page.read(requests, Aim { config, target: &target.labels, time });
     let format = Format::of(&answered.content_type, config.fallback_protocol.map(format_of))?;
-    let options = Options {
-        native_histograms: config.native_histograms,
-        classic_too: config.classic_histograms_too,
-        skip_created: false,
-    };
+    let options =
+        Options { native_histograms: config.native_histograms, classic_too: config.classic_histograms_too, skip_created: false };
     wire::exposition::parse(format, &answered.body, options, &ingest.limits().wire, &mut reading).map_err(|e| e.to_string())?;
     reading.flaw().map_or(Ok(()), Err)
 }

@@ -120,11 +120,11 @@ impl Daemon {
     async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
         let mut held = self.ingest.hold(0).map_err(|e| e.to_string())?;
         let url = format!("{}{path}", self.base);
-        let question = Question { url: &url, accept: "application/json", headers: &[], compressed: false, timeout: TIMEOUT, limit: ANSWER };
+        let question =
+            Question { url: &url, accept: "application/json", headers: &[], compressed: false, timeout: TIMEOUT, limit: ANSWER };
         let answered = self.client.get(question, &mut held).await?;
         serde_json::from_slice(&answered.body).map_err(|e| format!("{path}: {e}"))
     }
-
 }
 
 impl Source for Daemon {
@@ -160,7 +160,10 @@ impl Addressing {
         for endpoint in endpoints {
             let shared = |address: String| -> Labels {
                 let own = [("__address__".to_owned(), address), (format!("{META}network_ip"), endpoint.ip.clone())];
-                own.into_iter().chain(common.clone()).chain(networks.get(&endpoint.network).cloned().unwrap_or_default()).collect()
+                own.into_iter()
+                    .chain(common.clone())
+                    .chain(networks.get(&endpoint.network).cloned().unwrap_or_default())
+                    .collect()
             };
             let before = targets.len();
             for port in container.ports.iter().flatten().filter(|p| p.kind == "tcp") {
