@@ -11,7 +11,7 @@ use model::{Attr, Event, Group, Labels, Link, Log, Span, SpanId, Tenant, TraceId
 use serde_json::{Value as Json, json};
 use store::memory::Memory;
 use tower::ServiceExt;
-use wire::{LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
+use wire::{Exemplar, LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
 use crate::{
     Api, DroppedTargets, FamilyText, NoTargets, ScrapeTarget, Settings, Targets, every_port, loki_port, prometheus_port,
@@ -50,6 +50,10 @@ fn store() -> Memory {
         values.into_iter().enumerate().for_each(|(i, v)| sink.sample(i as i64 * 60_000, v));
     }
     sink.metadata("up", MetricKind::Gauge, "Whether.", "");
+    let trace_id = [("trace_id", "ab")];
+    SampleSink::series(&mut sink, RawLabels::from_pairs(b"c", &[("__name__", "hits_total"), ("job", "a")]));
+    sink.exemplar(&Exemplar { labels: &trace_id, time_ms: 1_500, value: 6.0 });
+    sink.exemplar(&Exemplar { labels: &[], time_ms: 90_000, value: 0.5 });
     LogSink::group(&mut sink, &Group { labels: &[("app", "shop")], ..Group::default() });
     sink.log(&log(SECOND, "one \"quoted\"", &[attr("trace_id", Value::Str("x"))]));
     sink.log(&log(2 * SECOND, "two", &[]));
@@ -175,6 +179,11 @@ async fn prometheus_answers_are_those_of_prometheus() {
             "series?match[]=up%7Bjob=%22a%22%7D&match%5B%5D=nothing",
             r#"{"status":"success","data":[{"__name__":"up","job":"a"}]}"#,
         ),
+        (
+            "query_exemplars?query=rate(hits_total%5B5m%5D)%2Bup&start=0&end=60",
+            r#"{"status":"success","data":[{"seriesLabels":{"__name__":"hits_total","job":"a"},"exemplars":[{"labels":{"trace_id":"ab"},"value":"6","timestamp":1.500}]}]}"#,
+        ),
+        ("query_exemplars?query=up&start=0&end=60", r#"{"status":"success","data":[]}"#),
         ("labels", r#"{"status":"success","data":["__name__","job"]}"#),
         ("label/job/values", r#"{"status":"success","data":["a","b\""]}"#),
         ("label/job/values?match[]=up%7Bjob!=%22a%22%7D", r#"{"status":"success","data":["b\""]}"#),

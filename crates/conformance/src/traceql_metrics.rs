@@ -6,17 +6,12 @@ use std::sync::atomic::AtomicBool;
 use model::{Tenant, TimeRange};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use store::{Reader, Source};
+use store::Reader;
 use traceql::Question;
 use traceql::metrics::{Series, Window, evaluate};
 
 use crate::report::Report;
-use crate::traces::{any_value, stored};
-
-#[derive(Deserialize)]
-struct Cases {
-    cases: Vec<Case>,
-}
+use crate::traces::{self, any_value};
 
 #[derive(Deserialize)]
 struct Case {
@@ -29,42 +24,46 @@ struct Case {
     error: Option<String>,
 }
 
-/// The suite: each case on the head, then on segments.
+/// The suite.
 pub(crate) fn run(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let cases: Cases = serde_json::from_slice(&std::fs::read(folder.join("cases.json"))?)?;
-    let traces = stored(folder)?;
-    let head = traces.store.snapshot();
-    let on_head: Vec<Result<(), String>> = cases.cases.iter().map(|case| check(case, &*head)).collect();
-    traces.store.settle()?;
-    let segments = traces.store.snapshot();
-    for (case, on_head) in cases.cases.iter().zip(on_head) {
-        let result = on_head.and_then(|()| check(case, &*segments).map_err(|e| format!("in segments: {e}")));
-        report.case(&case.query, result);
-    }
-    Ok(())
+    traces::run::<Case>(folder, report)
 }
 
-fn check(case: &Case, reader: &dyn Reader) -> Result<(), String> {
-    let answer = answer(case, reader);
-    if let Some(expected) = &case.error {
-        return match answer {
-            Err(e) if e.contains(expected.as_str()) => Ok(()),
-            Err(e) => Err(format!("{e}, expected {expected}")),
-            Ok(_) => Err(format!("an answer, expected {expected}")),
-        };
+impl traces::Case for Case {
+    type Answer = Vec<(String, Vec<(i64, f64)>)>;
+
+    fn query(&self) -> &str {
+        &self.query
     }
-    let mut got = answer?;
-    let mut expected: Vec<(String, Vec<(i64, f64)>)> =
-        case.expected["series"].as_array().into_iter().flatten().map(read_series).collect();
-    without_ties(&mut got, &mut expected);
-    got.sort_by(|a, b| a.0.cmp(&b.0));
-    expected.sort_by(|a, b| a.0.cmp(&b.0));
-    let near = |a: f64, b: f64| a == b || (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
-    let same = got.len() == expected.len()
-        && got.iter().zip(&expected).all(|((la, a), (lb, b))| {
-            la == lb && a.len() == b.len() && a.iter().zip(b).all(|((ta, va), (tb, vb))| ta == tb && near(*va, *vb))
-        });
-    if same { Ok(()) } else { Err(format!("{got:?}, expected {expected:?}")) }
+
+    fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    fn answer(&self, reader: &dyn Reader) -> Result<Self::Answer, String> {
+        let query = traceql::parse(&self.query).map_err(|e| e.to_string())?;
+        let window = Window::new(self.start_ns, self.end_ns, self.step_ns)?;
+        let (tenant, cancelled) = (Tenant::default(), AtomicBool::new(false));
+        let question =
+            Question { reader, tenant: &tenant, range: TimeRange::ALL, limit: 0, spans_per_set: 0, cancelled: &cancelled };
+        let series = evaluate(&question, &query, &window, 0).map_err(|e| e.to_string())?;
+        Ok(series.iter().map(|s| print_series(s, &window)).collect())
+    }
+
+    fn judge(&self, answer: Self::Answer) -> Result<(), String> {
+        let mut got = answer;
+        let mut expected: Vec<(String, Vec<(i64, f64)>)> =
+            self.expected["series"].as_array().into_iter().flatten().map(read_series).collect();
+        without_ties(&mut got, &mut expected);
+        got.sort_by(|a, b| a.0.cmp(&b.0));
+        expected.sort_by(|a, b| a.0.cmp(&b.0));
+        let near = |a: f64, b: f64| a == b || (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
+        let same = got.len() == expected.len()
+            && got.iter().zip(&expected).all(|((la, a), (lb, b))| {
+                la == lb && a.len() == b.len() && a.iter().zip(b).all(|((ta, va), (tb, vb))| ta == tb && near(*va, *vb))
+            });
+        if same { Ok(()) } else { Err(format!("{got:?}, expected {expected:?}")) }
+    }
 }
 
 /// Which of equally frequent values `compare()` shows is left open: only how frequent they are is looked at.
@@ -100,15 +99,6 @@ fn read_series(series: &Json) -> (String, Vec<(i64, f64)>) {
         })
         .collect();
     (json!(labels).to_string(), samples.collect())
-}
-
-fn answer(case: &Case, reader: &dyn Reader) -> Result<Vec<(String, Vec<(i64, f64)>)>, String> {
-    let query = traceql::parse(&case.query).map_err(|e| e.to_string())?;
-    let window = Window::new(case.start_ns, case.end_ns, case.step_ns)?;
-    let (tenant, cancelled) = (Tenant::default(), AtomicBool::new(false));
-    let question = Question { reader, tenant: &tenant, range: TimeRange::ALL, limit: 0, spans_per_set: 0, cancelled: &cancelled };
-    let series = evaluate(&question, &query, &window, 0).map_err(|e| e.to_string())?;
-    Ok(series.iter().map(|s| print_series(s, &window)).collect())
 }
 
 fn print_series(series: &Series, window: &Window) -> (String, Vec<(i64, f64)>) {

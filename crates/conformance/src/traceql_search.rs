@@ -6,16 +6,11 @@ use std::sync::atomic::AtomicBool;
 use model::{Tenant, TimeRange};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use store::{Reader, Source};
+use store::Reader;
 use traceql::{FoundTrace, Plan, Question};
 
 use crate::report::Report;
-use crate::traces::{any_value, stored};
-
-#[derive(Deserialize)]
-struct Cases {
-    cases: Vec<Case>,
-}
+use crate::traces::{self, any_value};
 
 #[derive(Deserialize)]
 struct Case {
@@ -28,44 +23,44 @@ struct Case {
 /// As in the run that gave the expected answers.
 const LIMIT: usize = 20;
 
-/// The suite: each case on the head, then on segments.
+/// The suite.
 pub(crate) fn run(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let cases: Cases = serde_json::from_slice(&std::fs::read(folder.join("cases.json"))?)?;
-    let traces = stored(folder)?;
-    let head = traces.store.snapshot();
-    let on_head: Vec<Result<(), String>> = cases.cases.iter().map(|case| check(case, &*head)).collect();
-    traces.store.settle()?;
-    let segments = traces.store.snapshot();
-    for (case, on_head) in cases.cases.iter().zip(on_head) {
-        let result = on_head.and_then(|()| check(case, &*segments).map_err(|e| format!("in segments: {e}")));
-        report.case(&case.query, result);
-    }
-    Ok(())
+    traces::run::<Case>(folder, report)
 }
 
-fn check(case: &Case, reader: &dyn Reader) -> Result<(), String> {
-    let answer = answer(case, reader);
-    if let Some(expected) = &case.error {
-        return match answer {
-            Err(e) if e.contains(expected.as_str()) => Ok(()),
-            Err(e) => Err(format!("{e}, expected {expected}")),
-            Ok(_) => Err(format!("an answer, expected {expected}")),
+impl traces::Case for Case {
+    type Answer = Vec<Json>;
+
+    fn query(&self) -> &str {
+        &self.query
+    }
+
+    fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    fn answer(&self, reader: &dyn Reader) -> Result<Self::Answer, String> {
+        let query = traceql::parse(&self.query).map_err(|e| e.to_string())?;
+        let plan = Plan::new(&query).ok_or("a metrics query")?;
+        let (tenant, cancelled) = (Tenant::default(), AtomicBool::new(false));
+        let question = Question {
+            reader,
+            tenant: &tenant,
+            range: TimeRange::ALL,
+            limit: LIMIT,
+            spans_per_set: LIMIT,
+            cancelled: &cancelled,
         };
+        let found = traceql::search(&question, &plan).map_err(|e| e.to_string())?;
+        Ok(found.traces.iter().map(trace).collect())
     }
-    let got = sorted(answer?);
-    let expected = case.expected["traces"].as_array().cloned().unwrap_or_default();
-    let expected = sorted(expected);
-    if got == expected { Ok(()) } else { Err(format!("{}, expected {}", json!(got), json!(expected))) }
-}
 
-fn answer(case: &Case, reader: &dyn Reader) -> Result<Vec<Json>, String> {
-    let query = traceql::parse(&case.query).map_err(|e| e.to_string())?;
-    let plan = Plan::new(&query).ok_or("a metrics query")?;
-    let (tenant, cancelled) = (Tenant::default(), AtomicBool::new(false));
-    let question =
-        Question { reader, tenant: &tenant, range: TimeRange::ALL, limit: LIMIT, spans_per_set: LIMIT, cancelled: &cancelled };
-    let found = traceql::search(&question, &plan).map_err(|e| e.to_string())?;
-    Ok(found.traces.iter().map(trace).collect())
+    fn judge(&self, answer: Self::Answer) -> Result<(), String> {
+        let got = sorted(answer);
+        let expected = self.expected["traces"].as_array().cloned().unwrap_or_default();
+        let expected = sorted(expected);
+        if got == expected { Ok(()) } else { Err(format!("{}, expected {}", json!(got), json!(expected))) }
+    }
 }
 
 fn attributes(list: &[(String, traceql::Static<'static>)]) -> Vec<Json> {

@@ -1,4 +1,4 @@
-//! A store that holds the traces of a suite.
+//! Suites of queries over traces: a store that holds the traces, and the walk over the cases.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +8,14 @@ use anyhow::Context;
 use bytes::Bytes;
 use model::Tenant;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use store::disk::RealDisk;
 use store::series::SeriesOptions;
-use store::{Options, Request, Store, Writer};
+use store::{Options, Reader, Request, Source, Store, Writer};
 use wire::Encoding;
+
+use crate::report::Report;
 
 #[derive(Deserialize)]
 struct File {
@@ -24,14 +27,60 @@ struct Trace {
     json: Json,
 }
 
+/// A query and what it must give.
+pub(crate) trait Case: DeserializeOwned {
+    /// What the engine answers.
+    type Answer;
+
+    fn query(&self) -> &str;
+
+    /// Part of the error that is expected instead of an answer.
+    fn error(&self) -> Option<&str>;
+
+    fn answer(&self, reader: &dyn Reader) -> Result<Self::Answer, String>;
+
+    /// How the answer differs from what is expected.
+    fn judge(&self, answer: Self::Answer) -> Result<(), String>;
+}
+
+#[derive(Deserialize)]
+struct Cases<C> {
+    cases: Vec<C>,
+}
+
+/// Runs `cases.json` over `traces.json`: each case on the head, then on segments.
+pub(crate) fn run<C: Case>(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let Cases::<C> { cases } = serde_json::from_slice(&std::fs::read(folder.join("cases.json"))?)?;
+    let traces = stored(folder)?;
+    let head = traces.store.snapshot();
+    let on_head: Vec<Result<(), String>> = cases.iter().map(|case| check(case, &*head)).collect();
+    traces.store.settle()?;
+    let segments = traces.store.snapshot();
+    for (case, on_head) in cases.iter().zip(on_head) {
+        let result = on_head.and_then(|()| check(case, &*segments).map_err(|e| format!("in segments: {e}")));
+        report.case(case.query(), result);
+    }
+    Ok(())
+}
+
+fn check<C: Case>(case: &C, reader: &dyn Reader) -> Result<(), String> {
+    let answer = case.answer(reader);
+    match (case.error(), answer) {
+        (None, answer) => case.judge(answer?),
+        (Some(expected), Err(e)) if e.contains(expected) => Ok(()),
+        (Some(expected), Err(e)) => Err(format!("{e}, expected {expected}")),
+        (Some(expected), Ok(_)) => Err(format!("an answer, expected {expected}")),
+    }
+}
+
 /// The store, and the folder that it is in.
-pub(crate) struct Traces {
-    pub(crate) store: Store,
+struct Traces {
+    store: Store,
     _dir: tempfile::TempDir,
 }
 
 /// Stores the traces of `traces.json`, each its own request.
-pub(crate) fn stored(folder: &Path) -> anyhow::Result<Traces> {
+fn stored(folder: &Path) -> anyhow::Result<Traces> {
     let file: File = serde_json::from_slice(&std::fs::read(folder.join("traces.json"))?)?;
     let dir = tempfile::tempdir()?;
     let mut options = Options::new(Arc::new(RealDisk::open(dir.path())?));

@@ -300,6 +300,24 @@ impl Expr {
         }
     }
 
+    /// The selectors in it, from left to right.
+    #[must_use]
+    pub fn selectors(&self) -> Vec<&Selector> {
+        fn add<'e>(expr: &'e Expr, out: &mut Vec<&'e Selector>) {
+            match &expr.node {
+                Node::Number { .. } | Node::Text(_) => {}
+                Node::Selector(selector) | Node::Range { selector, .. } => out.push(selector),
+                Node::Subquery { expr, .. } | Node::Unary { expr, .. } | Node::Paren(expr) => add(expr, out),
+                Node::Call { args, .. } => args.iter().for_each(|arg| add(arg, out)),
+                Node::Aggregate { expr, param, .. } => param.iter().chain([expr]).for_each(|e| add(e, out)),
+                Node::Binary(binary) => [&binary.left, &binary.right].into_iter().for_each(|e| add(e, out)),
+            }
+        }
+        let mut out = Vec::new();
+        add(self, &mut out);
+        out
+    }
+
     /// The expression without the parentheses around it.
     #[must_use]
     pub fn inner(&self) -> &Self {

@@ -1,6 +1,7 @@
 //! Prometheus' HTTP API, version 1.
 
 mod ast;
+mod exemplars;
 mod query;
 mod series;
 mod status;
@@ -16,6 +17,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .route("/api/v1/query", query::instant)
         .route("/api/v1/query_range", query::range)
+        .route("/api/v1/query_exemplars", exemplars::query)
         .route("/api/v1/format_query", ast::format)
         .route("/api/v1/parse_query", ast::parse)
         .route("/api/v1/series", series::series)
