@@ -199,8 +199,8 @@ fn remote_write_keeps_the_good_samples_and_says_how_many() {
         panic!("{reply:?}");
     }
 
-    let v2 = ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request");
-    write(&[v2], &good).expect(415);
+    let unknown = ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v3.Request");
+    write(&[unknown], &good).expect(415);
     write(&[("Content-Type", "text/plain")], &good).expect(415);
     write(&[PROTOBUF, ("Content-Encoding", "gzip")], &good).expect(415);
     write(&[PROTOBUF], b"not snappy at all").expect(400);
