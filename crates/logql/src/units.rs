@@ -81,29 +81,7 @@ pub(crate) fn duration_text(ns: i64) -> String {
 
 /// As `model.Duration.String` prints it: `1d12h`, `5m`; years and weeks only where nothing is left.
 pub(crate) fn range_text(ns: i64) -> String {
-    let mut ms = ns / PROMETHEUS_NS;
-    if ms == 0 {
-        return "0s".to_owned();
-    }
-    let mut out = String::new();
-    for (unit, scale, exact) in [
-        ("y", 31_536_000_000, true),
-        ("w", 604_800_000, true),
-        ("d", 86_400_000, false),
-        ("h", 3_600_000, false),
-        ("m", 60_000, false),
-        ("s", 1000, false),
-        ("ms", 1, false),
-    ] {
-        if exact && ms % scale != 0 {
-            continue;
-        }
-        if ms / scale > 0 {
-            out.push_str(&format!("{}{unit}", ms / scale));
-            ms %= scale;
-        }
-    }
-    out
+    syntax::prometheus_duration_text(ns / PROMETHEUS_NS)
 }
 
 /// What `humanize.ParseBytes` reads: `1.5KB`, `2 MiB`, `1,024`.

@@ -21,29 +21,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// A duration as Prometheus prints it: `1m30s`.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
-    const UNITS: [(&str, u128, bool); 7] = [
-        ("y", 31_536_000_000, true),
-        ("w", 604_800_000, true),
-        ("d", 86_400_000, true),
-        ("h", 3_600_000, false),
-        ("m", 60_000, false),
-        ("s", 1_000, false),
-        ("ms", 1, false),
-    ];
-    let mut rest = duration.as_millis();
-    if rest == 0 {
-        return "0s".to_owned();
-    }
-    let mut out = String::new();
-    for (unit, ms, exact) in UNITS {
-        // The large units stand only where nothing is left over.
-        if rest / ms == 0 || exact && !rest.is_multiple_of(ms) {
-            continue;
-        }
-        out.push_str(&format!("{}{unit}", rest / ms));
-        rest %= ms;
-    }
-    out
+    syntax::prometheus_duration_text(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// `units.ParseBase2Bytes`: `15MB` and `15MiB` are the same, powers of 1,024.
@@ -137,7 +115,7 @@ mod tests {
             ("15s", 15_000, "15s"),
             ("90s", 90_000, "1m30s"),
             ("7d", 604_800_000, "1w"),
-            ("36h", 129_600_000, "36h"),
+            ("36h", 129_600_000, "1d12h"),
             ("0", 0, "0s"),
             ("1500ms", 1500, "1s500ms"),
         ] {

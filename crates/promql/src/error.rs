@@ -2,7 +2,7 @@
 
 use store::StoreError;
 
-/// A query that is not PromQL, or not yet. Prints as Prometheus does: `1:5: parse error: …`.
+/// A query that is not PromQL. Prints as Prometheus does: `1:5: parse error: …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: parse error: {message}")]
 pub struct ParseError {

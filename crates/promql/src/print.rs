@@ -15,33 +15,7 @@ pub(crate) struct Duration(pub(crate) i64);
 
 impl Display for Duration {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        const UNITS: [(&str, i64, bool); 7] = [
-            ("y", 31_536_000_000, true),
-            ("w", 604_800_000, true),
-            ("d", 86_400_000, false),
-            ("h", 3_600_000, false),
-            ("m", 60_000, false),
-            ("s", 1000, false),
-            ("ms", 1, false),
-        ];
-        let mut rest = self.0;
-        if rest == 0 {
-            return f.write_str("0s");
-        }
-        if rest < 0 {
-            f.write_char('-')?;
-            rest = rest.saturating_neg();
-        }
-        for (name, size, exact) in UNITS {
-            if exact && rest % size != 0 {
-                continue;
-            }
-            if rest / size > 0 {
-                write!(f, "{}{name}", rest / size)?;
-            }
-            rest %= size;
-        }
-        Ok(())
+        f.write_str(&syntax::prometheus_duration_text(self.0))
     }
 }
 

@@ -25,6 +25,33 @@ pub fn prometheus_duration(text: &str) -> Option<Option<i64>> {
     Some(total)
 }
 
+/// Milliseconds as Prometheus prints a duration (`model.Duration.String`): `1d12h`, `5m`, `0s`; years and weeks only where nothing is
+/// left over.
+#[must_use]
+pub fn prometheus_duration_text(ms: i64) -> String {
+    const UNITS: [(&str, u64, bool); 7] = [
+        ("y", 31_536_000_000, true),
+        ("w", 604_800_000, true),
+        ("d", 86_400_000, false),
+        ("h", 3_600_000, false),
+        ("m", 60_000, false),
+        ("s", 1000, false),
+        ("ms", 1, false),
+    ];
+    if ms == 0 {
+        return "0s".to_owned();
+    }
+    let mut out = String::from(if ms < 0 { "-" } else { "" });
+    let mut rest = ms.unsigned_abs();
+    for (unit, size, exact) in UNITS {
+        if rest >= size && (!exact || rest.is_multiple_of(size)) {
+            out.push_str(&format!("{}{unit}", rest / size));
+            rest %= size;
+        }
+    }
+    out
+}
+
 /// A duration as Go's `time.ParseDuration` reads it (`1h30m`, `1.5s`, `-2m`), plus the units in `extra` (name, nanoseconds); in
 /// nanoseconds. `None` where `text` is none or 63 bits do not hold it.
 #[must_use]
@@ -85,6 +112,18 @@ mod tests {
             assert_eq!(prometheus_duration(bad), None, "{bad}");
         }
         assert_eq!(prometheus_duration("300y"), Some(None), "too long for Go");
+        for (ms, text) in [
+            (0, "0s"),
+            (300_000, "5m"),
+            (129_600_000, "1d12h"),
+            (604_800_000, "1w"),
+            (7_776_000_000, "90d"),
+            (31_536_000_000, "1y"),
+            (1_001, "1s1ms"),
+            (-90_000, "-1m30s"),
+        ] {
+            assert_eq!(prometheus_duration_text(ms), text);
+        }
         for (text, ns) in [("1.5s", 1_500_000_000), ("1h30m", 5_400_000_000_000), ("-2ms", -2_000_000), ("3µs", 3000), ("0", 0)]
         {
             assert_eq!(go_duration(text, &[]), Some(ns), "{text}");

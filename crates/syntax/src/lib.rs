@@ -6,7 +6,7 @@ mod position;
 mod quoted;
 mod regexp;
 
-pub use duration::{go_duration, prometheus_duration};
+pub use duration::{go_duration, prometheus_duration, prometheus_duration_text};
 pub use position::Position;
 pub use quoted::quoted;
 pub use regexp::{go_pattern, go_regexp_error};
