@@ -13,6 +13,8 @@ use crate::{Exemplar, MetricKind, RawLabels, SampleSink, WireError};
 #[derive(Debug, Default)]
 pub struct Encoder {
     body: Vec<u8>,
+    /// What was said of families: it stands behind the series, so that what walks in again comes out the same.
+    families: Vec<u8>,
     /// The series that is being added: the fields of its message.
     open: Vec<u8>,
     start: i64,
@@ -29,13 +31,13 @@ impl Encoder {
     /// Whether nothing was added since the last [`Encoder::finish`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.body.is_empty() && self.open.is_empty()
+        self.body.is_empty() && self.families.is_empty() && self.open.is_empty()
     }
 
     /// Bytes of the request so far, before compression.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.body.len() + self.open.len()
+        self.body.len() + self.families.len() + self.open.len()
     }
 
     /// How many series were added.
@@ -59,7 +61,7 @@ impl Encoder {
 
     /// Adds what a metric family is.
     pub fn metadata(&mut self, family: &str, kind: MetricKind, help: &str, unit: &str) {
-        write::message(&mut self.body, 3, |out| {
+        write::message(&mut self.families, 3, |out| {
             write::put_varint(out, 1, kind as u64);
             write::put_bytes(out, 2, family.as_bytes());
             write::put_bytes(out, 4, help.as_bytes());
@@ -82,6 +84,7 @@ impl Encoder {
     /// [`WireError::Snappy`] for a request of 4 GiB and more.
     pub fn finish(&mut self) -> Result<Vec<u8>, WireError> {
         self.close();
+        self.body.append(&mut self.families);
         let packed = snap::raw::Encoder::new().compress_vec(&self.body).map_err(|e| WireError::Snappy(e.to_string()));
         self.body.clear();
         self.series = 0;
