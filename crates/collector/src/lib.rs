@@ -21,6 +21,7 @@ mod refusal;
 mod remote_write;
 mod reply;
 pub mod scrape;
+pub mod tls;
 
 pub use budget::{Budget, Held};
 pub use counters::{Counters, Outcome, Via};
