@@ -22,6 +22,13 @@ impl Default for Texts {
 }
 
 impl Texts {
+    /// Takes the texts; what is left is empty, with room for as many: the next batch is of the same kind.
+    fn take(&mut self) -> Self {
+        let mut offsets = Vec::with_capacity(self.offsets.len());
+        offsets.push(0);
+        std::mem::replace(self, Self { bytes: Vec::with_capacity(self.bytes.len()), offsets })
+    }
+
     /// Appends a text. The builder has made sure that offsets fit.
     #[inline]
     pub(super) fn push(&mut self, text: &[u8]) {
@@ -138,7 +145,7 @@ impl Values {
                 let width = self.kind.hex_bytes() as i32;
                 Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(std::mem::take(h)), nulls))
             }
-            Cells::Texts(t) => std::mem::take(t).array(nulls),
+            Cells::Texts(t) => t.take().array(nulls),
         }
     }
 }

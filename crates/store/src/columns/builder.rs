@@ -138,17 +138,28 @@ struct LogFields {
 impl Builder {
     /// An empty builder for a table.
     pub(crate) fn new(table: Table) -> Self {
+        Self::after(table, None)
+    }
+
+    /// The builder that follows `full`, with room for as many rows and as much text: columns that grow by doubling touch,
+    /// and copy, twice the memory that they need.
+    pub(crate) fn after(table: Table, full: Option<&Self>) -> Self {
+        let rows = full.map_or(0, Self::len);
+        let body = match full.map(|f| &f.fields) {
+            Some(Fields::Logs(f)) => TextColumn::plain_like(&f.body),
+            _ => TextColumn::plain(),
+        };
         let sparse = || Sparse::new(TextColumn::new());
         let fields = match table {
             Table::Spans => Fields::Spans(Box::new(SpanFields {
-                time: Vec::new(),
-                duration: Vec::new(),
-                trace: Vec::new(),
-                span: Vec::new(),
-                parent: Vec::new(),
+                time: Vec::with_capacity(rows),
+                duration: Vec::with_capacity(rows),
+                trace: Vec::with_capacity(rows * 16),
+                span: Vec::with_capacity(rows * 8),
+                parent: Vec::with_capacity(rows * 8),
                 name: TextColumn::new(),
-                kind: Vec::new(),
-                status: Vec::new(),
+                kind: Vec::with_capacity(rows),
+                status: Vec::with_capacity(rows),
                 message: sparse(),
                 state: sparse(),
                 events: Sparse::new(TextColumn::plain()),
@@ -158,15 +169,15 @@ impl Builder {
                 scratch: String::new(),
             })),
             Table::Logs => Fields::Logs(Box::new(LogFields {
-                time: Vec::new(),
-                observed: Vec::new(),
-                severity: Vec::new(),
+                time: Vec::with_capacity(rows),
+                observed: Vec::with_capacity(rows),
+                severity: Vec::with_capacity(rows),
                 severity_text: sparse(),
-                body: TextColumn::plain(),
+                body,
                 body_type: SparseNumbers::default(),
                 event: sparse(),
-                trace: Vec::new(),
-                span: Vec::new(),
+                trace: Vec::with_capacity(rows * 16),
+                span: Vec::with_capacity(rows * 8),
                 any_trace: false,
                 flags: SparseNumbers::default(),
                 dropped: SparseNumbers::default(),
@@ -177,7 +188,7 @@ impl Builder {
             fields,
             attributes: AttributeColumns::new(Scope::Record),
             groups: Groups::default(),
-            group: Vec::new(),
+            group: Vec::with_capacity(rows),
             first: i64::MAX,
             last: i64::MIN,
             current: (0, 0),

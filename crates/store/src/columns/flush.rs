@@ -22,7 +22,7 @@ use crate::contract::{Field, Table};
 use crate::{SegmentMeta, Segments, StoreError};
 
 /// zstd level of what a flush writes.
-pub(crate) const FLUSH_LEVEL: i32 = 1;
+const FLUSH_LEVEL: i32 = 1;
 /// A row group ends early once its rows hold this much text.
 pub(crate) const GROUP_TEXT: usize = 48 << 20;
 

@@ -60,7 +60,11 @@ enum OpenState {
 
 impl Open {
     fn new(table: Table) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(OpenState::Growing(Box::new(Builder::new(table))))))
+        Self::of(Builder::new(table))
+    }
+
+    fn of(builder: Builder) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(OpenState::Growing(Box::new(builder)))))
     }
 
     /// The first `len` rows.
@@ -93,11 +97,12 @@ impl Partition {
         if let OpenState::Growing(builder) = &mut *open
             && builder.len() > 0
         {
+            let next = Builder::after(table, Some(builder));
             let rows = std::mem::replace(&mut **builder, Builder::new(table)).seal();
             *open = OpenState::Sealed(rows.clone());
             self.sealed.push(rows);
             drop(open);
-            self.open = Open::new(table);
+            self.open = Open::of(next);
         }
     }
 }

@@ -44,9 +44,16 @@ impl TextColumn {
         Self { plain: true, ..Self::new() }
     }
 
-    /// Bytes held.
+    /// An empty plain column with room for as much as `like` holds, and a little more: texts of one kind are of about one
+    /// length.
+    pub(crate) fn plain_like(like: &Self) -> Self {
+        let (ends, bytes) = (like.ends.len(), like.bytes.len());
+        Self { ends: Vec::with_capacity(ends), bytes: Vec::with_capacity(bytes + bytes / 32), ..Self::plain() }
+    }
+
+    /// Bytes held. Room that no text has used yet takes no memory from the system.
     pub(crate) fn memory(&self) -> usize {
-        self.keys.capacity() * 4 + self.ends.capacity() * 4 + self.bytes.capacity() + self.table.capacity() * 5
+        self.keys.capacity() * 4 + self.ends.len() * 4 + self.bytes.len() + self.table.capacity() * 5
     }
 
     /// Bytes of text held; the owner seals before offsets could overflow.
