@@ -96,7 +96,7 @@ async fn respond(answer: Answer, gzip: bool) -> Response {
 
 /// `/api/v1/…`, `/-/healthy`, `/-/ready`.
 pub fn prometheus_router(api: &Arc<Api>) -> Router {
-    prometheus::routes(Routes::new(api, Face::Prometheus)).router
+    prometheus::routes(Routes::new(api, Face::Prometheus)).router.merge(prometheus::read::route(api))
 }
 
 /// `/loki/api/v1/…`.

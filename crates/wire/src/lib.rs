@@ -20,6 +20,7 @@ mod loki;
 pub mod native;
 pub mod otlp;
 mod protobuf;
+pub mod remote_read;
 pub mod remote_write;
 mod sink;
 mod snappy;

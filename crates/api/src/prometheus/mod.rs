@@ -2,7 +2,9 @@
 
 mod ast;
 mod exemplars;
+mod federate;
 mod query;
+pub(crate) mod read;
 mod series;
 mod status;
 mod targets;
@@ -32,7 +34,11 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/api/v1/alertmanagers", async |_, _| {
             Ok(envelope("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}", 0, &[], &[]))
         })
+        .route("/api/v1/notifications", async |_, _| Ok(envelope("[]", 0, &[], &[])))
         .route("/api/v1/status/buildinfo", status::buildinfo)
+        .route("/api/v1/status/tsdb", status::tsdb)
+        .route("/api/v1/status/walreplay", status::walreplay)
+        .route("/federate", federate::federate)
         .route("/-/healthy", async |_, _| Ok(Answer::text("Prometheus Server is Healthy.\n")))
         .route("/-/ready", status::ready)
 }

@@ -1,13 +1,15 @@
 //! What the server is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::envelope;
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
+use crate::run::blocking;
 
 /// The Prometheus whose API this is: clients choose their features by it.
 const COMPATIBLE: &str = "3.5.0";
@@ -29,4 +31,69 @@ pub(super) async fn ready(api: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
         true => Ok(Answer::text("Prometheus Server is Ready.\n")),
         false => Err(Failure::Unavailable("Service Unavailable".to_owned())),
     }
+}
+
+/// Entries of each list of `status/tsdb`.
+const TOP: usize = 10;
+/// And at most.
+const MOST: usize = 10_000;
+/// The series of the last hours stand for Prometheus' head.
+const HEAD_MS: i64 = 3 * 3_600_000;
+
+/// What the series of the last three hours cost, by name, label and pair.
+pub(super) async fn tsdb(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let tenant = ask.tenant()?;
+    let limit = ask.count("limit", TOP)?;
+    if limit == 0 || limit > MOST {
+        return Err(Failure::BadData(format!("limit must be a positive number, at most {MOST}")));
+    }
+    let now = ask.now_ns.div_euclid(1_000_000);
+    let state = api.clone();
+    blocking(&api, None, move |_| {
+        let reader = state.source.snapshot();
+        let series = reader.series(&tenant, &[], now.saturating_sub(HEAD_MS), now)?;
+        let mut names: HashMap<&str, u64> = HashMap::new();
+        let mut pairs: HashMap<(&str, &str), u64> = HashMap::new();
+        for (name, value) in series.iter().flat_map(|labels| labels.iter()) {
+            if name == "__name__" {
+                *names.entry(value).or_default() += 1;
+            }
+            *pairs.entry((name, value)).or_default() += 1;
+        }
+        let mut values: HashMap<&str, (u64, u64)> = HashMap::new();
+        for (name, value) in pairs.keys() {
+            let (count, bytes) = values.entry(name).or_default();
+            *count += 1;
+            *bytes += value.len() as u64;
+        }
+        let data = json!({
+            "headStats": {
+                "numSeries": series.len(),
+                "numLabelPairs": pairs.len(),
+                "minTime": now.saturating_sub(HEAD_MS),
+                "maxTime": now,
+            },
+            "seriesCountByMetricName": top(names, limit, str::to_owned),
+            "labelValueCountByLabelName": top(values.iter().map(|(name, (count, _))| (*name, *count)), limit, str::to_owned),
+            "memoryInBytesByLabelName": top(values.iter().map(|(name, (_, bytes))| (*name, *bytes)), limit, str::to_owned),
+            "seriesCountByLabelValuePair": top(pairs, limit, |(name, value)| format!("{name}={value}")),
+        });
+        Ok(envelope(&data.to_string(), series.len(), &Vec::from_iter(reader.partial()), &[]))
+    })
+    .await
+}
+
+/// The largest first, equal ones by name.
+fn top<K>(counts: impl IntoIterator<Item = (K, u64)>, limit: usize, name: impl Fn(K) -> String) -> Vec<Value> {
+    let mut all: Vec<(String, u64)> = counts.into_iter().map(|(k, n)| (name(k), n)).collect();
+    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    all.truncate(limit);
+    all.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
+}
+
+/// How far the log has been replayed; records are not counted, only whether any are left.
+pub(super) async fn walreplay(api: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
+    let replaying = api.source.snapshot().partial().is_some();
+    let data = json!({"min": 0, "max": 0, "current": 0, "state": if replaying { "in progress" } else { "done" }});
+    Ok(envelope(&data.to_string(), 1, &[], &[]))
 }

@@ -127,7 +127,7 @@ fn doubles(wire: Wire<'_>, out: &mut Vec<f64>) -> Result<(), WireError> {
 }
 
 /// Appends the message's fields: with integers where all counts are.
-pub(super) fn put_histogram(out: &mut Vec<u8>, time: i64, start: i64, h: &Histogram) {
+pub(crate) fn put_histogram(out: &mut Vec<u8>, time: i64, start: i64, h: &Histogram) {
     let integer = |n: &f64| *n >= 0.0 && *n <= EXACT && n.fract() == 0.0 && !(*n == 0.0 && n.is_sign_negative());
     let adds_up = {
         let found = h.zero_count + h.positive.iter().chain(&h.negative).sum::<f64>();

@@ -132,7 +132,7 @@ impl<'a> Sorted<'a> {
 }
 
 /// Appends a label as a field of `TimeSeries`.
-pub(super) fn put_label(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(crate) fn put_label(out: &mut Vec<u8>, name: &str, value: &str) {
     write::message(out, 1, |out| {
         write::put_bytes(out, 1, name.as_bytes());
         write::put_bytes(out, 2, value.as_bytes());

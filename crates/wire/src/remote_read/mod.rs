@@ -1,0 +1,10 @@
+//! Prometheus remote read (`prometheus/prompb/remote.proto`;
+//! <https://prometheus.io/docs/prometheus/latest/querying/remote_read_api/>): the request, and both kinds of answers.
+
+mod answer;
+mod request;
+mod xor;
+
+pub use answer::{Chunked, Samples, frame};
+pub use request::{Kind, Matcher, Query, Request, read};
+pub use xor::{CHUNK_SAMPLES, encode};
