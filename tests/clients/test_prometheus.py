@@ -95,3 +95,80 @@ def test_the_same_answer_as_prometheus(braid, prometheus):
         return True
 
     eventually(both, 60)
+
+
+@pytest.fixture(scope="module")
+def reader(braid, prometheus, tmp_path_factory):
+    """A second Prometheus without data of its own: it reads Braid remotely and scrapes its federation."""
+    home = tmp_path_factory.mktemp("reader")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:%d" % s.getsockname()[1]
+    (home / "prometheus.yml").write_text(
+        f"""
+global: {{scrape_interval: 1s}}
+remote_read:
+  - url: {braid.url("prometheus", "/api/v1/read")}
+    read_recent: true
+    required_matchers: {{sender: debian}}
+scrape_configs:
+  - job_name: federated
+    metrics_path: /federate
+    honor_labels: true
+    params: {{"match[]": ['{{job="itself"}}']}}
+    static_configs: [{{targets: ["{braid.addresses['prometheus']}"]}}]
+    metric_relabel_configs: [{{source_labels: [sender], regex: debian, target_label: sender, replacement: federated}}]
+"""
+    )
+    with open(home / "log", "w") as log:
+        process = subprocess.Popen(
+            [
+                prometheus_binary,
+                f"--config.file={home}/prometheus.yml",
+                f"--storage.tsdb.path={home}/data",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    yield address
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+
+
+def asked(address, query):
+    url = f"http://{address}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+    with urllib.request.urlopen(url) as response:
+        return json.load(response)["data"]["result"]
+
+
+def test_prometheus_reads_what_it_wrote(braid, prometheus, reader):
+    def up():
+        rows = asked(reader, 'up{sender="debian"}')
+        return {r["metric"]["job"]: r["value"][1] for r in rows} == {"itself": "1", "braid": "1"}
+
+    eventually(up, 60)
+    # The whole of a counter's samples, which come as chunks.
+    count = eventually(lambda: asked(reader, 'count_over_time(prometheus_build_info{sender="debian"}[10m])'), 30)
+    ours = braid.json("prometheus", "/api/v1/query", query='count_over_time(prometheus_build_info{sender="debian"}[10m])')
+    assert abs(int(count[0]["value"][1]) - int(ours["data"]["result"][0]["value"][1])) <= 3
+
+
+def test_prometheus_scrapes_the_federation(reader):
+    rows = eventually(lambda: asked(reader, 'up{sender="federated"}'), 60)
+    assert [(r["metric"]["job"], r["value"][1]) for r in rows] == [("itself", "1")]
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool on this machine")
+def test_promtool_asks(braid, prometheus):
+    server = "http://" + braid.addresses["prometheus"]
+
+    def promtool(*arguments):
+        return subprocess.run(["promtool", *arguments], check=True, capture_output=True, text=True, timeout=30).stdout
+
+    eventually(lambda: "itself" in promtool("query", "instant", server, 'up{sender="debian"}'), 60)
+    assert "up" in promtool("query", "labels", server, "__name__")
+    assert 'job="itself"' in promtool("query", "series", server, '--match=up{sender="debian"}')
+    assert "=>" in promtool("query", "range", server, "--step=5s", "up")
+    assert "Healthy" in promtool("check", "healthy", f"--url={server}")
+    assert "Ready" in promtool("check", "ready", f"--url={server}")
