@@ -18,8 +18,14 @@ pub struct Settings {
     pub concurrency: usize,
     /// How far back PromQL looks for a sample, milliseconds.
     pub lookback_ms: i64,
-    /// How many samples a PromQL query may load.
+    /// How many samples a PromQL query may hold at once.
     pub max_samples: usize,
+    /// How many series a selector of a PromQL query may choose.
+    pub max_series: usize,
+    /// Bytes that a PromQL query may take, its answer included.
+    pub max_query_memory: usize,
+    /// Threads that compute one PromQL query together, when no other query runs.
+    pub threads: usize,
     /// How many log lines a LogQL metric query may read.
     pub max_lines: usize,
     /// How many log lines an answer may hold.
@@ -33,6 +39,9 @@ impl Default for Settings {
             concurrency: 8,
             lookback_ms: 300_000,
             max_samples: 50_000_000,
+            max_series: 500_000,
+            max_query_memory: 128 << 20,
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8),
             max_lines: 20_000_000,
             max_entries: 5000,
         }
@@ -55,6 +64,12 @@ impl Api {
     pub fn new(source: Arc<dyn Source>, targets: Arc<dyn Targets>, settings: Settings) -> Self {
         let permits = Arc::new(Semaphore::new(settings.concurrency.max(1)));
         Self { source, targets, settings, permits, metrics: QueryMetrics::default(), ready: AtomicBool::new(false) }
+    }
+
+    /// Threads that one more query may use: with others running, they have the cores.
+    pub(crate) fn idle_threads(&self) -> usize {
+        let running = self.settings.concurrency.max(1).saturating_sub(self.permits.available_permits()).max(1);
+        (self.settings.threads / running).max(1)
     }
 
     /// What `/ready` answers from now on.

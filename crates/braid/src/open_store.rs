@@ -27,6 +27,6 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
         SyncMode::Interval(interval) => log::SyncMode::Interval(interval),
     };
     let out_of_order_ms = i64::try_from(wanted.out_of_order.as_millis()).unwrap_or(i64::MAX);
-    let series = SeriesOptions { index_bytes: config.memory / 8, out_of_order_ms };
+    let series = SeriesOptions { index_bytes: config.memory / 8, decoded_bytes: config.memory / 8, out_of_order_ms };
     Store::open(options, series).with_context(dir)
 }

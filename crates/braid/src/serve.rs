@@ -52,7 +52,9 @@ pub(crate) fn run(
         let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again));
         let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
         let metrics: Vec<MetricsWriter> = vec![
-            Box::new(move |out| store_metrics::write_text(&stored.stats(), stored.index_memory(), out)),
+            Box::new(move |out| {
+                store_metrics::write_text(&stored.stats(), stored.index_memory(), stored.decoded_memory(), out);
+            }),
             Box::new(move |out| queries.metrics().write_text(out)),
             {
                 let reloads = Arc::clone(&reloads);

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use store::Stats;
 use wire::Signal;
 
-/// Appends `stats`, and the memory of label sets and indexes.
-pub(crate) fn write_text(stats: &Stats, index_memory: usize, out: &mut String) {
+/// Appends `stats`, the memory of label sets and indexes, and that of decoded samples.
+pub(crate) fn write_text(stats: &Stats, index_memory: usize, decoded_memory: usize, out: &mut String) {
     let mut one = |name: &str, kind: &str, help: &str, value: f64| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     };
@@ -35,6 +35,7 @@ pub(crate) fn write_text(stats: &Stats, index_memory: usize, out: &mut String) {
     }
     for (name, help, value) in [
         ("braid_store_index_bytes", "Memory of label sets and of indexes of metric segments.", index_memory as f64),
+        ("braid_store_decoded_bytes", "Memory of decoded samples, kept for the next query over them.", decoded_memory as f64),
         ("braid_log_bytes", "Bytes in the log.", stats.log_bytes as f64),
         ("braid_log_files", "Files of the log.", stats.log_files as f64),
         ("braid_log_sequence", "Last durable record.", stats.log_sequence as f64),

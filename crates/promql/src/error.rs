@@ -33,6 +33,22 @@ pub enum EvalError {
     /// More samples than a query may hold: 422.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// A selector chooses more series than it may: 422.
+    #[error("the query selects {count} series, the limit is {limit}: add label matchers, or raise queries.max_series")]
+    TooManySeries {
+        /// How many it chooses.
+        count: usize,
+        /// How many it may.
+        limit: usize,
+    },
+    /// More memory than a query may take: 422.
+    #[error(
+        "the query would take more than {limit} bytes of memory: aggregate earlier, ask for fewer steps, or raise queries.max_memory"
+    )]
+    TooMuchMemory {
+        /// Bytes.
+        limit: usize,
+    },
     /// Whoever asked has left, or the time is up.
     #[error("query was canceled")]
     Cancelled,

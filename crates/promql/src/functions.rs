@@ -3,6 +3,7 @@
 use model::Histogram;
 
 use crate::Type;
+use crate::eval::frames::{self, Column};
 use crate::eval::window::{Point, Window};
 use crate::eval::{calendar, native, over_time, rate, trend};
 
@@ -44,6 +45,8 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WindowFunction {
     pub(crate) compute: fn(&Window<'_>) -> Point,
+    /// Of plain floats, for all steps at once.
+    pub(crate) column: Option<Column>,
     /// Whether the metric name stays.
     pub(crate) keeps_name: bool,
     /// Whether a metric that is no counter deserves a note.
@@ -119,6 +122,13 @@ impl Function {
         self
     }
 
+    const fn column(mut self, column: Column) -> Self {
+        if let Kind::Window(w) = &mut self.kind {
+            w.column = Some(column);
+        }
+        self
+    }
+
     const fn sees_resets(mut self) -> Self {
         if let Kind::Window(w) = &mut self.kind {
             w.sees_resets = true;
@@ -146,12 +156,12 @@ const fn calendar(name: &'static str, f: fn(f64) -> f64) -> Function {
 }
 
 const fn over(name: &'static str, args: &'static [Type], compute: fn(&Window<'_>) -> Point) -> Function {
-    let window = WindowFunction { compute, keeps_name: false, wants_counter: false, sees_resets: false };
+    let window = WindowFunction { compute, column: None, keeps_name: false, wants_counter: false, sees_resets: false };
     fixed(name, args, V, Kind::Window(window))
 }
 
 const fn counter(name: &'static str, compute: fn(&Window<'_>) -> Point) -> Function {
-    let window = WindowFunction { compute, keeps_name: false, wants_counter: true, sees_resets: true };
+    let window = WindowFunction { compute, column: None, keeps_name: false, wants_counter: true, sees_resets: true };
     fixed(name, &[M], V, Kind::Window(window))
 }
 
@@ -189,26 +199,26 @@ static FUNCTIONS: [Function; 89] = [
     math("asinh", f64::asinh),
     math("atan", f64::atan),
     math("atanh", f64::atanh),
-    over("avg_over_time", &[M], over_time::avg),
+    over("avg_over_time", &[M], over_time::avg).column(frames::avg),
     math("ceil", f64::ceil),
-    over("changes", &[M], over_time::changes),
+    over("changes", &[M], over_time::changes).column(frames::changes),
     special("clamp", &[V, S, S], V, Special::Clamp),
     special("clamp_max", &[V, S], V, Special::ClampMax),
     special("clamp_min", &[V, S], V, Special::ClampMin),
     math("cos", f64::cos),
     math("cosh", f64::cosh),
-    over("count_over_time", &[M], over_time::count),
+    over("count_over_time", &[M], over_time::count).column(frames::count),
     calendar("day_of_month", calendar::day_of_month),
     calendar("day_of_week", calendar::day_of_week),
     calendar("day_of_year", calendar::day_of_year),
     calendar("days_in_month", calendar::days_in_month),
     math("deg", f64::to_degrees),
-    over("delta", &[M], rate::delta),
+    over("delta", &[M], rate::delta).column(frames::delta),
     over("deriv", &[M], trend::deriv),
     over("double_exponential_smoothing", &[M, S, S], trend::double_exponential_smoothing).experimental(),
     special("end", &[], S, Special::End).experimental(),
     math("exp", f64::exp),
-    over("first_over_time", &[M], over_time::first).keeps_name().experimental(),
+    over("first_over_time", &[M], over_time::first).column(frames::first).keeps_name().experimental(),
     math("floor", f64::floor),
     native("histogram_avg", native::mean),
     native("histogram_count", native::count),
@@ -219,31 +229,31 @@ static FUNCTIONS: [Function; 89] = [
     native("histogram_stdvar", native::stdvar),
     native("histogram_sum", native::sum),
     calendar("hour", calendar::hour),
-    over("idelta", &[M], rate::idelta),
-    counter("increase", rate::increase),
+    over("idelta", &[M], rate::idelta).column(frames::idelta),
+    counter("increase", rate::increase).column(frames::increase),
     special("info", &[V, V], V, Special::Info).optional(1).experimental(),
-    over("irate", &[M], rate::irate),
+    over("irate", &[M], rate::irate).column(frames::irate),
     special("label_join", &[V, T, T, T], V, Special::LabelJoin).optional(1).repeats(None),
     special("label_replace", &[V, T, T, T, T], V, Special::LabelReplace),
-    over("last_over_time", &[M], over_time::last).keeps_name(),
+    over("last_over_time", &[M], over_time::last).column(frames::last).keeps_name(),
     math("ln", f64::ln),
     math("log10", f64::log10),
     math("log2", f64::log2),
     over("mad_over_time", &[M], over_time::mad).experimental(),
     special("max_of", &[S, S], S, Special::MaxOf).experimental(),
-    over("max_over_time", &[M], over_time::max),
+    over("max_over_time", &[M], over_time::max).column(frames::max),
     special("min_of", &[S, S], S, Special::MinOf).experimental(),
-    over("min_over_time", &[M], over_time::min),
+    over("min_over_time", &[M], over_time::min).column(frames::min),
     calendar("minute", calendar::minute),
     calendar("month", calendar::month),
     special("pi", &[], S, Special::Pi),
     over("predict_linear", &[M, S], trend::predict_linear),
-    over("present_over_time", &[M], over_time::present),
+    over("present_over_time", &[M], over_time::present).column(frames::present),
     over("quantile_over_time", &[S, M], over_time::quantile),
     math("rad", f64::to_radians),
     special("range", &[], S, Special::Range).experimental(),
-    counter("rate", rate::rate),
-    over("resets", &[M], over_time::resets).sees_resets(),
+    counter("rate", rate::rate).column(frames::rate),
+    over("resets", &[M], over_time::resets).column(frames::resets).sees_resets(),
     special("round", &[V, S], V, Special::Round).optional(1),
     special("scalar", &[V], S, Special::Scalar),
     math("sgn", sign),
@@ -255,10 +265,10 @@ static FUNCTIONS: [Function; 89] = [
     special("sort_desc", &[V], V, Special::SortDesc),
     math("sqrt", f64::sqrt),
     special("start", &[], S, Special::Start).experimental(),
-    over("stddev_over_time", &[M], over_time::stddev),
-    over("stdvar_over_time", &[M], over_time::stdvar),
+    over("stddev_over_time", &[M], over_time::stddev).column(frames::stddev),
+    over("stdvar_over_time", &[M], over_time::stdvar).column(frames::stdvar),
     special("step", &[], S, Special::Step).experimental(),
-    over("sum_over_time", &[M], over_time::sum),
+    over("sum_over_time", &[M], over_time::sum).column(frames::sum),
     math("tan", f64::tan),
     math("tanh", f64::tanh),
     special("time", &[], S, Special::Time),

@@ -1,7 +1,7 @@
 //! What is to be said about an answer besides the answer, in the words of `util/annotations` of the reference.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use model::go_general;
 
@@ -152,15 +152,15 @@ impl Note<'_> {
     }
 }
 
-/// The notes of one query: each text once, at the place where it was said first.
+/// The notes of one query: each text once, at the first place where it was said; from any thread.
 #[derive(Debug, Default)]
-pub(crate) struct Notes(RefCell<BTreeMap<(bool, String), (usize, Option<Forced>)>>);
+pub(crate) struct Notes(Mutex<BTreeMap<(bool, String), (usize, Option<Forced>)>>);
 
 impl Notes {
     /// Says `note` of the expression at byte `at`.
     pub(crate) fn add(&self, at: usize, note: Note<'_>) {
         let forced = if let Note::ForcedMonotonicity(_, forced) = note { Some(forced) } else { None };
-        let mut notes = self.0.borrow_mut();
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, before) = notes.entry((note.is_info(), note.text())).or_insert((at, None));
         *before = match (*before, forced) {
             (Some(a), Some(b)) => Some(Forced {
@@ -176,7 +176,7 @@ impl Notes {
     /// Warnings and infos as the API gives them: with the place in `query`.
     pub(crate) fn into_texts(self, query: &str) -> (Vec<String>, Vec<String>) {
         let (mut warnings, mut infos) = (Vec::new(), Vec::new());
-        for ((is_info, text), (at, forced)) in self.0.into_inner() {
+        for ((is_info, text), (at, forced)) in self.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let syntax::Position { line, column, .. } = syntax::Position::of(query, at);
             let kind = if is_info { "info" } else { "warning" };
             let details = forced.map(details).unwrap_or_default();

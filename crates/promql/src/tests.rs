@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use store::memory::Memory;
 use wire::{RawLabels, SampleSink};
 
-use crate::{Answer, EvalError, Grid, Options, Outcome, Points, Question, Sample, Syntax, instant, parse, parse_with, range};
+use crate::{
+    Answer, EvalError, Grid, Limits, Options, Outcome, Points, Question, Sample, Syntax, instant, parse, parse_with, range,
+};
 
 /// Labels and samples of a series.
 type Series<'a> = (&'a [(&'a str, &'a str)], &'a [Option<f64>]);
@@ -33,7 +35,14 @@ fn store(series: &[Series<'_>]) -> Memory {
 fn ask<T>(store: &Memory, f: impl FnOnce(&Question<'_>) -> T) -> T {
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
     let options = Options::default();
-    f(&Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, max_samples: 1_000_000, cancelled: &cancelled, options })
+    f(&Question {
+        reader: &view,
+        tenant: &tenant,
+        lookback_ms: 300_000,
+        limits: Limits::default(),
+        cancelled: &cancelled,
+        options,
+    })
 }
 
 fn at(store: &Memory, minute: i64, query: &str) -> Result<Outcome, EvalError> {
@@ -234,16 +243,18 @@ fn a_query_keeps_to_its_bounds() {
     let store = store(&[(&[("__name__", "g")], &[Some(1.0)])]);
     let expr = parse("g").expect("valid");
     let (view, tenant) = (store.view(), Tenant::default());
-    let with = |cancelled: bool, max_samples| {
+    let with = |cancelled: bool, limits: Limits| {
         let cancelled = AtomicBool::new(cancelled);
         let options = Options::default();
-        let question =
-            Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, max_samples, cancelled: &cancelled, options };
+        let question = Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, limits, cancelled: &cancelled, options };
         range(&question, "g", &expr, Grid { start: 0, end: 100, step: 1 })
     };
-    assert!(matches!(with(false, 100), Err(EvalError::TooManySamples)));
-    assert!(matches!(with(true, 1000), Err(EvalError::Cancelled)));
-    assert!(with(false, 101).is_ok());
+    let limits = Limits::default();
+    assert!(matches!(with(false, Limits { samples: 100, ..limits }), Err(EvalError::TooManySamples)));
+    assert!(matches!(with(true, limits), Err(EvalError::Cancelled)));
+    assert!(with(false, Limits { samples: 101, ..limits }).is_ok());
+    assert!(matches!(with(false, Limits { series: 0, ..limits }), Err(EvalError::TooManySeries { count: 1, limit: 0 })));
+    assert!(matches!(with(false, Limits { bytes: 1000, ..limits }), Err(EvalError::TooMuchMemory { limit: 1000 })));
 }
 
 #[test]

@@ -17,9 +17,9 @@ mod store;
 mod table;
 
 pub use contract::{
-    Appended, Batch, BatchStream, Column, CompareOp, Distinct, Exemplar, Field, HistogramSample, IdSet, LabelMatcher, Literal,
-    MatchOp, Meaning, Order, Predicate, Reader, Request, Scan, SeriesExemplars, SeriesSamples, SeriesStream, Source, StoreError,
-    Table, Writer, text_at, value_text,
+    Appended, Batch, BatchStream, Column, CompareOp, Distinct, EachSeries, Exemplar, Field, HistogramSample, IdSet, LabelMatcher,
+    Literal, MatchOp, Meaning, Order, Predicate, Reader, Request, Scan, Selection, SeriesExemplars, SeriesSamples, SeriesStream,
+    Source, StoreError, Table, Writer, in_order, text_at, value_text,
 };
 pub use engine::{Engine, Options, Stats};
 pub use store::Store;

@@ -8,8 +8,8 @@ use wire::{MetricKind, Signal};
 
 use crate::columns::{LogTable, SpanTable, View};
 use crate::contract::{
-    Appended, BatchStream, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, SeriesExemplars, SeriesStream, Source,
-    Table, Writer,
+    Appended, BatchStream, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, Selection, SeriesExemplars, Source, Table,
+    Writer,
 };
 use crate::engine::{Engine, Live, Options, Stats};
 use crate::series::{SeriesOptions, SeriesTable, SeriesView};
@@ -61,6 +61,12 @@ impl Store {
     #[must_use]
     pub fn index_memory(&self) -> usize {
         self.samples.index_memory()
+    }
+
+    /// Bytes of decoded runs of samples, kept for the next query over them.
+    #[must_use]
+    pub fn decoded_memory(&self) -> usize {
+        self.samples.decoded_memory()
     }
 
     /// Stops taking requests and ends the threads. What was acknowledged is in the log; nothing is flushed.
@@ -143,14 +149,14 @@ impl Reader for Snapshot {
         self.samples.series(tenant, matchers, first_ms, last_ms)
     }
 
-    fn samples(
+    fn select(
         &self,
         tenant: &Tenant,
         matchers: &[LabelMatcher],
         first_ms: i64,
         last_ms: i64,
-    ) -> Result<SeriesStream<'_>, StoreError> {
-        self.samples.samples(tenant, matchers, first_ms, last_ms)
+    ) -> Result<Box<dyn Selection + '_>, StoreError> {
+        self.samples.select(tenant, matchers, first_ms, last_ms)
     }
 
     fn exemplars(

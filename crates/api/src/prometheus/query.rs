@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use model::{Labels, Tenant};
-use promql::{Expr, Grid, Options, Outcome, Question, Sample};
+use promql::{Expr, Grid, Limits, Options, Outcome, Question, Sample};
 use store::Reader;
 
 use super::{cut, envelope, required_time, time};
@@ -60,7 +60,12 @@ impl Query {
             reader,
             tenant: &self.tenant,
             lookback_ms: self.lookback_ms,
-            max_samples: api.settings.max_samples,
+            limits: Limits {
+                samples: api.settings.max_samples,
+                series: api.settings.max_series,
+                bytes: api.settings.max_query_memory,
+                threads: api.idle_threads(),
+            },
             cancelled,
             options: Options::default(),
         }
@@ -172,7 +177,7 @@ fn omit(notes: &mut Vec<String>, kind: &str) {
     }
 }
 
-fn series<T>(out: &mut String, kind: &str, items: &[(Labels, T)], values: impl Fn(&mut String, &T)) -> usize {
+fn series<T>(out: &mut String, kind: &str, items: &[(Arc<Labels>, T)], values: impl Fn(&mut String, &T)) -> usize {
     out.push_str(&format!("\"{kind}\",\"result\":["));
     json::list(out, items, |out, (labels, value)| {
         out.push_str("{\"metric\":");

@@ -1,25 +1,63 @@
 //! Aggregations: series folded into groups as they come.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use model::{Histogram, HistogramSum, Labels, ResetHint};
 
-use super::over_time::HistogramMean;
+use super::flow::{Collect, Passing, Taker};
+use super::over_time::{HistogramMean, better};
 use super::sum::{Mean, add, quantile_of};
-use super::value::{ABSENT, Series, metric, present, quiet, without};
+use super::value::{ABSENT, Series, metric, names_metric, present, quiet, without};
 use super::window::Point;
 use super::{Evaluator, Grid};
 use crate::EvalError;
 use crate::ast::{AggregateOp, Expr, Grouping};
 use crate::notes::{Note, Operation};
 
+/// Whether a label is one of its group's. `nameless`: the metric's name, type and unit are gone.
+fn groups_by(grouping: &Grouping, nameless: bool, name: &str) -> bool {
+    let named = grouping.labels.iter().any(|l| l == name);
+    let gone = nameless && names_metric(name);
+    !gone && if grouping.without { !named && name != "__name__" } else { named }
+}
+
 /// The labels of the group that a series belongs to.
-pub(super) fn group_of(labels: &Labels, grouping: &Grouping) -> Labels {
-    without(labels, |name| {
-        let named = grouping.labels.iter().any(|l| l == name);
-        if grouping.without { named || name == "__name__" } else { !named }
-    })
+fn group_of(labels: &Labels, nameless: bool, grouping: &Grouping) -> Labels {
+    without(labels, |name| !groups_by(grouping, nameless, name))
+}
+
+/// Numbers of groups, in the order in which they come.
+#[derive(Default)]
+struct Places {
+    by_labels: HashMap<Box<[u8]>, usize>,
+    /// The labels of a group, one after the other.
+    key: Vec<u8>,
+}
+
+impl Places {
+    /// The number of a series' group.
+    fn of(&mut self, labels: &Labels, nameless: bool, grouping: &Grouping) -> usize {
+        self.with(labels.iter().filter(|(name, _)| groups_by(grouping, nameless, name)))
+    }
+
+    /// The number of the group that has these labels.
+    fn with<'l>(&mut self, labels: impl Iterator<Item = (&'l str, &'l str)>) -> usize {
+        self.key.clear();
+        for (name, value) in labels {
+            for text in [name, value] {
+                self.key.extend_from_slice(text.as_bytes());
+                // In no UTF-8.
+                self.key.push(0xff);
+            }
+        }
+        if let Some(place) = self.by_labels.get(self.key.as_slice()) {
+            return *place;
+        }
+        let place = self.by_labels.len();
+        self.by_labels.insert(self.key.as_slice().into(), place);
+        place
+    }
 }
 
 /// What a group has gathered of floats, one entry a step.
@@ -64,7 +102,7 @@ impl Floats {
             AggregateOp::Min | AggregateOp::Max => {
                 let max = op == AggregateOp::Max;
                 for (i, v) in present {
-                    if count[i] == 0.0 || first[i].is_nan() || (if max { v > first[i] } else { v < first[i] }) {
+                    if count[i] == 0.0 || first[i].is_nan() || better(max, v, first[i]) {
                         first[i] = v;
                     }
                     count[i] += 1.0;
@@ -84,6 +122,38 @@ impl Floats {
                 }
             }
             _ => present.for_each(|(i, _)| count[i] += 1.0),
+        }
+    }
+
+    /// Takes what another one has gathered of later series.
+    fn join(&mut self, op: AggregateOp, more: &Self) {
+        let Self { count, first, second, mean } = self;
+        for i in (0..count.len()).filter(|i| more.count[*i] > 0.0) {
+            let (mine, theirs) = (count[i], more.count[i]);
+            count[i] += theirs;
+            match op {
+                AggregateOp::Sum if mine == 0.0 => (first[i], second[i]) = (more.first[i], more.second[i]),
+                AggregateOp::Sum => {
+                    let (sum, error) = add(more.first[i], first[i], second[i]);
+                    (first[i], second[i]) = (sum, if sum.is_infinite() { error } else { error + more.second[i] });
+                }
+                AggregateOp::Avg => mean[i].join(more.mean[i]),
+                AggregateOp::Min | AggregateOp::Max => {
+                    let v = more.first[i];
+                    if mine == 0.0 || first[i].is_nan() || better(op == AggregateOp::Max, v, first[i]) {
+                        first[i] = v;
+                    }
+                }
+                AggregateOp::Stddev | AggregateOp::Stdvar if mine == 0.0 => {
+                    (first[i], second[i]) = (more.first[i], more.second[i]);
+                }
+                AggregateOp::Stddev | AggregateOp::Stdvar => {
+                    let delta = more.first[i] - first[i];
+                    first[i] += delta * (theirs / count[i]);
+                    second[i] += more.second[i] + delta * delta * (mine * theirs / count[i]);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -119,11 +189,92 @@ enum Folded {
 }
 
 struct Group {
-    labels: Labels,
+    labels: Arc<Labels>,
     floats: Floats,
     /// Empty while no histogram came.
     histograms: Vec<Option<Histograms>>,
     drop_name: bool,
+}
+
+/// Folds series into groups.
+struct Folding<'f, 'a> {
+    evaluator: &'f Evaluator<'a>,
+    op: AggregateOp,
+    grouping: &'f Grouping,
+    grid: Grid,
+    at: usize,
+}
+
+/// The groups of one stretch of series.
+struct Groups {
+    places: Places,
+    groups: Vec<Group>,
+    /// Which stretch.
+    stretch: usize,
+    /// Histograms of later stretches wait for those before them: group, step, histogram, its series' labels.
+    waiting: Vec<(usize, usize, Arc<Histogram>, Arc<Labels>)>,
+}
+
+impl Taker for Folding<'_, '_> {
+    type Taken = Groups;
+
+    fn begin(&self, stretch: usize) -> Groups {
+        Groups { places: Places::default(), groups: Vec::new(), stretch, waiting: Vec::new() }
+    }
+
+    fn take(&self, into: &mut Groups, series: Passing<'_>) -> Result<(), EvalError> {
+        let place = into.places.of(series.labels, series.nameless, self.grouping);
+        if place == into.groups.len() {
+            self.evaluator.hold(self.grid.len(), 0)?;
+            let labels = Arc::new(group_of(series.labels, series.nameless, self.grouping));
+            let floats = Floats::new(self.op, self.grid.len());
+            into.groups.push(Group { labels, floats, histograms: Vec::new(), drop_name: false });
+        }
+        let group = &mut into.groups[place];
+        group.drop_name |= series.drop_name;
+        group.floats.take(self.op, series.values);
+        for (step, histogram) in series.histograms.iter().enumerate() {
+            let Some(histogram) = histogram else { continue };
+            match self.op {
+                AggregateOp::Sum | AggregateOp::Avg if into.stretch > 0 => {
+                    self.evaluator.hold(0, 1)?;
+                    into.waiting.push((place, step, Arc::clone(histogram), Arc::clone(series.labels)));
+                }
+                AggregateOp::Sum | AggregateOp::Avg => self.gather(group, step, histogram, series.labels),
+                AggregateOp::Count | AggregateOp::Group => group.floats.count[step] += 1.0,
+                _ => self.evaluator.notes.add(self.at, Note::IgnoredInAggregation(self.op.as_str())),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Folding<'_, '_> {
+    fn gather(&self, group: &mut Group, step: usize, histogram: &Arc<Histogram>, labels: &Labels) {
+        group.histograms.resize_with(self.grid.len(), || None);
+        self.evaluator.gather(&mut group.histograms[step], self.op, histogram, metric(labels), self.at);
+    }
+
+    /// Joins the groups of the stretch that comes next.
+    fn join(&self, all: &mut Groups, more: Groups) -> Result<(), EvalError> {
+        self.evaluator.alive()?;
+        let mut places = Vec::with_capacity(more.groups.len());
+        for group in more.groups {
+            let place = all.places.with(group.labels.iter());
+            places.push(place);
+            match all.groups.get_mut(place) {
+                Some(same) => {
+                    same.drop_name |= group.drop_name;
+                    same.floats.join(self.op, &group.floats);
+                }
+                None => all.groups.push(group),
+            }
+        }
+        for (place, step, histogram, labels) in more.waiting {
+            self.gather(&mut all.groups[places[place]], step, &histogram, &labels);
+        }
+        Ok(())
+    }
 }
 
 impl Evaluator<'_> {
@@ -150,38 +301,12 @@ impl Evaluator<'_> {
 
     fn fold(&self, op: AggregateOp, expr: &Expr, grouping: &Grouping, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let at = expr.inner().start;
-        let mut places: HashMap<Labels, usize> = HashMap::new();
-        let mut groups: Vec<Group> = Vec::new();
-        for series in self.stream(expr, grid)? {
-            let series = series?;
-            let key = group_of(&series.labels, grouping);
-            let place = match places.get(&key) {
-                Some(place) => *place,
-                None => {
-                    self.charge(grid.len())?;
-                    let floats = Floats::new(op, grid.len());
-                    groups.push(Group { labels: key.clone(), floats, histograms: Vec::new(), drop_name: false });
-                    places.insert(key, groups.len() - 1);
-                    groups.len() - 1
-                }
-            };
-            let group = &mut groups[place];
-            group.drop_name |= series.drop_name;
-            group.floats.take(op, &series.values);
-            for (step, histogram) in series.histograms.iter().enumerate() {
-                let Some(histogram) = histogram else { continue };
-                match op {
-                    AggregateOp::Sum | AggregateOp::Avg => {
-                        group.histograms.resize_with(grid.len(), || None);
-                        self.gather(&mut group.histograms[step], op, histogram, metric(&series.labels), at);
-                    }
-                    AggregateOp::Count | AggregateOp::Group => group.floats.count[step] += 1.0,
-                    _ => self.notes.add(at, Note::IgnoredInAggregation(op.as_str())),
-                }
-            }
-        }
-        let mut out = Vec::with_capacity(groups.len());
-        for group in groups {
+        let folding = Folding { evaluator: self, op, grouping, grid, at };
+        let mut folded = self.each(expr, grid, &folding)?.into_iter();
+        let Some(mut all) = folded.next() else { return Ok(Vec::new()) };
+        folded.try_for_each(|more| folding.join(&mut all, more))?;
+        let mut out = Vec::with_capacity(all.groups.len());
+        for group in all.groups {
             let mut series = Series::floats(group.labels, (0..grid.len()).map(|i| group.floats.result(op, i)).collect());
             series.drop_name = group.drop_name;
             for (step, histograms) in group.histograms.into_iter().enumerate() {
@@ -241,17 +366,15 @@ impl Evaluator<'_> {
         gathered.no_reset |= h.reset_hint == ResetHint::NoReset;
     }
 
-    /// All series, by group, in the order they come.
+    /// All series, by group, in the order they come. Their names may be yet to go ([`Series::settle`]).
     pub(super) fn groups(&self, expr: &Expr, grouping: &Grouping, grid: Grid) -> Result<Vec<(Labels, Vec<Series>)>, EvalError> {
-        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut places = Places::default();
         let mut groups: Vec<(Labels, Vec<Series>)> = Vec::new();
-        for series in self.stream(expr, grid)? {
-            let series = series?;
-            let key = group_of(&series.labels, grouping);
-            let place = *places.entry(key).or_insert_with_key(|key| {
-                groups.push((key.clone(), Vec::new()));
-                groups.len() - 1
-            });
+        for series in self.each(expr, grid, &Collect(self))?.into_iter().flatten() {
+            let place = places.of(&series.labels, series.nameless, grouping);
+            if place == groups.len() {
+                groups.push((group_of(&series.labels, series.nameless, grouping), Vec::new()));
+            }
             groups[place].1.push(series);
         }
         Ok(groups)

@@ -212,7 +212,7 @@ struct Taken {
     /// One-to-one: whether there is a result.
     any: Vec<bool>,
     /// Else: by the result's labels.
-    by_labels: HashMap<Labels, Vec<bool>>,
+    by_labels: HashMap<Arc<Labels>, Vec<bool>>,
 }
 
 impl Matcher<'_, '_> {

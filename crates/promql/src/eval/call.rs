@@ -3,6 +3,7 @@
 use model::{Histogram, Labels};
 
 use super::classic::Asked;
+use super::flow::{Collect, settled};
 use super::labels::fixed_labels;
 use super::select::Take;
 use super::value::{ABSENT, Series, Value, present, quiet, unite};
@@ -16,7 +17,7 @@ use crate::notes::Note;
 impl Evaluator<'_> {
     pub(super) fn call(&self, function: &'static Function, args: &[Expr], expr: &Expr, grid: Grid) -> Result<Value, EvalError> {
         match function.kind {
-            Kind::Window(_) => Ok(Value::Vector(self.stream(expr, grid)?.collect::<Result<_, _>>()?)),
+            Kind::Window(_) => Ok(Value::Vector(self.collect(expr, grid)?)),
             Kind::Math(f) => Ok(Value::Vector(self.stepwise(self.vector(argument(args, 0)?, grid)?, |_, v| Some(f(v)))?)),
             Kind::Native(f) => Ok(Value::Vector(self.of_histograms(self.vector(argument(args, 0)?, grid)?, f)?)),
             Kind::Calendar(f) => {
@@ -139,7 +140,7 @@ impl Evaluator<'_> {
         };
         // Names stay, so that series stay different.
         let f = functions::WindowFunction { keeps_name: true, ..f };
-        self.over_range(f, function, args, grid)?.collect()
+        Ok(settled(self.over_range(f, function, args, grid, &Collect(self))?))
     }
 
     /// Applies `f` to the floats of each step; histograms go, the metric name, and values that become `None`.
@@ -185,7 +186,7 @@ impl Evaluator<'_> {
     /// Times of the samples that a selector takes; of computed vectors, of the steps.
     fn timestamps(&self, expr: &Expr, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let mut series: Vec<Series> = match &expr.inner().node {
-            Node::Selector(selector) => self.select(selector, expr.start, grid, Take::Time)?.collect::<Result<_, _>>()?,
+            Node::Selector(selector) => settled(self.select(selector, expr.start, grid, Take::Time, &Collect(self))?),
             _ => {
                 let mut series = self.vector(expr, grid)?;
                 let now = seconds(grid);

@@ -129,7 +129,7 @@ pub(super) fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>)
 
 /// Classic and native histograms of one name and label set.
 struct Both {
-    labels: Labels,
+    labels: Arc<Labels>,
     drop_name: bool,
     /// With its upper bound.
     classic: Vec<(f64, Series)>,
@@ -165,7 +165,7 @@ fn bound(le: &str) -> Option<f64> {
 impl Evaluator<'_> {
     pub(super) fn gather_histograms<'e>(&self, vector: &'e Expr, first: &Expr, grid: Grid) -> Result<Gathered<'e>, EvalError> {
         let at = vector.inner().start;
-        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut places: HashMap<Arc<Labels>, usize> = HashMap::new();
         let mut histograms: Vec<Both> = Vec::new();
         for s in self.vector(vector, grid)? {
             let has_floats = s.values.iter().any(|v| present(*v).is_some());
@@ -180,14 +180,14 @@ impl Evaluator<'_> {
             } else {
                 None
             };
-            let mut place = |labels: Labels| {
+            let mut place = |labels: Arc<Labels>| {
                 let drop_name = s.drop_name;
                 *places.entry(labels).or_insert_with_key(|labels| {
                     histograms.push(Both { labels: labels.clone(), drop_name, classic: Vec::new(), native: None });
                     histograms.len() - 1
                 })
             };
-            let classic = upper.map(|upper| (place(without(&s.labels, |n| n == "le")), upper));
+            let classic = upper.map(|upper| (place(Arc::new(without(&s.labels, |n| n == "le"))), upper));
             let native = has_histograms.then(|| place(s.labels.clone()));
             match (classic, native) {
                 (Some((i, upper)), Some(j)) => {
@@ -214,7 +214,7 @@ impl Evaluator<'_> {
         for both in &gathered.histograms {
             self.charge(grid.len())?;
             let labels = match label {
-                Some(pair) => Labels::from_pairs(both.labels.iter().chain([pair])),
+                Some(pair) => Arc::new(Labels::from_pairs(both.labels.iter().chain([pair]))),
                 None => both.labels.clone(),
             };
             let mut series = Series::absent(labels, grid.len());

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use model::Labels;
 use store::{LabelMatcher, MatchOp};
 
+use super::flow::{Collect, settled};
 use super::select::{Look, Take};
 use super::value::{Series, metric};
 use super::{Evaluator, Grid};
@@ -73,8 +74,9 @@ impl Evaluator<'_> {
         let about = |labels: &Labels| {
             wanted.iter().zip(identity(labels)).all(|(values, value)| values.is_empty() || values.contains(value))
         };
-        let infos = self.select_at(&matchers, look, grid, Take::InfoTime, None)?;
-        infos.filter(|s| s.as_ref().map_or(true, |s| about(&s.labels))).collect()
+        let mut infos = settled(self.select_at(&matchers, look, grid, Take::InfoTime, None, &Collect(self))?);
+        infos.retain(|s| about(&s.labels));
+        Ok(infos)
     }
 
     /// Where the first selector of an expression looks: one step inside the other.

@@ -1,6 +1,7 @@
 //! Functions of labels: they do not look at values.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use model::Labels;
 use regex::Regex;
@@ -16,7 +17,7 @@ fn fail<T>(message: String) -> Result<T, EvalError> {
 }
 
 fn set_label(series: &mut Series, name: &str, value: &str) {
-    series.labels = Labels::from_pairs(series.labels.iter().chain([(name, value)]));
+    series.labels = Arc::new(Labels::from_pairs(series.labels.iter().chain([(name, value)])));
     // A name that was set on purpose stays.
     series.drop_name &= name != "__name__";
 }

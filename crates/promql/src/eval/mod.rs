@@ -6,6 +6,8 @@ pub(crate) mod calendar;
 mod call;
 mod classic;
 mod extended;
+mod flow;
+pub(crate) mod frames;
 mod info;
 mod labels;
 pub(crate) mod native;
@@ -20,15 +22,13 @@ mod trim;
 mod value;
 pub(crate) mod window;
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use model::{Histogram, Labels, Tenant};
 use store::Reader;
 
 use crate::ast::{AggregateOp, Expr, Length, Node};
-use crate::functions::Kind;
 use crate::notes::{Note, Notes};
 use crate::{EvalError, Type};
 use value::{Series, Value, nameless, unite};
@@ -42,12 +42,32 @@ pub struct Question<'a> {
     pub tenant: &'a Tenant,
     /// How far back an instant selector looks for a sample, milliseconds (Prometheus: 5 minutes).
     pub lookback_ms: i64,
-    /// How many samples may be loaded (Prometheus: 50 million).
-    pub max_samples: usize,
+    /// How much it may take.
+    pub limits: Limits,
     /// Set by whoever no longer wants the answer; looked at for each series.
     pub cancelled: &'a AtomicBool,
     /// What the reference has switches for.
     pub options: Options,
+}
+
+/// How much a query may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Samples that are held at once, those of the answer among them (Prometheus: 50 million).
+    pub samples: usize,
+    /// Series that one selector chooses.
+    pub series: usize,
+    /// Bytes that computed series take, about.
+    pub bytes: usize,
+    /// Threads that compute one query together.
+    pub threads: usize,
+}
+
+impl Default for Limits {
+    /// Prometheus' samples, no other limit, one thread.
+    fn default() -> Self {
+        Self { samples: 50_000_000, series: usize::MAX, bytes: usize::MAX, threads: 1 }
+    }
 }
 
 /// What the reference has switches for. The default is the reference's, but for start timestamps, which are used.
@@ -118,13 +138,13 @@ pub enum Answer {
     /// A text.
     Text(String),
     /// Series with one value, at the time asked for.
-    Vector(Vec<(Labels, Sample)>),
+    Vector(Vec<(Arc<Labels>, Sample)>),
     /// Series with times (milliseconds) and values.
     Matrix(Matrix),
 }
 
 /// Series with times (milliseconds) and values, ascending.
-pub type Matrix = Vec<(Labels, Points)>;
+pub type Matrix = Vec<(Arc<Labels>, Points)>;
 
 /// Values of one series; no time is in both lists.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -232,16 +252,32 @@ struct Evaluator<'a> {
     /// The whole query's grid: what `@ start()` and `@ end()` mean, in subqueries too.
     whole: Grid,
     instant: bool,
-    samples: Cell<usize>,
+    samples: AtomicUsize,
+    bytes: AtomicUsize,
+    /// A thread of the query has failed.
+    stopped: AtomicBool,
     notes: Notes,
 }
 
-/// Series as they are computed.
-type Stream<'e> = Box<dyn Iterator<Item = Result<Series, EvalError>> + 'e>;
+/// Bytes that a step of a series takes: its value, and time and value in the answer.
+const STEP_BYTES: usize = 24;
+/// Bytes that a series takes besides.
+const SERIES_BYTES: usize = 256;
+/// Bytes that a histogram takes, about.
+const HISTOGRAM_BYTES: usize = 256;
 
 impl<'a> Evaluator<'a> {
     fn new(question: &Question<'a>, query: &'a str, whole: Grid, instant: bool) -> Self {
-        Self { question: *question, query, whole, instant, samples: Cell::default(), notes: Notes::default() }
+        Self {
+            question: *question,
+            query,
+            whole,
+            instant,
+            samples: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+            notes: Notes::default(),
+        }
     }
 
     fn outcome(self, answer: Answer) -> Outcome {
@@ -249,13 +285,39 @@ impl<'a> Evaluator<'a> {
         Outcome { answer, warnings, infos }
     }
 
+    /// Looks whether anybody still waits.
+    fn alive(&self) -> Result<(), EvalError> {
+        let gone = self.question.cancelled.load(Ordering::Relaxed) || self.stopped.load(Ordering::Relaxed);
+        if gone { Err(EvalError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Ends what other threads do for this query.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
     /// Counts samples that are held, and looks whether anybody still waits.
     fn charge(&self, samples: usize) -> Result<(), EvalError> {
-        if self.question.cancelled.load(Ordering::Relaxed) {
-            return Err(EvalError::Cancelled);
+        self.charge_both(samples, samples.saturating_mul(STEP_BYTES))
+    }
+
+    /// Counts a series that is held, of so many floats and histograms.
+    fn hold(&self, floats: usize, histograms: usize) -> Result<(), EvalError> {
+        let bytes = floats.saturating_mul(STEP_BYTES).saturating_add(histograms.saturating_mul(HISTOGRAM_BYTES));
+        self.charge_both(floats.saturating_add(histograms), bytes.saturating_add(SERIES_BYTES))
+    }
+
+    fn charge_both(&self, samples: usize, bytes: usize) -> Result<(), EvalError> {
+        self.alive()?;
+        let limits = &self.question.limits;
+        let add = |to: &AtomicUsize, n: usize| to.fetch_add(n, Ordering::Relaxed).saturating_add(n);
+        if samples > limits.samples || add(&self.samples, samples) > limits.samples {
+            return Err(EvalError::TooManySamples);
         }
-        self.samples.set(self.samples.get().saturating_add(samples));
-        if self.samples.get() > self.question.max_samples { Err(EvalError::TooManySamples) } else { Ok(()) }
+        if bytes > limits.bytes || add(&self.bytes, bytes) > limits.bytes {
+            return Err(EvalError::TooMuchMemory { limit: limits.bytes });
+        }
+        Ok(())
     }
 
     /// `step()` and `range()` of this query, seconds.
@@ -299,7 +361,7 @@ impl<'a> Evaluator<'a> {
         unite(series)
     }
 
-    fn points(&self, series: Series, grid: Grid) -> (Labels, Points) {
+    fn points(&self, series: Series, grid: Grid) -> (Arc<Labels>, Points) {
         let floats = grid.times().zip(&series.values).filter_map(|(t, v)| value::present(*v).map(|v| (t, v))).collect();
         let histograms = grid.times().zip(series.histograms).filter_map(|(t, h)| h.map(|h| (t, h))).collect();
         (series.labels, Points { floats, histograms })
@@ -331,7 +393,7 @@ impl<'a> Evaluator<'a> {
                 Value::Text(_) => return Err(EvalError::Execution("a string has no negative".to_owned())),
             },
             Node::Binary(b) => self.binary(b, grid)?,
-            Node::Selector(_) => Value::Vector(self.stream(expr, grid)?.collect::<Result<_, _>>()?),
+            Node::Selector(_) => Value::Vector(self.collect(expr, grid)?),
             Node::Aggregate { op, expr: inner, param, grouping } => {
                 Value::Vector(self.aggregate(*op, inner, param.as_deref(), grouping, expr.start, grid)?)
             }
@@ -376,24 +438,6 @@ impl<'a> Evaluator<'a> {
         match self.value(expr, grid)? {
             Value::Text(text) => Ok(text),
             _ => Err(EvalError::Execution("expected a string".to_owned())),
-        }
-    }
-
-    /// A vector, series by series where the expression allows it.
-    fn stream<'e>(&'e self, expr: &'e Expr, grid: Grid) -> Result<Stream<'e>, EvalError> {
-        let whole =
-            |this: &'e Self| -> Result<Stream<'e>, EvalError> { Ok(Box::new(this.vector(expr, grid)?.into_iter().map(Ok))) };
-        if expr.fixed && grid.len() > 1 {
-            return whole(self);
-        }
-        match &expr.node {
-            Node::Paren(e) => self.stream(e, grid),
-            Node::Selector(selector) => self.select(selector, expr.start, grid, select::Take::Value),
-            Node::Call { function, args } => match function.kind {
-                Kind::Window(f) => self.over_range(f, function, args, grid),
-                _ => whole(self),
-            },
-            _ => whole(self),
         }
     }
 }

@@ -158,12 +158,22 @@ fn extreme(w: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> Option<usize> {
     (!w.values.is_empty()).then_some(best)
 }
 
+/// Whether one value is more (or, if not `max`, less) than another.
+pub(super) fn better(max: bool, value: f64, best: f64) -> bool {
+    if max { value > best } else { value < best }
+}
+
+/// Whether values differ; one NaN is as good as the other.
+pub(super) fn differ(a: f64, b: f64) -> bool {
+    a != b && !(a.is_nan() && b.is_nan())
+}
+
 pub(crate) fn max(w: &Window<'_>) -> Point {
-    extreme(w, |v, best| v > best).map(|i| w.values[i]).into()
+    extreme(w, |v, best| better(true, v, best)).map(|i| w.values[i]).into()
 }
 
 pub(crate) fn min(w: &Window<'_>) -> Point {
-    extreme(w, |v, best| v < best).map(|i| w.values[i]).into()
+    extreme(w, |v, best| better(false, v, best)).map(|i| w.values[i]).into()
 }
 
 /// Of equal extremes the last one's time.
@@ -185,8 +195,13 @@ pub(crate) fn stddev(w: &Window<'_>) -> Point {
 
 fn variance(w: &Window<'_>) -> Option<f64> {
     w.leave_out_histograms();
+    variance_of(w.values)
+}
+
+/// Variance of the values; none where there are none.
+pub(super) fn variance_of(values: &[f64]) -> Option<f64> {
     let (mut count, mut mean, mut mean_error, mut aux, mut aux_error) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for v in w.values {
+    for v in values {
         count += 1.0;
         let delta = v - (mean + mean_error);
         (mean, mean_error) = add(delta / count, mean, mean_error);
@@ -223,7 +238,6 @@ pub(crate) fn mad(w: &Window<'_>) -> Point {
 }
 
 pub(crate) fn changes(w: &Window<'_>) -> Point {
-    let differ = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
     count_between(w, |a, b| match (a, b) {
         (Sample::Float { value: a, .. }, Sample::Float { value: b, .. }) => differ(a, b),
         (Sample::Histogram { histogram: a, .. }, Sample::Histogram { histogram: b, .. }) => !b.same(a),

@@ -1,12 +1,16 @@
 //! Instant selectors: samples to values at steps.
 
-use model::{Labels, is_stale};
+use std::sync::Arc;
+
+use model::is_stale;
 use store::{HistogramSample, LabelMatcher, SeriesSamples};
 
 use super::extended::smooth;
+use super::flow::{Passing, Taker, Worker};
+use super::frames::Frames;
 use super::value::{ABSENT, Series, metric};
 use super::window::Point;
-use super::{Evaluator, Grid, Stream};
+use super::{Evaluator, Grid};
 use crate::EvalError;
 use crate::ast::{At, Extension, Selector, Shift};
 
@@ -45,8 +49,9 @@ fn is_stale_histogram(h: &HistogramSample) -> bool {
 }
 
 /// Takes staleness markers out.
-pub(super) fn without_stale(mut s: SeriesSamples) -> SeriesSamples {
-    if s.values.iter().any(|v| is_stale(*v)) {
+pub(super) fn drop_stale(s: &mut SeriesSamples) {
+    // Without a way out early, so that it is done in large steps.
+    if s.values.iter().fold(false, |any, v| any | is_stale(*v)) {
         let keep: Vec<bool> = s.values.iter().map(|v| !is_stale(*v)).collect();
         let kept = |i: &mut usize| {
             *i += 1;
@@ -58,7 +63,6 @@ pub(super) fn without_stale(mut s: SeriesSamples) -> SeriesSamples {
         s.starts.retain(|_| kept(&mut b));
     }
     s.histograms.retain(|h| !is_stale_histogram(h));
-    s
 }
 
 impl Evaluator<'_> {
@@ -72,72 +76,77 @@ impl Evaluator<'_> {
         Ok(Look { offset: self.length(&shift.offset, false)?, at })
     }
 
-    /// The series that the matchers accept, with their samples from `first` to `last`.
-    pub(super) fn samples(&self, matchers: &[LabelMatcher], first: i64, last: i64) -> Result<store::SeriesStream<'_>, EvalError> {
-        Ok(self.question.reader.samples(self.question.tenant, matchers, first, last)?)
-    }
-
     /// An instant selector: at each step the newest sample of the last `lookback`, unless it is a staleness marker.
     /// `start`: where it stands in the query.
-    pub(super) fn select<'e>(
-        &'e self,
-        selector: &'e Selector,
+    pub(super) fn select<T: Taker>(
+        &self,
+        selector: &Selector,
         start: usize,
         grid: Grid,
         take: Take,
-    ) -> Result<Stream<'e>, EvalError> {
+        taker: &T,
+    ) -> Result<Vec<T::Taken>, EvalError> {
         let look = self.look(&selector.shift)?;
         let smoothed = selector.extension == Some(Extension::Smoothed) && take == Take::Value;
-        self.select_at(&selector.matchers, move |t| look.of(t), grid, take, smoothed.then_some(start))
+        self.select_at(&selector.matchers, move |t| look.of(t), grid, take, smoothed.then_some(start), taker)
     }
 
     /// An instant selector that looks where `look` says, which must not go back in time. `smoothed`: where it stands in the query,
     /// if its values are interpolated.
-    pub(super) fn select_at<'e>(
-        &'e self,
+    pub(super) fn select_at<T: Taker>(
+        &self,
         matchers: &[LabelMatcher],
-        look: impl Fn(i64) -> i64 + 'e,
+        look: impl Fn(i64) -> i64 + Sync,
         grid: Grid,
         take: Take,
         smoothed: Option<usize>,
-    ) -> Result<Stream<'e>, EvalError> {
+        taker: &T,
+    ) -> Result<Vec<T::Taken>, EvalError> {
         let lookback = self.question.lookback_ms;
         let last_step = grid.start + (grid.len().max(1) as i64 - 1) * grid.step;
         let (first, last) = (look(grid.start), look(last_step));
         let ahead = if smoothed.is_some() { lookback } else { 0 };
-        let stream = self.samples(matchers, first.saturating_sub(lookback).saturating_add(1), last.saturating_add(ahead))?;
-        let series = move |s: SeriesSamples| -> Result<Series, EvalError> {
-            self.charge(grid.len())?;
-            if let Some(start) = smoothed {
-                return self.smoothed(without_stale(s), &look, grid, start);
-            }
-            if s.histograms.is_empty() {
-                let mut seen = 0;
-                let at_step = |t: i64| {
-                    let t = look(t);
-                    while s.times.get(seen).is_some_and(|at| *at <= t) {
-                        seen += 1;
-                    }
-                    match seen.checked_sub(1) {
-                        Some(i) if s.times[i] > t.saturating_sub(lookback) && !is_stale(s.values[i]) => match take {
-                            Take::Value => s.values[i],
-                            Take::Time => s.times[i] as f64 / 1000.0,
-                            Take::InfoTime => s.times[i] as f64,
-                        },
-                        _ => ABSENT,
-                    }
-                };
-                return Ok(Series::floats(Labels::clone(&s.labels), grid.times().map(at_step).collect()));
-            }
-            self.charge(grid.len())?;
-            self.with_histograms(&s, &look, grid, take)
+        let (first, last) = (first.saturating_sub(lookback).saturating_add(1), last.saturating_add(ahead));
+        let selection = self.question.reader.select(self.question.tenant, matchers, first, last)?;
+        let begin = |stretch: usize| {
+            let edges = grid.times().map(|t| (look(t).saturating_sub(lookback), look(t)));
+            (Worker { frames: Frames::new(edges), ..Worker::default() }, taker.begin(stretch))
         };
-        Ok(Box::new(stream.map(move |s| series(s?)).filter(|s| !matches!(s, Ok(s) if s.is_empty()))))
+        self.drive(&*selection, begin, |worker, taken, s| {
+            let out = &mut worker.out;
+            out.histograms.clear();
+            if smoothed.is_some() || !s.histograms.is_empty() {
+                *out = match smoothed {
+                    Some(start) => {
+                        drop_stale(s);
+                        self.smoothed(s, &look, grid, start)
+                    }
+                    None => self.with_histograms(s, &look, grid, take)?,
+                };
+            } else {
+                worker.frames.fit(&s.times);
+                out.values.clear();
+                let newest = worker.frames.windows().iter().map(|(from, to)| if from < to { to - 1 } else { usize::MAX });
+                out.values.extend(newest.map(|at| match (s.values.get(at), take) {
+                    // A staleness marker has the very bits of no value.
+                    (Some(value), Take::Value) => *value,
+                    (Some(value), _) if is_stale(*value) => ABSENT,
+                    (Some(_), Take::Time) => s.times[at] as f64 / 1000.0,
+                    (Some(_), Take::InfoTime) => s.times[at] as f64,
+                    (None, _) => ABSENT,
+                }));
+            }
+            if out.is_empty() {
+                return Ok(());
+            }
+            let (values, histograms) = (&mut out.values, &mut out.histograms);
+            taker.take(taken, Passing { labels: &s.labels, nameless: false, drop_name: false, values, histograms })
+        })
     }
 
     fn with_histograms(&self, s: &SeriesSamples, look: &dyn Fn(i64) -> i64, grid: Grid, take: Take) -> Result<Series, EvalError> {
         let lookback = self.question.lookback_ms;
-        let mut out = Series::absent(Labels::clone(&s.labels), grid.len());
+        let mut out = Series::absent(Arc::clone(&s.labels), grid.len());
         let (mut floats, mut histograms) = (0, 0);
         for (step, t) in grid.times().map(look).enumerate() {
             while s.times.get(floats).is_some_and(|at| *at <= t) {
@@ -174,9 +183,9 @@ impl Evaluator<'_> {
     }
 
     /// Values on the lines between samples.
-    fn smoothed(&self, s: SeriesSamples, look: &dyn Fn(i64) -> i64, grid: Grid, start: usize) -> Result<Series, EvalError> {
+    fn smoothed(&self, s: &SeriesSamples, look: &dyn Fn(i64) -> i64, grid: Grid, start: usize) -> Series {
         let lookback = self.question.lookback_ms;
-        let mut out = Series::absent(Labels::clone(&s.labels), grid.len());
+        let mut out = Series::absent(Arc::clone(&s.labels), grid.len());
         for (step, t) in grid.times().map(look).enumerate() {
             let (first, last) = (t.saturating_sub(lookback), t.saturating_add(lookback));
             let floats = s.times.partition_point(|at| *at <= first)..s.times.partition_point(|at| *at <= last);
@@ -185,6 +194,6 @@ impl Evaluator<'_> {
             let point = smooth(times, values, &s.histograms[histograms], t, metric(&s.labels), start, &self.notes);
             out.set(step, point);
         }
-        Ok(out)
+        out
     }
 }

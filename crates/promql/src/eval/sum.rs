@@ -40,6 +40,28 @@ impl Mean {
         (self.value, self.error) = add(value / self.count, scale * self.value, scale * self.error);
     }
 
+    /// Takes what another one has gathered.
+    pub(crate) fn join(&mut self, more: Self) {
+        if more.count == 0.0 {
+            return;
+        }
+        if self.count == 0.0 {
+            *self = more;
+            return;
+        }
+        let count = self.count + more.count;
+        if !self.moving && !more.moving {
+            let (sum, error) = add(more.value, self.value, self.error);
+            if !sum.is_infinite() {
+                *self = Self { value: sum, error: error + more.error, count, moving: false };
+                return;
+            }
+        }
+        let mean = |m: &Self| m.get().unwrap_or(0.0);
+        let value = mean(self) * (self.count / count) + mean(&more) * (more.count / count);
+        *self = Self { value, error: 0.0, count, moving: true };
+    }
+
     pub(crate) fn get(&self) -> Option<f64> {
         let divisor = if self.moving { 1.0 } else { self.count };
         (self.count > 0.0).then(|| self.value / divisor + self.error / divisor)

@@ -76,12 +76,14 @@ impl Evaluator<'_> {
                 let mut order: Vec<(f64, usize)> =
                     members.iter().enumerate().filter_map(|(i, s)| s.at(step).map(|v| (v, i))).collect();
                 if order.len() > chosen {
-                    order.sort_by(|(a, _), (b, _)| ranked(op, *a, *b));
+                    // Of equals the one that came first is chosen.
+                    order.select_nth_unstable_by(chosen, |(a, i), (b, j)| ranked(op, *a, *b).then_with(|| i.cmp(j)));
                     order[chosen..].iter().for_each(|(_, i)| members[*i].clear(step));
                 }
             }
             let first = out.len();
             out.extend(members.into_iter().filter(|s| !s.is_empty()));
+            out[first..].iter_mut().for_each(Series::settle);
             if grid.len() == 1 && op != AggregateOp::Limitk {
                 // Groups stay together, in the order they came.
                 out[first..].sort_by(|a: &Series, b| ranked(op, a.values[0], b.values[0]).then_with(|| a.labels.cmp(&b.labels)));
@@ -111,6 +113,7 @@ impl Evaluator<'_> {
         }
         let mut out = Vec::new();
         for mut s in self.groups(expr, grouping, grid)?.into_iter().flat_map(|(_, members)| members) {
+            s.settle();
             let offset = sampling_offset(&s.labels);
             for (step, ratio) in ratios.iter().enumerate() {
                 let ratio = ratio.clamp(-1.0, 1.0);

@@ -1,9 +1,9 @@
 //! What expressions become: a value at each step.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use model::{Histogram, Labels, STALE_NAN_BITS, is_stale};
 
 use super::window::Point;
@@ -15,24 +15,34 @@ pub(crate) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 /// One series: a float, a histogram, or nothing for each step.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Series {
-    pub(crate) labels: Labels,
+    pub(crate) labels: Arc<Labels>,
     /// [`ABSENT`] for none.
     pub(crate) values: Vec<f64>,
     /// One a step; empty where there is none at all.
     pub(crate) histograms: Vec<Option<Arc<Histogram>>>,
     /// Whether the metric name goes when the query is done.
     pub(crate) drop_name: bool,
+    /// The metric's name, type and unit are still in `labels`, but gone: [`Series::settle`] takes them out. Only on the way
+    /// from the store to who decides which series stay.
+    pub(crate) nameless: bool,
 }
 
 impl Series {
     /// Floats only.
-    pub(crate) fn floats(labels: Labels, values: Vec<f64>) -> Self {
-        Self { labels, values, ..Self::default() }
+    pub(crate) fn floats(labels: impl Into<Arc<Labels>>, values: Vec<f64>) -> Self {
+        Self { labels: labels.into(), values, ..Self::default() }
     }
 
     /// Nothing at each of `steps` steps.
-    pub(crate) fn absent(labels: Labels, steps: usize) -> Self {
+    pub(crate) fn absent(labels: impl Into<Arc<Labels>>, steps: usize) -> Self {
         Self::floats(labels, vec![ABSENT; steps])
+    }
+
+    /// Makes the labels what they are to be.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::take(&mut self.nameless) {
+            self.labels = nameless(&self.labels);
+        }
     }
 
     /// The float at a step.
@@ -132,8 +142,8 @@ pub(crate) fn names_metric(label: &str) -> bool {
 }
 
 /// The labels without the metric's name, type and unit.
-pub(crate) fn nameless(labels: &Labels) -> Labels {
-    if labels.iter().any(|(name, _)| names_metric(name)) { without(labels, names_metric) } else { labels.clone() }
+pub(crate) fn nameless(labels: &Arc<Labels>) -> Arc<Labels> {
+    if labels.iter().any(|(name, _)| names_metric(name)) { Arc::new(without(labels, names_metric)) } else { labels.clone() }
 }
 
 /// The metric's name, empty for none.
@@ -147,7 +157,7 @@ fn duplicate() -> EvalError {
 
 /// Series of equal labels become one; no two may have a value at the same step.
 pub(crate) fn unite(series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
-    let mut at: HashMap<Labels, usize> = HashMap::with_capacity(series.len());
+    let mut at: HashMap<Arc<Labels>, usize> = HashMap::with_capacity(series.len());
     let mut out: Vec<Series> = Vec::with_capacity(series.len());
     for s in series {
         match at.entry(s.labels.clone()) {
@@ -172,8 +182,8 @@ pub(crate) fn unite(series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
     Ok(out)
 }
 
-/// Series of equal labels are an error.
-pub(crate) fn distinct(series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
-    let mut seen = std::collections::HashSet::with_capacity(series.len());
-    if series.iter().all(|s| seen.insert(&s.labels)) { Ok(series) } else { Err(duplicate()) }
+/// Fingerprints of labels that must differ.
+pub(crate) fn distinct(mut fingerprints: Vec<u128>) -> Result<(), EvalError> {
+    fingerprints.sort_unstable();
+    if fingerprints.windows(2).all(|w| w[0] != w[1]) { Ok(()) } else { Err(duplicate()) }
 }

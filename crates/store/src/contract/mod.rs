@@ -5,6 +5,7 @@ mod batch;
 mod error;
 mod predicate;
 mod reader;
+mod selection;
 mod writer;
 
 pub use batch::{Batch, Meaning, text_at, value_text};
@@ -14,4 +15,5 @@ pub use reader::{
     BatchStream, Column, Distinct, Exemplar, Field, HistogramSample, Order, Reader, Scan, SeriesExemplars, SeriesSamples,
     SeriesStream, Source, Table,
 };
+pub use selection::{EachSeries, Selection, in_order};
 pub use writer::{Appended, Request, Writer};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Histogram, Labels, Scope, Tenant, TimeRange};
 
-use super::{Batch, LabelMatcher, Predicate, StoreError};
+use super::{Batch, LabelMatcher, Predicate, Selection, StoreError, in_order};
 
 /// A table of rows. (Samples are asked for by series: [`Reader::samples`].)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -238,6 +238,18 @@ pub trait Reader: Send + Sync {
         last_ms: i64,
     ) -> Result<Vec<Arc<Labels>>, StoreError>;
 
+    /// Those series, to be read with their samples in `first_ms..=last_ms`.
+    ///
+    /// # Errors
+    /// As for [`Reader::scan`].
+    fn select(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Box<dyn Selection + '_>, StoreError>;
+
     /// Those series with their samples in `first_ms..=last_ms`, in the order of their labels.
     ///
     /// # Errors
@@ -248,7 +260,9 @@ pub trait Reader: Send + Sync {
         matchers: &[LabelMatcher],
         first_ms: i64,
         last_ms: i64,
-    ) -> Result<SeriesStream<'_>, StoreError>;
+    ) -> Result<SeriesStream<'_>, StoreError> {
+        Ok(in_order(self.select(tenant, matchers, first_ms, last_ms)?))
+    }
 
     /// The exemplars in `first_ms..=last_ms` of the series that all `matchers` accept, in the order of their labels.
     ///

@@ -1,6 +1,7 @@
 //! Rows go out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::{Labels, Tenant, TimeRange};
@@ -11,8 +12,8 @@ use super::predicate::accepts;
 use super::row::Row;
 use super::{PointValue, Series, State, Tables};
 use crate::{
-    BatchStream, Distinct, HistogramSample, LabelMatcher, Order, Predicate, Reader, Scan, SeriesExemplars, SeriesSamples,
-    SeriesStream, StoreError, Table, value_text,
+    BatchStream, Distinct, EachSeries, HistogramSample, LabelMatcher, Order, Predicate, Reader, Scan, Selection, SeriesExemplars,
+    SeriesSamples, StoreError, Table, value_text,
 };
 
 /// Rows in a batch.
@@ -77,6 +78,31 @@ fn samples(labels: &Arc<Labels>, series: &Series, first: i64, last: i64) -> Seri
     out
 }
 
+/// Series that matchers chose.
+struct Chosen {
+    labels: Vec<Arc<Labels>>,
+    series: Vec<SeriesSamples>,
+}
+
+impl Selection for Chosen {
+    fn labels(&self) -> &[Arc<Labels>] {
+        &self.labels
+    }
+
+    fn samples(&self) -> u64 {
+        self.series.iter().map(|s| (s.times.len() + s.histograms.len()) as u64).sum()
+    }
+
+    fn read(&self, which: Range<usize>, each: &mut EachSeries<'_>) -> Result<(), StoreError> {
+        for (at, series) in self.series.iter().enumerate().take(which.end).skip(which.start) {
+            if each(at, &mut series.clone()).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Reader for View {
     fn scan(&self, scan: &Scan) -> Result<BatchStream<'_>, StoreError> {
         let mut rows = self.rows(&scan.tenant, scan.table, scan.range, &scan.predicate);
@@ -128,20 +154,16 @@ impl Reader for View {
         Ok(with_samples.map(|(labels, _)| labels.clone()).collect())
     }
 
-    fn samples(
+    fn select(
         &self,
         tenant: &Tenant,
         matchers: &[LabelMatcher],
         first_ms: i64,
         last_ms: i64,
-    ) -> Result<SeriesStream<'_>, StoreError> {
-        let series: Vec<_> = self
-            .matching(tenant, matchers)
-            .map(|(labels, series)| samples(labels, series, first_ms, last_ms))
-            .filter(|s| !s.times.is_empty() || !s.histograms.is_empty())
-            .map(Ok)
-            .collect();
-        Ok(Box::new(series.into_iter()))
+    ) -> Result<Box<dyn Selection + '_>, StoreError> {
+        let series = self.matching(tenant, matchers).map(|(labels, series)| samples(labels, series, first_ms, last_ms));
+        let series: Vec<SeriesSamples> = series.filter(|s| !s.times.is_empty() || !s.histograms.is_empty()).collect();
+        Ok(Box::new(Chosen { labels: series.iter().map(|s| s.labels.clone()).collect(), series }))
     }
 
     fn exemplars(

@@ -135,7 +135,7 @@ fn merge_series(
             let (bytes, everything) = (unseal(&coded), i64::MIN..=i64::MAX);
             let decoded = bytes.and_then(|bytes| match run.kind {
                 Kind::Histograms => output.held.decode_histograms(&times, bytes, &everything, scratch),
-                _ => output.held.decode(&times, bytes, &everything, scratch),
+                _ => output.held.decode(&times, bytes, &everything, scratch, |_| {}),
             });
             decoded.map_err(|e| inputs[at].index.damaged(e))?;
         }
@@ -184,7 +184,7 @@ fn merge_floats(
                 decode_values(bytes, run.count as usize, scratch, &mut values).map_err(|e| input.index.damaged(e))?;
                 output.writer.run(labels, Kind::Floats, &times, &coded, &Stats::of(&values))?;
             } else {
-                let decoded = output.held.decode(&times, bytes, &(i64::MIN..=i64::MAX), scratch);
+                let decoded = output.held.decode(&times, bytes, &(i64::MIN..=i64::MAX), scratch, |_| {});
                 decoded.map_err(|e| input.index.damaged(e))?;
             }
         }

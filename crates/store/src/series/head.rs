@@ -137,7 +137,7 @@ impl Slot {
     pub(super) fn gather(&self, range: &RangeInclusive<i64>, scratch: &mut Scratch, out: &mut Gathered) -> Result<(), String> {
         let within = |run: &&Sealed| run.first() <= *range.end() && run.last() >= *range.start();
         for run in self.sealed.iter().filter(within) {
-            out.decode(&run.times, &run.values, range, scratch)?;
+            out.decode(&run.times, &run.values, range, scratch, |_| {})?;
         }
         out.add(self.open(), self.open_starts(), range);
         if let Some(rare) = &self.rare {
@@ -147,6 +147,13 @@ impl Slot {
             out.add_histograms(rare.open.iter().filter(|h| range.contains(&h.time)).cloned());
         }
         Ok(())
+    }
+
+    /// How many samples it has, exemplars aside.
+    pub(super) fn count(&self) -> u32 {
+        let sealed = |runs: &[Sealed]| runs.iter().map(|run| run.times.len()).sum::<usize>();
+        let rare = self.rare().map_or(0, |r| sealed(&r.sealed) + r.open.len());
+        u32::try_from(sealed(&self.sealed) + self.offsets.len() + rare).unwrap_or(u32::MAX)
     }
 
     /// Whether there is a sample within `range`.

@@ -1,6 +1,6 @@
 //! What is kept in memory of an open segment: its series by number, and where each run stands in the file.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
@@ -42,6 +42,11 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// Whether it may have a sample in `range`.
+    pub(super) fn overlaps(&self, range: &RangeInclusive<i64>) -> bool {
+        self.first <= *range.end() && self.last >= *range.start()
+    }
+
     /// Where its values stand in the file.
     pub(super) fn place(&self) -> Range<u64> {
         self.offset..self.offset + u64::from(self.len)
@@ -347,6 +352,11 @@ impl SegmentIndex {
     pub(super) fn runs(&self, position: u32) -> &[Run] {
         let at = position as usize;
         &self.runs[self.starts[at] as usize..self.starts[at + 1] as usize]
+    }
+
+    /// The same with the number of each run in the segment.
+    pub(super) fn numbered_runs(&self, position: u32) -> impl Iterator<Item = (u32, &Run)> {
+        (self.starts[position as usize]..).zip(self.runs(position))
     }
 
     /// The times of a run.

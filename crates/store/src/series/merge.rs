@@ -1,10 +1,10 @@
 //! Samples of one series from several places become one run: by time, each time once, the earliest kept sample winning.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use super::chunk::{Scratch, decode_values, take_starts};
 use super::histograms::decode_histogram_run;
-use crate::HistogramSample;
+use crate::{HistogramSample, SeriesSamples};
 
 /// Samples of one series, gathered from places that are visited in the order in which they were written.
 #[derive(Debug, Default)]
@@ -16,6 +16,18 @@ pub(super) struct Gathered {
     pub histograms: Vec<HistogramSample>,
     /// How many floats and histograms there were before each batch, kept once there are histograms.
     batches: Vec<(usize, usize)>,
+    /// Whether a batch of floats begins before the end of the one before.
+    unordered: bool,
+}
+
+/// Which of `times` (ascending) lie in `range`.
+fn within(times: &[i64], range: &RangeInclusive<i64>) -> Range<usize> {
+    let inside = |t: Option<&i64>| t.is_some_and(|t| range.contains(t));
+    if inside(times.first()) && inside(times.last()) {
+        return 0..times.len();
+    }
+    let start = times.partition_point(|t| t < range.start());
+    start..times.partition_point(|t| t <= range.end()).max(start)
 }
 
 impl Gathered {
@@ -26,6 +38,7 @@ impl Gathered {
         self.starts.clear();
         self.histograms.clear();
         self.batches.clear();
+        self.unordered = false;
     }
 
     /// How many samples.
@@ -38,7 +51,8 @@ impl Gathered {
         self.batches.push((self.times.len(), self.histograms.len()));
     }
 
-    /// Adds the part of a run of floats (coded) that lies within `range`.
+    /// Adds the part of a run of floats (coded) that lies within `range`; `whole` sees all values of a run without start
+    /// timestamps.
     ///
     /// # Errors
     /// What is wrong with the coded values.
@@ -48,14 +62,17 @@ impl Gathered {
         mut coded: &[u8],
         range: &RangeInclusive<i64>,
         scratch: &mut Scratch,
+        whole: impl FnOnce(&[f64]),
     ) -> Result<(), String> {
         self.next_batch();
         let before = self.values.len();
         let mut starts = Vec::new();
         let with_starts = take_starts(&mut coded, times.len(), &mut starts)?;
         decode_values(coded, times.len(), scratch, &mut self.values)?;
-        let start = times.partition_point(|t| t < range.start());
-        let end = times.partition_point(|t| t <= range.end()).max(start);
+        if !with_starts {
+            whole(&self.values[before..]);
+        }
+        let Range { start, end } = within(times, range);
         self.values.truncate(before + end);
         self.values.drain(before..before + start);
         if with_starts {
@@ -64,8 +81,33 @@ impl Gathered {
         } else if !self.starts.is_empty() {
             self.starts.resize(before + end - start, 0);
         }
-        self.times.extend_from_slice(&times[start..end]);
+        self.add_times(&times[start..end]);
         Ok(())
+    }
+
+    /// Adds the part of a run of floats without start timestamps that lies within `range`.
+    pub(super) fn add_values(&mut self, times: &[i64], values: &[f64], range: &RangeInclusive<i64>) {
+        self.next_batch();
+        let inside = within(times, range);
+        self.values.extend_from_slice(values.get(inside.clone()).unwrap_or_default());
+        if !self.starts.is_empty() {
+            self.starts.resize(self.values.len(), 0);
+        }
+        self.add_times(&times[inside]);
+    }
+
+    /// Adds times that ascend.
+    fn add_times(&mut self, times: &[i64]) {
+        self.unordered |= self.times.last() >= times.first() && !times.is_empty();
+        self.times.extend_from_slice(times);
+    }
+
+    /// Changes what is gathered for what `series` holds; no label is touched.
+    pub(super) fn exchange(&mut self, series: &mut SeriesSamples) {
+        std::mem::swap(&mut self.times, &mut series.times);
+        std::mem::swap(&mut self.values, &mut series.values);
+        std::mem::swap(&mut self.starts, &mut series.starts);
+        std::mem::swap(&mut self.histograms, &mut series.histograms);
     }
 
     /// Adds the part of a run of histograms (coded) that lies within `range`.
@@ -98,6 +140,7 @@ impl Gathered {
         range: &RangeInclusive<i64>,
     ) {
         self.next_batch();
+        let before = self.times.len();
         match starts {
             None => {
                 for (time, value) in samples.filter(|(time, _)| range.contains(time)) {
@@ -117,6 +160,7 @@ impl Gathered {
         if !self.starts.is_empty() {
             self.starts.resize(self.times.len(), 0);
         }
+        self.unordered |= before > 0 && self.times.get(before).is_some_and(|first| self.times[before - 1] >= *first);
     }
 
     /// Orders by time; of samples with one time the first that was added stays.
@@ -127,7 +171,7 @@ impl Gathered {
         if self.starts.iter().all(|start| *start == 0) {
             self.starts.clear();
         }
-        if self.times.is_sorted_by(|a, b| a < b) {
+        if !self.unordered {
             return;
         }
         let mut order: Vec<u32> = (0..self.times.len() as u32).collect();
@@ -135,6 +179,7 @@ impl Gathered {
         order.sort_by_key(|at| self.times[*at as usize]);
         order.dedup_by_key(|at| self.times[*at as usize]);
         self.pick(&order);
+        self.unordered = false;
     }
 
     /// Leaves these floats, in this order.
@@ -162,6 +207,7 @@ impl Gathered {
         self.histograms = of(true).map(|at| self.histograms[at as usize].clone()).collect();
         let floats: Vec<u32> = of(false).collect();
         self.pick(&floats);
+        self.unordered = false;
         self.batches.clear();
     }
 }

@@ -11,7 +11,8 @@
 //! and hands long ones on as they are ([`compact`]).
 //!
 //! *View.* [`SeriesView`] is a set of segments and parts of one moment. A matcher is answered once for all of them from
-//! the tenant's postings, as the series of open segments are in the same registry ([`view`], [`index`], [`cache`]).
+//! the tenant's postings, as the series of open segments are in the same registry ([`view`], [`index`], [`cache`]). What it
+//! chose is read in parts, by several threads ([`chosen`]); decoded runs are kept within a budget ([`decoded`]).
 //!
 //! # What is one sample
 //! A series and a time (milliseconds). The value that was kept first stays: a second one with the same bits is a retry
@@ -22,8 +23,10 @@
 //! memory may have any age.
 
 mod cache;
+mod chosen;
 mod chunk;
 mod compact;
+mod decoded;
 mod deltas;
 mod exemplars;
 mod flush;
@@ -51,6 +54,7 @@ use parking_lot::{Mutex, RwLock};
 use wire::{Limits, MetricKind, RawLabels, SampleSink, Summary};
 
 use self::cache::IndexCache;
+use self::decoded::DecodedCache;
 use self::deltas::Waiting;
 use self::flush::FrozenSamples;
 use self::head::{Part, Slots, Taken, When};
@@ -69,11 +73,13 @@ pub struct SeriesOptions {
     pub out_of_order_ms: i64,
     /// Bytes that indexes of open segments may hold.
     pub index_bytes: usize,
+    /// Bytes that decoded runs may hold, kept for the next query over them.
+    pub decoded_bytes: usize,
 }
 
 impl Default for SeriesOptions {
     fn default() -> Self {
-        Self { out_of_order_ms: 30 * 60 * 1000, index_bytes: 64 << 20 }
+        Self { out_of_order_ms: 30 * 60 * 1000, index_bytes: 64 << 20, decoded_bytes: 64 << 20 }
     }
 }
 
@@ -94,6 +100,7 @@ struct Inner {
     segments: Arc<dyn Segments>,
     options: SeriesOptions,
     cache: IndexCache,
+    decoded: DecodedCache,
     heads: RwLock<Arc<Tenants>>,
     /// Bytes of samples in all parts.
     bytes: AtomicUsize,
@@ -118,6 +125,7 @@ impl SeriesTable {
         let inner = Inner {
             segments,
             cache: IndexCache::new(options.index_bytes),
+            decoded: DecodedCache::new(options.decoded_bytes),
             options,
             heads: RwLock::default(),
             bytes: AtomicUsize::new(0),
@@ -143,6 +151,13 @@ impl SeriesTable {
         let heads = Arc::clone(&self.inner.heads.read());
         let labels = |h: &Head| h.catalog.read().memory() + h.families.lock().memory();
         heads.values().map(labels).sum::<usize>() + self.inner.cache.memory()
+    }
+
+    /// Bytes of decoded runs. They are let go here when nobody has asked for any in two minutes.
+    #[must_use]
+    pub fn decoded_memory(&self) -> usize {
+        self.inner.decoded.tidy();
+        self.inner.decoded.memory()
     }
 
     /// Series in memory, of all tenants.
@@ -373,6 +388,8 @@ impl Table for SeriesTable {
     /// Bytes of samples, growing or waiting to be written: what a flush frees. Label sets and indexes stay over a flush and
     /// have bounds of their own; see [`SeriesTable::index_memory`].
     fn memory(&self) -> usize {
+        // Asked for again and again, whatever comes in: the moment to let idle memory go.
+        self.inner.decoded.tidy();
         self.inner.bytes.load(Ordering::Relaxed)
     }
 

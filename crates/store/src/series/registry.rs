@@ -313,12 +313,14 @@ impl Catalog {
 
     /// Sorts numbers by their labels. The order of all series is worked out once and kept where that pays.
     pub(super) fn sort(&self, registry: &Registry, ids: &mut [SeriesId]) {
-        if ids.len() < 64 || ids.len() * 16 < registry.len() {
-            ids.sort_unstable_by(|a, b| registry.labels(*a).cmp(&registry.labels(*b)));
-            return;
-        }
+        let few = ids.len() < 64 || ids.len() * 16 < registry.len();
         let ranks = {
             let mut ranks = self.ranks.lock();
+            if ranks.version != registry.version && few {
+                drop(ranks);
+                ids.sort_unstable_by(|a, b| registry.labels(*a).cmp(&registry.labels(*b)));
+                return;
+            }
             if ranks.version != registry.version {
                 let mut order: Vec<SeriesId> = registry.ids().collect();
                 order.sort_unstable_by(|a, b| registry.labels(*a).cmp(&registry.labels(*b)));

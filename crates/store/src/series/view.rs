@@ -3,28 +3,21 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use model::{Labels, Tenant};
 use wire::{MetricKind, Signal};
 
-use super::chunk::Scratch;
+use super::chosen::{Chosen, Place};
 use super::exemplars::{decode_exemplars, settle};
 use super::format::Kind;
-use super::head::Part;
 use super::index::{Run, SegmentIndex, unseal};
-use super::merge::Gathered;
 use super::metadata::Families;
 use super::postings::select;
 use super::registry::SeriesId;
 use super::{Inner, Tenants};
-use crate::{Exemplar, LabelMatcher, SegmentMeta, SeriesExemplars, SeriesSamples, SeriesStream, StoreError};
-
-/// Series that are read together: so long the lock of a head part is held, so far reads of a file are joined.
-const BATCH: usize = 128;
-/// Runs that stand no further apart in a file are read at once.
-const GAP: u64 = 8 << 10;
-/// Bytes that are read at once, at most.
-const READ: u64 = 1 << 20;
+use crate::contract::in_order;
+use crate::{Exemplar, LabelMatcher, SegmentMeta, Selection, SeriesExemplars, SeriesStream, StoreError};
 
 /// Samples as of one moment: the segments that the manifest named then and all parts of the heads. Samples that come
 /// later may be seen, those that were there are seen.
@@ -33,26 +26,6 @@ pub struct SeriesView {
     inner: Arc<Inner>,
     heads: Arc<Tenants>,
     segments: Arc<Vec<Arc<SegmentMeta>>>,
-}
-
-/// Where samples of a series are.
-#[derive(Clone)]
-enum Place {
-    Segment(Arc<SegmentIndex>),
-    Part(Arc<Part>),
-}
-
-/// A series and its places: which, and where in it.
-struct Planned {
-    labels: Arc<Labels>,
-    places: Vec<(u16, u32)>,
-}
-
-/// A query with its series looked up.
-struct Plan {
-    places: Vec<Place>,
-    series: Vec<Planned>,
-    range: RangeInclusive<i64>,
 }
 
 impl SeriesView {
@@ -90,46 +63,47 @@ impl SeriesView {
     }
 
     /// Looks the series up, in the order of their labels.
-    fn plan(&self, tenant: &Tenant, matchers: &[LabelMatcher], first_ms: i64, last_ms: i64) -> Result<Plan, StoreError> {
+    fn choose(&self, tenant: &Tenant, matchers: &[LabelMatcher], first_ms: i64, last_ms: i64) -> Result<Chosen, StoreError> {
         let range = first_ms..=last_ms;
-        if range.is_empty() {
-            return Ok(Plan { places: Vec::new(), series: Vec::new(), range });
-        }
-        let places = self.places(tenant, &range)?;
+        let mut chosen = Chosen::none(&self.inner, range.clone());
+        // Nor is a tenant made up by being asked for.
+        let places = if range.is_empty() { Vec::new() } else { self.places(tenant, &range)? };
         if places.is_empty() {
-            // Nor is a tenant made up by being asked for.
-            return Ok(Plan { places, series: Vec::new(), range });
+            return Ok(chosen);
         }
         let catalog = self.inner.catalog(tenant);
         let registry = catalog.read();
         let mut ids: Vec<SeriesId> = select(&registry, matchers);
         catalog.sort(&registry, &mut ids);
-        let mut series: Vec<Planned> =
-            ids.iter().filter_map(|id| Some(Planned { labels: Arc::clone(registry.labels(*id)?), places: Vec::new() })).collect();
-        for (at, place) in places.iter().enumerate() {
-            match place {
-                Place::Segment(index) => {
-                    for (id, planned) in ids.iter().zip(&mut series) {
-                        if let Some(position) = index.position(*id)
-                            && index.runs(position).iter().any(|r| overlaps(&range, r.first, r.last))
-                        {
-                            planned.places.push((at as u16, position));
-                        }
-                    }
-                }
-                Place::Part(part) => {
-                    let slots = part.read();
-                    for (id, planned) in ids.iter().zip(&mut series) {
-                        if let Some(position) = slots.position(*id) {
-                            planned.places.push((at as u16, position));
-                        }
-                    }
-                }
+        let parts: Vec<_> = places.iter().map(|p| if let Place::Part(part) = p { Some(part.read()) } else { None }).collect();
+        for id in ids {
+            let Some(labels) = registry.labels(id) else { continue };
+            let (before, mut samples) = (chosen.found.len(), 0_u32);
+            for (at, (place, slots)) in (0_u16..).zip(places.iter().zip(&parts)) {
+                let position = match (place, slots) {
+                    (Place::Segment(index), _) => index.position(id).filter(|position| {
+                        let inside = index.runs(*position).iter().filter(|run| run.overlaps(&range));
+                        let (runs, count) = inside.fold((0, 0_u32), |(n, count), run| (n + 1, count.saturating_add(run.count)));
+                        samples = samples.saturating_add(count);
+                        runs > 0
+                    }),
+                    (Place::Part(_), Some(slots)) => slots.position(id).inspect(|position| {
+                        samples = samples.saturating_add(slots.slots()[*position as usize].count());
+                    }),
+                    (Place::Part(_), None) => None,
+                };
+                chosen.found.extend(position.map(|position| (at, position)));
+            }
+            if chosen.found.len() > before {
+                chosen.labels.push(Arc::clone(labels));
+                chosen.starts.push(chosen.found.len() as u32);
+                chosen.samples.push(samples);
             }
         }
-        drop(registry);
-        series.retain(|s| !s.places.is_empty());
-        Ok(Plan { places, series, range })
+        drop(parts);
+        chosen.broken.resize_with(places.len(), AtomicBool::default);
+        chosen.places = places;
+        Ok(chosen)
     }
 
     /// See [`crate::Reader::series`].
@@ -143,16 +117,15 @@ impl SeriesView {
         first_ms: i64,
         last_ms: i64,
     ) -> Result<Vec<Arc<Labels>>, StoreError> {
-        let plan = self.plan(tenant, matchers, first_ms, last_ms)?;
-        let mut found = vec![false; plan.series.len()];
-        for (at, place) in plan.places.iter().enumerate() {
-            let here = |s: &Planned| s.places.iter().find(|(p, _)| usize::from(*p) == at).map(|(_, position)| *position);
-            let open = plan.series.iter().zip(&mut found).filter(|(_, found)| !**found);
+        let chosen = self.choose(tenant, matchers, first_ms, last_ms)?;
+        let mut found = vec![false; chosen.labels.len()];
+        for (number, place) in chosen.places.iter().enumerate() {
+            let open = found.iter_mut().enumerate().filter(|(_, found)| !**found);
             match place {
                 Place::Segment(index) => {
-                    for (series, found) in open {
-                        let Some(position) = here(series) else { continue };
-                        match has_sample(index, position, &plan.range) {
+                    for (at, found) in open {
+                        let Some(position) = chosen.position_in(at, number) else { continue };
+                        match has_sample(index, position, &chosen.range) {
                             Ok(has) => *found = has,
                             Err(e) => {
                                 self.inner.tolerate(index, e)?;
@@ -163,13 +136,28 @@ impl SeriesView {
                 }
                 Place::Part(part) => {
                     let slots = part.read();
-                    for (series, found) in open {
-                        *found = here(series).is_some_and(|p| slots.slots()[p as usize].has_sample(&plan.range));
+                    for (at, found) in open {
+                        let position = chosen.position_in(at, number);
+                        *found = position.is_some_and(|p| slots.slots()[p as usize].has_sample(&chosen.range));
                     }
                 }
             }
         }
-        Ok(plan.series.into_iter().zip(found).filter(|(_, found)| *found).map(|(s, _)| s.labels).collect())
+        Ok(chosen.labels.into_iter().zip(found).filter(|(_, found)| *found).map(|(labels, _)| labels).collect())
+    }
+
+    /// See [`crate::Reader::select`].
+    ///
+    /// # Errors
+    /// IO.
+    pub fn select(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Box<dyn Selection>, StoreError> {
+        Ok(Box::new(self.choose(tenant, matchers, first_ms, last_ms)?))
     }
 
     /// See [`crate::Reader::samples`].
@@ -183,15 +171,7 @@ impl SeriesView {
         first_ms: i64,
         last_ms: i64,
     ) -> Result<SeriesStream<'static>, StoreError> {
-        let plan = self.plan(tenant, matchers, first_ms, last_ms)?;
-        Ok(Box::new(Samples {
-            inner: Arc::clone(&self.inner),
-            places: plan.places,
-            series: plan.series.into_iter(),
-            range: plan.range,
-            ready: Vec::new().into_iter(),
-            scratch: Scratch::default(),
-        }))
+        Ok(in_order(self.select(tenant, matchers, first_ms, last_ms)?))
     }
 
     /// See [`crate::Reader::exemplars`].
@@ -205,15 +185,15 @@ impl SeriesView {
         first_ms: i64,
         last_ms: i64,
     ) -> Result<Vec<SeriesExemplars>, StoreError> {
-        let plan = self.plan(tenant, matchers, first_ms, last_ms)?;
-        let mut found: Vec<Vec<Exemplar>> = plan.series.iter().map(|_| Vec::new()).collect();
-        for (at, place) in plan.places.iter().enumerate() {
-            let here = |s: &Planned| s.places.iter().find(|(p, _)| usize::from(*p) == at).map(|(_, position)| *position);
-            let here = plan.series.iter().zip(&mut found).filter_map(|(s, found)| Some((here(s)?, found)));
+        let chosen = self.choose(tenant, matchers, first_ms, last_ms)?;
+        let mut found: Vec<Vec<Exemplar>> = chosen.labels.iter().map(|_| Vec::new()).collect();
+        for (number, place) in chosen.places.iter().enumerate() {
+            let here = found.iter_mut().enumerate();
+            let here = here.filter_map(|(at, found)| Some((chosen.position_in(at, number)?, found)));
             match place {
                 Place::Segment(index) => {
                     for (position, found) in here {
-                        if let Err(e) = read_exemplars(index, position, &plan.range, found) {
+                        if let Err(e) = read_exemplars(index, position, &chosen.range, found) {
                             self.inner.tolerate(index, e)?;
                             break;
                         }
@@ -223,14 +203,14 @@ impl SeriesView {
                     let slots = part.read();
                     for (position, found) in here {
                         let recent = slots.slots()[position as usize].rare().into_iter().flat_map(|r| r.exemplars.iter());
-                        found.extend(recent.filter(|e| plan.range.contains(&e.time)).cloned());
+                        found.extend(recent.filter(|e| chosen.range.contains(&e.time)).cloned());
                     }
                 }
             }
         }
         found.iter_mut().for_each(|exemplars| settle(exemplars, usize::MAX));
-        let all = plan.series.into_iter().zip(found).filter(|(_, exemplars)| !exemplars.is_empty());
-        Ok(all.map(|(s, exemplars)| SeriesExemplars { labels: s.labels, exemplars }).collect())
+        let all = chosen.labels.into_iter().zip(found).filter(|(_, exemplars)| !exemplars.is_empty());
+        Ok(all.map(|(labels, exemplars)| SeriesExemplars { labels, exemplars }).collect())
     }
 
     /// Names of the labels that the matching series with a sample in the range have; sorted. No matchers: all series.
@@ -378,85 +358,6 @@ fn has_sample(index: &SegmentIndex, position: u32, range: &RangeInclusive<i64>) 
     Ok(false)
 }
 
-/// The series of a plan with their samples, read in batches.
-struct Samples {
-    inner: Arc<Inner>,
-    places: Vec<Place>,
-    series: std::vec::IntoIter<Planned>,
-    range: RangeInclusive<i64>,
-    ready: std::vec::IntoIter<SeriesSamples>,
-    scratch: Scratch,
-}
-
-impl Iterator for Samples {
-    type Item = Result<SeriesSamples, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(series) = self.ready.next() {
-                return Some(Ok(series));
-            }
-            let batch: Vec<Planned> = self.series.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                return None;
-            }
-            match self.read(batch) {
-                Ok(series) => self.ready = series.into_iter(),
-                Err(e) => {
-                    self.series = Vec::new().into_iter();
-                    return Some(Err(e));
-                }
-            }
-        }
-    }
-}
-
-impl Samples {
-    fn read(&mut self, batch: Vec<Planned>) -> Result<Vec<SeriesSamples>, StoreError> {
-        let mut gathered: Vec<Gathered> = batch.iter().map(|_| Gathered::default()).collect();
-        let mut damaged = Vec::new();
-        for (at, place) in self.places.iter().enumerate() {
-            let here: Vec<(usize, u32)> = batch
-                .iter()
-                .enumerate()
-                .filter_map(|(i, s)| Some((i, s.places.iter().find(|(p, _)| usize::from(*p) == at)?.1)))
-                .collect();
-            if here.is_empty() {
-                continue;
-            }
-            match place {
-                Place::Segment(index) => {
-                    if let Err(e) = read_segment(index, &here, &self.range, &mut self.scratch, &mut gathered) {
-                        self.inner.tolerate(index, e)?;
-                        damaged.push(at);
-                    }
-                }
-                Place::Part(part) => {
-                    let slots = part.read();
-                    for (i, position) in here {
-                        let slot = &slots.slots()[position as usize];
-                        slot.gather(&self.range, &mut self.scratch, &mut gathered[i])
-                            .map_err(StoreError::columns("a run in memory"))?;
-                    }
-                }
-            }
-        }
-        // A damaged segment is out of service: nothing more is read from it.
-        for at in damaged {
-            for series in self.series.as_mut_slice() {
-                series.places.retain(|(p, _)| usize::from(*p) != at);
-            }
-        }
-        let series = batch.into_iter().zip(gathered).filter_map(|(planned, mut g)| {
-            g.settle();
-            let Gathered { times, values, starts, histograms, .. } = g;
-            let any = !times.is_empty() || !histograms.is_empty();
-            any.then_some(SeriesSamples { labels: planned.labels, times, values, starts, histograms })
-        });
-        Ok(series.collect())
-    }
-}
-
 /// Adds the exemplars that a series has in a segment.
 fn read_exemplars(
     index: &SegmentIndex,
@@ -464,54 +365,11 @@ fn read_exemplars(
     range: &RangeInclusive<i64>,
     out: &mut Vec<Exemplar>,
 ) -> Result<(), StoreError> {
-    let here = |run: &&Run| run.kind == Kind::Exemplars && overlaps(range, run.first, run.last);
+    let here = |run: &&Run| run.kind == Kind::Exemplars && run.overlaps(range);
     for run in index.runs(position).iter().filter(here) {
         let coded = index.bytes(run.place())?;
         let all = unseal(&coded).and_then(decode_exemplars).map_err(|e| index.damaged(e))?;
         out.extend(all.into_iter().filter(|e| range.contains(&e.time)));
-    }
-    Ok(())
-}
-
-/// Adds what several series have in a segment; runs that stand close together are read at once.
-fn read_segment(
-    index: &SegmentIndex,
-    wanted: &[(usize, u32)],
-    range: &RangeInclusive<i64>,
-    scratch: &mut Scratch,
-    out: &mut [Gathered],
-) -> Result<(), StoreError> {
-    let runs: Vec<(usize, &Run)> = wanted
-        .iter()
-        .flat_map(|(i, position)| index.runs(*position).iter().map(move |run| (*i, run)))
-        .filter(|(_, run)| run.kind != Kind::Exemplars && overlaps(range, run.first, run.last))
-        .collect();
-    let mut rest = &runs[..];
-    while let Some(((_, head), _)) = rest.split_first() {
-        let mut place = head.place();
-        let mut n = 1;
-        for (_, run) in &rest[1..] {
-            let next = run.place();
-            if next.start < place.end || next.start - place.end > GAP || next.end - place.start > READ {
-                break;
-            }
-            place.end = next.end;
-            n += 1;
-        }
-        let bytes = index.bytes(place.clone())?;
-        let (now, later) = rest.split_at(n);
-        rest = later;
-        for (i, run) in now {
-            let at = run.place();
-            let coded = bytes.get((at.start - place.start) as usize..(at.end - place.start) as usize);
-            let coded = unseal(coded.unwrap_or_default()).map_err(|e| index.damaged(e))?;
-            let times = index.times(run)?;
-            let decoded = match run.kind {
-                Kind::Histograms => out[*i].decode_histograms(&times, coded, range, scratch),
-                _ => out[*i].decode(&times, coded, range, scratch),
-            };
-            decoded.map_err(|e| index.damaged(e))?;
-        }
     }
     Ok(())
 }

@@ -1,0 +1,292 @@
+//! The windows of all steps over one series, and functions that walk them at once.
+//!
+//! Series of one scrape have the same times, so where each window begins and ends, and how far a rate is stretched to its
+//! edges, is worked out once for all of them. Only series of plain floats come here: without histograms, start timestamps
+//! and `anchored` or `smoothed` ranges; the others are computed window by window ([`super::window::Window`]). Both ways give
+//! the same bits.
+
+use super::over_time::{better, differ, variance_of};
+use super::rate::Asked;
+use super::sum::{Mean, add};
+use super::value::ABSENT;
+
+/// Computes a value for each step, [`ABSENT`] for none; `out` has one place a step.
+pub(crate) type Column = fn(&mut Frames, &[f64], &mut [f64]);
+
+/// From so many samples in a window on, extremes are carried from window to window.
+const LONG: usize = 16;
+
+/// How the difference between a window's ends becomes that of the whole range.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    sampled: f64,
+    to_start: f64,
+    to_end: f64,
+    factor: f64,
+}
+
+/// The windows of all steps.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// Of each step: start (excluded) and end (included), milliseconds, neither going back.
+    edges: Vec<(i64, i64)>,
+    /// The times that `windows` is about.
+    times: Vec<i64>,
+    windows: Vec<(usize, usize)>,
+    work: usize,
+    /// Per second or not; empty where not worked out for these times.
+    stretches: Vec<Stretch>,
+    per_second: bool,
+}
+
+impl Frames {
+    /// Windows from `start` (excluded) to `end` (included), milliseconds; neither may go back.
+    pub(super) fn new(edges: impl Iterator<Item = (i64, i64)>) -> Self {
+        Self { edges: edges.collect(), ..Self::default() }
+    }
+
+    /// Works out the windows over these times.
+    pub(super) fn fit(&mut self, times: &[i64]) {
+        if !self.windows.is_empty() && self.times == times {
+            return;
+        }
+        self.times.clear();
+        self.times.extend_from_slice(times);
+        self.stretches.clear();
+        self.windows.clear();
+        let (mut from, mut to) = (0, 0);
+        for (start, end) in &self.edges {
+            while times.get(to).is_some_and(|t| t <= end) {
+                to += 1;
+            }
+            while from < to && times[from] <= *start {
+                from += 1;
+            }
+            self.windows.push((from, to));
+        }
+        self.work = self.windows.iter().map(|(from, to)| to - from).sum();
+    }
+
+    /// Samples in all windows together.
+    pub(super) fn work(&self) -> usize {
+        self.work
+    }
+
+    /// First sample of each step's window, and the one after the last.
+    pub(super) fn windows(&self) -> &[(usize, usize)] {
+        &self.windows
+    }
+
+    /// Works out how rates are stretched: as [`super::rate`] does without a counter's zero.
+    fn stretch(&mut self, per_second: bool) {
+        if !self.stretches.is_empty() && self.per_second == per_second {
+            return;
+        }
+        self.per_second = per_second;
+        self.stretches.clear();
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        for ((from, to), (start, end)) in self.windows.iter().zip(&self.edges) {
+            let mut stretch = Stretch { sampled: 0.0, to_start: 0.0, to_end: 0.0, factor: 0.0 };
+            if to - from >= 2 {
+                let (first, last) = (self.times[*from], self.times[to - 1]);
+                stretch.sampled = seconds(last - first);
+                let between = stretch.sampled / (to - from - 1) as f64;
+                let reach = |gap: f64| if gap >= between * 1.1 { between / 2.0 } else { gap };
+                (stretch.to_start, stretch.to_end) = (reach(seconds(first - start)), reach(seconds(end - last)));
+                stretch.factor = stretch.factor(stretch.to_start, per_second.then(|| seconds(end - start)));
+            }
+            self.stretches.push(stretch);
+        }
+    }
+
+    /// One window after the other.
+    fn each(&self, values: &[f64], out: &mut [f64], f: impl Fn(&[f64]) -> f64) {
+        for (out, (from, to)) in out.iter_mut().zip(&self.windows) {
+            *out = if from < to { f(&values[*from..*to]) } else { ABSENT };
+        }
+    }
+
+    /// How many pairs of neighbours inside each window are as `f` says.
+    fn count_pairs(&self, values: &[f64], out: &mut [f64], f: impl Fn(f64, f64) -> bool) {
+        let mut until = Vec::with_capacity(values.len());
+        let mut count = 0_u32;
+        until.push(0);
+        for pair in values.windows(2) {
+            count += u32::from(f(pair[0], pair[1]));
+            until.push(count);
+        }
+        for (out, (from, to)) in out.iter_mut().zip(&self.windows) {
+            *out = if from < to { f64::from(until[to - 1] - until[*from]) } else { ABSENT };
+        }
+    }
+
+    fn rates(&mut self, asked: Asked, values: &[f64], out: &mut [f64]) {
+        self.stretch(asked.per_second);
+        let falls = |values: &[f64]| values.windows(2).fold(false, |any, pair| any | (pair[1] < pair[0]));
+        let mut drops: Vec<usize> = Vec::new();
+        if asked.counter && falls(values) {
+            drops.extend(values.windows(2).enumerate().filter(|(_, w)| w[1] < w[0]).map(|(i, _)| i + 1));
+        }
+        let (mut drop_from, mut drop_to) = (0, 0);
+        for (((out, (from, to)), stretch), (start, end)) in
+            out.iter_mut().zip(&self.windows).zip(&self.stretches).zip(&self.edges)
+        {
+            if to - from < 2 {
+                *out = ABSENT;
+                continue;
+            }
+            let (first, last) = (values[*from], values[to - 1]);
+            let mut result = last - first;
+            if !drops.is_empty() {
+                while drops.get(drop_to).is_some_and(|i| i < to) {
+                    drop_to += 1;
+                }
+                while drop_from < drop_to && drops[drop_from] <= *from {
+                    drop_from += 1;
+                }
+                drops[drop_from..drop_to].iter().for_each(|i| result += values[i - 1]);
+            }
+            let mut factor = stretch.factor;
+            if asked.counter && result > 0.0 && first >= 0.0 {
+                // A counter is not stretched to before its zero.
+                let to_zero = stretch.sampled * (first / result);
+                if to_zero < stretch.to_start {
+                    factor = stretch.factor(to_zero, asked.per_second.then(|| (end - start) as f64 / 1000.0));
+                }
+            }
+            *out = result * factor;
+        }
+    }
+
+    fn instants(&self, rate: bool, values: &[f64], out: &mut [f64]) {
+        for (out, (from, to)) in out.iter_mut().zip(&self.windows) {
+            if to - from < 2 {
+                *out = ABSENT;
+                continue;
+            }
+            let (before, last) = (values[to - 2], values[to - 1]);
+            *out = if rate {
+                let increase = if last < before { last } else { last - before };
+                increase / ((self.times[to - 1] - self.times[to - 2]) as f64 / 1000.0)
+            } else {
+                last - before
+            };
+        }
+    }
+
+    /// The largest or smallest value of each window; of equals the first, NaN only where there is nothing else.
+    fn extremes(&self, max: bool, values: &[f64], out: &mut [f64]) {
+        let longest = self.windows.iter().map(|(from, to)| to - from).max().unwrap_or(0);
+        if longest < LONG {
+            return self.each(values, out, |w| {
+                w[1..].iter().fold(w[0], |best, v| if better(max, *v, best) || best.is_nan() { *v } else { best })
+            });
+        }
+        // What may yet be an extreme: each no better than the one before.
+        let mut candidates: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
+        let mut seen = 0;
+        for (out, (from, to)) in out.iter_mut().zip(&self.windows) {
+            for at in seen..*to {
+                if values[at].is_nan() {
+                    continue;
+                }
+                while candidates.back().is_some_and(|c| better(max, values[at], values[*c])) {
+                    candidates.pop_back();
+                }
+                candidates.push_back(at);
+            }
+            seen = seen.max(*to);
+            while candidates.front().is_some_and(|c| c < from) {
+                candidates.pop_front();
+            }
+            *out = match candidates.front() {
+                _ if from == to => ABSENT,
+                Some(best) => values[*best],
+                None => f64::NAN,
+            };
+        }
+    }
+}
+
+impl Stretch {
+    /// What the difference is multiplied with; `range` in seconds, for a rate.
+    fn factor(&self, to_start: f64, range: Option<f64>) -> f64 {
+        let factor = if self.sampled == 0.0 { 1.0 } else { (self.sampled + to_start + self.to_end) / self.sampled };
+        range.map_or(factor, |range| factor / range)
+    }
+}
+
+pub(crate) fn rate(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.rates(Asked { counter: true, per_second: true }, values, out);
+}
+
+pub(crate) fn increase(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.rates(Asked { counter: true, per_second: false }, values, out);
+}
+
+pub(crate) fn delta(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.rates(Asked { counter: false, per_second: false }, values, out);
+}
+
+pub(crate) fn irate(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.instants(true, values, out);
+}
+
+pub(crate) fn idelta(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.instants(false, values, out);
+}
+
+pub(crate) fn count(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.each(values, out, |w| w.len() as f64);
+}
+
+pub(crate) fn present(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.each(values, out, |_| 1.0);
+}
+
+pub(crate) fn first(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.each(values, out, |w| w[0]);
+}
+
+pub(crate) fn last(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.each(values, out, |w| w[w.len() - 1]);
+}
+
+pub(crate) fn sum(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.each(values, out, |w| {
+        let (sum, error) = w.iter().fold((0.0, 0.0), |(sum, error), v| add(*v, sum, error));
+        if f64::is_infinite(sum) { sum } else { sum + error }
+    });
+}
+
+pub(crate) fn avg(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.each(values, out, |w| {
+        let mut mean = Mean::default();
+        w.iter().for_each(|v| mean.add(*v));
+        mean.get().unwrap_or(ABSENT)
+    });
+}
+
+pub(crate) fn max(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.extremes(true, values, out);
+}
+
+pub(crate) fn min(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.extremes(false, values, out);
+}
+
+pub(crate) fn stdvar(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.each(values, out, |w| variance_of(w).unwrap_or(ABSENT));
+}
+
+pub(crate) fn stddev(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.each(values, out, |w| variance_of(w).map_or(ABSENT, f64::sqrt));
+}
+
+pub(crate) fn changes(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.count_pairs(values, out, differ);
+}
+
+pub(crate) fn resets(f: &mut Frames, values: &[f64], out: &mut [f64]) {
+    f.count_pairs(values, out, |before, now| now < before);
+}
