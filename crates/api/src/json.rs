@@ -4,7 +4,14 @@ use model::{Histogram, Labels};
 
 /// A string in quotes.
 pub(crate) fn string(out: &mut String, text: &str) {
-    out.push_str(&serde_json::Value::from(text).to_string());
+    // Without a way out early, so that it is done in large steps.
+    if text.bytes().fold(false, |any, b| any | (b < 0x20) | (b == b'"') | (b == b'\\')) {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    }
 }
 
 /// `{"a":"b"}`.
@@ -46,7 +53,7 @@ pub(crate) fn point(out: &mut String, time_ms: i64, value: f64) {
     out.push('[');
     seconds(out, time_ms);
     out.push_str(",\"");
-    out.push_str(&promql::number(value));
+    promql::write_number(out, value);
     out.push_str("\"]");
 }
 
@@ -76,11 +83,16 @@ pub(crate) fn histogram_point(out: &mut String, time_ms: i64, histogram: &Histog
 
 /// Milliseconds as seconds, with three decimals where there is a fraction.
 pub(crate) fn seconds(out: &mut String, time_ms: i64) {
-    let (sign, size) = if time_ms < 0 { ("-", time_ms.unsigned_abs()) } else { ("", time_ms as u64) };
-    out.push_str(&match size % 1000 {
-        0 => format!("{sign}{}", size / 1000),
-        fraction => format!("{sign}{}.{fraction:03}", size / 1000),
-    });
+    if time_ms < 0 {
+        out.push('-');
+    }
+    let size = time_ms.unsigned_abs();
+    out.push_str(itoa::Buffer::new().format(size / 1000));
+    let fraction = (size % 1000) as u32;
+    if fraction > 0 {
+        out.push('.');
+        [100, 10, 1].iter().for_each(|place| out.push(char::from(b'0' + (fraction / place % 10) as u8)));
+    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub(crate) fn run(
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 8));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
         let targets = Arc::new(Scraped(scraper.clone()));
-        let api = Arc::new(Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, api::Settings::default()));
+        let api = Arc::new(Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, config.queries.clone()));
         let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again));
         let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
         let metrics: Vec<MetricsWriter> = vec![

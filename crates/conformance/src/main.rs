@@ -17,6 +17,7 @@ mod promqltest;
 mod promtool_rule_tests;
 mod relabel;
 mod report;
+mod samples;
 mod traceql_metrics;
 mod traceql_parser;
 mod traceql_search;

@@ -44,6 +44,31 @@ pub(crate) fn plain(value: f64) -> String {
 /// an exponent only below 1e-6 and from 1e21 on.
 #[must_use]
 pub fn number(value: f64) -> String {
+    let mut out = String::new();
+    write_number(&mut out, value);
+    out
+}
+
+/// Appends a value as [`number`] prints it.
+pub fn write_number(out: &mut String, value: f64) {
+    let size = value.abs();
+    if size < 1e15 && value.trunc() == value && (value != 0.0 || value.is_sign_positive()) {
+        out.push_str(itoa::Buffer::new().format(value as i64));
+        return;
+    }
+    if value.is_finite() {
+        let mut buffer = zmij::Buffer::new();
+        let shortest = buffer.format_finite(value);
+        if !shortest.contains('e') {
+            out.push_str(shortest.strip_suffix(".0").unwrap_or(shortest));
+            return;
+        }
+    }
+    out.push_str(&uncommon(value));
+}
+
+/// What is neither of middling size nor whole.
+fn uncommon(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

@@ -315,7 +315,43 @@ fn deep_and_long_queries_are_refused() {
     assert!(parse(&" ".repeat(crate::MAX_QUERY + 1)).is_err());
 }
 
+#[test]
+fn numbers_print_as_go_prints_them() {
+    for (value, text) in [
+        (0.0, "0"),
+        (-0.0, "-0"),
+        (1.0, "1"),
+        (-17.0, "-17"),
+        (0.1, "0.1"),
+        (123_456.789, "123456.789"),
+        (1e15, "1000000000000000"),
+        (1.5e15, "1500000000000000"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (0.000_001, "0.000001"),
+        (0.000_000_12, "1.2e-07"),
+        (5e-324, "5e-324"),
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "+Inf"),
+        (f64::NEG_INFINITY, "-Inf"),
+    ] {
+        assert_eq!(crate::number(value), text);
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_number_reads_back_the_same(bits in any::<u64>()) {
+        let value = f64::from_bits(bits);
+        if value.is_finite() {
+            let text = crate::number(value);
+            prop_assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(bits));
+            if (1e-6..1e21).contains(&value.abs()) {
+                prop_assert_eq!(text, value.to_string());
+            }
+        }
+    }
+
     #[test]
     fn any_text_parses_or_is_refused(text in ".{0,60}") {
         let _ = parse(&text);
@@ -332,7 +368,12 @@ proptest! {
             let printed = expr.to_string();
             assert_eq!(parse(&printed).unwrap_or_else(|e| panic!("{query}: {printed}: {e}")).to_string(), printed);
             // What parses also evaluates, if to an error.
-            let _ = ask(&Memory::new(), |q| instant(q, &query, &expr, 0));
+            let values = [Some(1.0), None, Some(5.0), Some(f64::NAN), Some(2.0)];
+            let store = store(&[(&[("__name__", "up"), ("job", "a")], &values), (&[("__name__", "up"), ("job", "b")], &values)]);
+            let limits = Limits { samples: 10_000, bytes: 1 << 20, threads: 2, ..Limits::default() };
+            let _ = ask(&store, |q| instant(&Question { limits, ..*q }, &query, &expr, 180_000));
+            let grid = Grid { start: 0, end: 400_000, step: 30_000 };
+            let _ = ask(&store, |q| range(&Question { limits, ..*q }, &query, &expr, grid));
         }
     }
 }

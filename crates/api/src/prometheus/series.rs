@@ -1,6 +1,6 @@
 //! What series there are: `/api/v1/series`, `labels`, `label/…/values`, `metadata`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use model::{Labels, Tenant};
@@ -39,13 +39,17 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// The series that any selector accepts; all, where there is none.
-    fn series(&self, reader: &dyn Reader) -> Result<BTreeSet<Arc<Labels>>, Failure> {
+    /// The series that any selector accepts, sorted; all, where there is none.
+    fn series(&self, reader: &dyn Reader) -> Result<Vec<Arc<Labels>>, Failure> {
         let all = [Vec::new()];
         let selectors = if self.selectors.is_empty() { &all[..] } else { &self.selectors[..] };
-        let mut found = BTreeSet::new();
+        let mut found = Vec::new();
         for matchers in selectors {
             found.extend(reader.series(&self.tenant, matchers, self.first_ms, self.last_ms)?);
+        }
+        if selectors.len() > 1 {
+            found.sort_unstable();
+            found.dedup();
         }
         Ok(found)
     }
@@ -54,14 +58,16 @@ impl Wanted {
     async fn list(
         self,
         api: &Arc<Api>,
-        each: impl Fn(&Labels, &mut BTreeSet<String>) + Send + 'static,
+        each: impl for<'l> Fn(&'l Labels, &mut HashSet<&'l str>) + Send + 'static,
     ) -> Result<Answer, Failure> {
         let state = api.clone();
         blocking(api, None, move |_| {
             let reader = state.source.snapshot();
-            let mut names = BTreeSet::new();
-            self.series(&*reader)?.iter().for_each(|labels| each(labels, &mut names));
-            let mut names: Vec<String> = names.into_iter().collect();
+            let series = self.series(&*reader)?;
+            let mut names = HashSet::new();
+            series.iter().for_each(|labels| each(labels, &mut names));
+            let mut names: Vec<&str> = names.into_iter().collect();
+            names.sort_unstable();
             let mut warnings = Vec::from_iter(reader.partial());
             cut(&mut names, self.limit, &mut warnings);
             Ok(envelope(&json::strings(&names), names.len(), &warnings, &[]))
@@ -78,7 +84,7 @@ pub(super) async fn series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let state = api.clone();
     blocking(&api, None, move |_| {
         let reader = state.source.snapshot();
-        let mut found = Vec::from_iter(wanted.series(&*reader)?);
+        let mut found = wanted.series(&*reader)?;
         let mut warnings = Vec::from_iter(reader.partial());
         cut(&mut found, wanted.limit, &mut warnings);
         let mut out = String::from("[");
@@ -90,7 +96,7 @@ pub(super) async fn series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
 }
 
 pub(super) async fn labels(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    Wanted::read(&ask)?.list(&api, |labels, names| names.extend(labels.iter().map(|(n, _)| n.to_owned()))).await
+    Wanted::read(&ask)?.list(&api, |labels, names| names.extend(labels.iter().map(|(n, _)| n))).await
 }
 
 pub(super) async fn values(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
@@ -98,7 +104,7 @@ pub(super) async fn values(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     if name.is_empty() {
         return Err(Failure::BadData(format!("invalid label name: {:?}", ask.path("name"))));
     }
-    Wanted::read(&ask)?.list(&api, move |labels, values| values.extend(labels.get(&name).map(str::to_owned))).await
+    Wanted::read(&ask)?.list(&api, move |labels, values| values.extend(labels.get(&name))).await
 }
 
 /// A name that is no classic one arrives as `U__` and hexadecimal code points between underscores: `U__a_2e_b` is `a.b`.

@@ -120,6 +120,8 @@ pub(crate) struct Config {
     pub(crate) storage: Storage,
     /// What a request may be.
     pub(crate) limits: Limits,
+    /// What queries may be.
+    pub(crate) queries: api::Settings,
     /// Bytes that requests in flight may hold.
     pub(crate) in_flight: usize,
     /// Web pages that may send OTLP.
@@ -225,12 +227,24 @@ impl Config {
                 _ => time("storage.out_of_order_time_window", &file.storage.out_of_order_time_window, OUT_OF_ORDER)?,
             },
         };
+        let asked = api::Settings::default();
+        let queries = api::Settings {
+            timeout: time("queries.timeout", &file.queries.timeout, asked.timeout)?,
+            concurrency: file.queries.max_concurrent.unwrap_or(asked.concurrency),
+            max_samples: file.queries.max_samples.unwrap_or(asked.max_samples),
+            max_series: file.queries.max_series.unwrap_or(asked.max_series),
+            max_query_memory: size("queries.max_memory", &file.queries.max_memory, memory / 4)?,
+            ..asked
+        };
+        if queries.concurrency == 0 {
+            return Err(ConfigError::value(name, "queries.max_concurrent", "no query could run"));
+        }
         let origins = match file.receivers.otlp.protocols.http.as_ref().and_then(|h| h.cors.as_ref()) {
             Some(cors) => Origins::new(cors.allowed_origins.clone()),
             None => Origins::default(),
         };
         let endpoints = endpoints(name, &file, overrides)?;
-        Ok(Self { endpoints, memory, storage, limits, in_flight, origins, scrapes })
+        Ok(Self { endpoints, memory, storage, limits, queries, in_flight, origins, scrapes })
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) struct File {
     pub(super) memory: Option<String>,
     pub(super) storage: Storage,
     pub(super) limits: Limits,
+    pub(super) queries: Queries,
     pub(super) receivers: Receivers,
     /// These three are read by `prometheus::Config`, which knows them whole.
     #[serde(rename = "global")]
@@ -59,6 +60,16 @@ pub(super) struct Limits {
     pub(super) body: Option<String>,
     pub(super) inflated: Option<String>,
     pub(super) in_flight: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Queries {
+    pub(super) timeout: Option<String>,
+    pub(super) max_concurrent: Option<usize>,
+    pub(super) max_samples: Option<usize>,
+    pub(super) max_series: Option<usize>,
+    pub(super) max_memory: Option<String>,
 }
 
 /// As the Collector has it.

@@ -52,6 +52,6 @@ pub(crate) fn instant(braid: &Braid, query: &str, time: f64) -> Vec<(BTreeMap<St
         .collect()
 }
 
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     text.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

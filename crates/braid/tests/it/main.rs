@@ -9,5 +9,6 @@ mod grpc;
 mod hostile;
 mod lifecycle;
 mod protobuf;
+mod queries;
 mod receivers;
 mod scraping;

@@ -8,13 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use model::{Labels, Tenant};
-use promql::{Answer, EvalError, Grid, Options, Outcome, Question, SequenceValue, SeriesDescription};
-use store::Source;
-use store::memory::Memory;
-use wire::{RawLabels, SampleSink};
+use anyhow::Context;
+use model::Tenant;
+use promql::{Answer, EvalError, Grid, Limits, Options, Outcome, Question, SequenceValue, SeriesDescription};
+use wire::SampleSink;
+use wire::remote_write::Encoder;
 
 use crate::report::Report;
+use crate::samples::{Samples, append};
 use read::{Command, Eval, When};
 
 /// The switches of the reference's own runs.
@@ -28,45 +29,69 @@ const MAX_SAMPLES: usize = 5_000_000;
 pub(crate) fn run(dir: &Path, report: &mut Report) -> anyhow::Result<()> {
     let mut files: Vec<_> = std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(std::fs::DirEntry::path);
+    let mut store = House { samples: Samples::open()?, tenant: Tenant::default(), tenants: 0, loads: 0 };
     for file in files.iter().map(std::fs::DirEntry::path).filter(|p| p.extension().is_some_and(|e| e == "test")) {
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let text = std::fs::read_to_string(&file)?;
-        run_file(&name, &text, report);
+        run_file(&mut store, &name, &text, report).with_context(|| name.clone())?;
     }
     Ok(())
 }
 
-fn run_file(name: &str, text: &str, report: &mut Report) {
-    let mut store = Memory::new();
+/// The store, and the tenant whose samples are asked for: one of its own is an empty store.
+struct House {
+    samples: Samples,
+    tenant: Tenant,
+    tenants: usize,
+    loads: usize,
+}
+
+impl House {
+    fn clear(&mut self) -> anyhow::Result<()> {
+        self.tenants += 1;
+        self.tenant = Tenant::new(&format!("case-{}", self.tenants))?;
+        Ok(())
+    }
+}
+
+fn run_file(store: &mut House, name: &str, text: &str, report: &mut Report) -> anyhow::Result<()> {
+    store.clear()?;
     for (line, command) in read::commands(text) {
         let place = format!("{name}:{line}");
         match command {
             Err(why) => report.case(place, Err(why)),
-            Ok(Command::Clear) => store = Memory::new(),
+            Ok(Command::Clear) => store.clear()?,
             Ok(Command::Load { gap_ms, series, nhcb }) => {
-                load(&store, gap_ms, &series);
+                let mut request = Encoder::new();
+                load(&mut request, gap_ms, &series);
                 if nhcb {
-                    nhcb::load(&store, gap_ms, &series);
+                    nhcb::load(&mut request, gap_ms, &series);
+                }
+                store.samples.push(&store.tenant, &mut request).with_context(|| place.clone())?;
+                // By turns the head and the segments are asked.
+                store.loads += 1;
+                if store.loads % 2 == 0 {
+                    store.samples.settle()?;
                 }
             }
             Ok(Command::Eval(eval)) => {
-                let result = evaluate(&store, &eval);
+                let result = evaluate(store, &eval);
                 report.case(format!("{place} {}", eval.query), result);
             }
         }
     }
+    Ok(())
 }
 
 /// Appends the samples of the described series.
-fn load(store: &Memory, gap_ms: i64, series: &[SeriesDescription]) {
-    let mut sink = store.ingest(&Tenant::default());
+fn load(sink: &mut Encoder, gap_ms: i64, series: &[SeriesDescription]) {
     for (i, described) in series.iter().enumerate().filter(|(_, s)| !s.is_starts) {
         // A series that is described twice is what the last description says.
         if series[i + 1..].iter().any(|s| !s.is_starts && s.labels == described.labels) {
             continue;
         }
         let starts = series.iter().find(|s| s.is_starts && s.labels == described.labels);
-        append(&mut sink, &described.labels);
+        append(sink, &described.labels);
         for (step, value) in described.values.iter().enumerate() {
             let time = step as i64 * gap_ms;
             let start = match starts.and_then(|s| s.values.get(step)) {
@@ -83,22 +108,14 @@ fn load(store: &Memory, gap_ms: i64, series: &[SeriesDescription]) {
     }
 }
 
-/// Makes `labels` the series that samples are appended to.
-fn append(sink: &mut impl SampleSink, labels: &Labels) {
-    let pairs: Vec<_> = labels.iter().collect();
-    let key = labels.to_string();
-    SampleSink::series(sink, RawLabels::from_pairs(key.as_bytes(), &pairs));
-}
-
-fn ask(store: &Memory, query: &str, grid: Grid, instant: bool) -> Result<Outcome, String> {
+fn ask(store: &House, query: &str, grid: Grid, instant: bool) -> Result<Outcome, String> {
     let expr = promql::parse(query).map_err(|e| e.to_string())?;
-    let reader = store.snapshot();
-    let (tenant, cancelled) = (Tenant::default(), AtomicBool::new(false));
+    let (reader, cancelled) = (store.samples.snapshot(), AtomicBool::new(false));
     let question = Question {
         reader: &*reader,
-        tenant: &tenant,
+        tenant: &store.tenant,
         lookback_ms: LOOKBACK_MS,
-        max_samples: MAX_SAMPLES,
+        limits: Limits { samples: MAX_SAMPLES, threads: 2, ..Limits::default() },
         cancelled: &cancelled,
         options: OPTIONS,
     };
@@ -109,7 +126,7 @@ fn ask(store: &Memory, query: &str, grid: Grid, instant: bool) -> Result<Outcome
     outcome.map_err(|e: EvalError| e.to_string())
 }
 
-fn evaluate(store: &Memory, eval: &Eval) -> Result<(), String> {
+fn evaluate(store: &House, eval: &Eval) -> Result<(), String> {
     match eval.when {
         When::Range { start, end, step } => check(ask(store, &eval.query, Grid { start, end, step }, false), eval, |answer| {
             compare::matrix(answer, eval, start, step)
@@ -123,7 +140,7 @@ fn evaluate(store: &Memory, eval: &Eval) -> Result<(), String> {
 }
 
 /// An instant query answers what a range query answers at that step.
-fn in_range_mode(store: &Memory, eval: &Eval, at: i64) -> Result<(), String> {
+fn in_range_mode(store: &House, eval: &Eval, at: i64) -> Result<(), String> {
     let of_its_range = ["start()", "end()", "range()", "step()"].iter().any(|f| eval.query.contains(f));
     let vector = promql::parse(&eval.query).is_ok_and(|e| e.value_type() == promql::Type::Vector);
     if eval.expects_failure() || eval.ordered || of_its_range || !vector || eval.query.contains("sort") {

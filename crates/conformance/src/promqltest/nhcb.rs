@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use model::{BucketSpan, CUSTOM_BUCKETS, Histogram, Labels, Tenant};
+use model::{BucketSpan, CUSTOM_BUCKETS, Histogram, Labels};
 use promql::{SequenceValue, SeriesDescription};
-use store::memory::Memory;
 use wire::SampleSink;
+use wire::remote_write::Encoder;
+
+use crate::samples::append;
 
 /// A classic histogram at one time: cumulative counts by upper bound.
 #[derive(Default)]
@@ -41,7 +43,7 @@ impl Classic {
 }
 
 /// Loads the native counterparts of the classic histograms among `series`.
-pub(super) fn load(store: &Memory, gap_ms: i64, series: &[SeriesDescription]) {
+pub(super) fn load(sink: &mut Encoder, gap_ms: i64, series: &[SeriesDescription]) {
     let mut histograms: BTreeMap<Labels, BTreeMap<i64, Classic>> = BTreeMap::new();
     for s in series.iter().filter(|s| !s.is_starts) {
         let name = s.labels.get("__name__").unwrap_or("");
@@ -64,9 +66,8 @@ pub(super) fn load(store: &Memory, gap_ms: i64, series: &[SeriesDescription]) {
             }
         }
     }
-    let mut sink = store.ingest(&Tenant::default());
     for (labels, by_time) in histograms {
-        super::append(&mut sink, &labels);
+        append(sink, &labels);
         for (time, classic) in by_time {
             sink.histogram(time, &classic.convert());
         }

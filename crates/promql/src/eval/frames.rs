@@ -37,6 +37,24 @@ pub(crate) struct Frames {
     /// Per second or not; empty where not worked out for these times.
     stretches: Vec<Stretch>,
     per_second: bool,
+    /// Where values fall; kept for its memory.
+    drops: Vec<usize>,
+}
+
+/// Where a value is less than the one before, in the memory of `drops`. Gauges fall at every other sample, so there is no
+/// branch to be guessed.
+fn falls(values: &[f64], mut drops: Vec<usize>) -> Vec<usize> {
+    drops.clear();
+    if values.windows(2).fold(false, |any, pair| any | (pair[1] < pair[0])) {
+        drops.resize(values.len(), 0);
+        let mut count = 0;
+        for (i, pair) in values.windows(2).enumerate() {
+            drops[count] = i + 1;
+            count += usize::from(pair[1] < pair[0]);
+        }
+        drops.truncate(count);
+    }
+    drops
 }
 
 impl Frames {
@@ -122,11 +140,8 @@ impl Frames {
 
     fn rates(&mut self, asked: Asked, values: &[f64], out: &mut [f64]) {
         self.stretch(asked.per_second);
-        let falls = |values: &[f64]| values.windows(2).fold(false, |any, pair| any | (pair[1] < pair[0]));
-        let mut drops: Vec<usize> = Vec::new();
-        if asked.counter && falls(values) {
-            drops.extend(values.windows(2).enumerate().filter(|(_, w)| w[1] < w[0]).map(|(i, _)| i + 1));
-        }
+        let drops = std::mem::take(&mut self.drops);
+        let drops = if asked.counter { falls(values, drops) } else { Vec::new() };
         let (mut drop_from, mut drop_to) = (0, 0);
         for (((out, (from, to)), stretch), (start, end)) in
             out.iter_mut().zip(&self.windows).zip(&self.stretches).zip(&self.edges)
@@ -156,6 +171,7 @@ impl Frames {
             }
             *out = result * factor;
         }
+        self.drops = drops;
     }
 
     fn instants(&self, rate: bool, values: &[f64], out: &mut [f64]) {
@@ -289,4 +305,96 @@ pub(crate) fn changes(f: &mut Frames, values: &[f64], out: &mut [f64]) {
 
 pub(crate) fn resets(f: &mut Frames, values: &[f64], out: &mut [f64]) {
     f.count_pairs(values, out, |before, now| now < before);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::eval::window::{Point, Window};
+    use crate::functions::{self, Kind};
+    use crate::notes::Notes;
+
+    const FUNCTIONS: [&str; 17] = [
+        "rate",
+        "increase",
+        "delta",
+        "irate",
+        "idelta",
+        "count_over_time",
+        "present_over_time",
+        "first_over_time",
+        "last_over_time",
+        "sum_over_time",
+        "avg_over_time",
+        "max_over_time",
+        "min_over_time",
+        "stddev_over_time",
+        "stdvar_over_time",
+        "changes",
+        "resets",
+    ];
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            8 => (0_u32..20).prop_map(f64::from),
+            4 => -1e6..1e6,
+            1 => prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(f64::NEG_INFINITY), Just(-0.0), Just(1e308)],
+        ]
+    }
+
+    proptest! {
+        /// Two series of the same times and one of other times go through the same frames.
+        #[test]
+        fn all_steps_at_once_say_what_each_window_says(
+            samples in proptest::collection::vec((1_i64..60_000, value(), value()), 1..80),
+            range in 1_i64..900_000,
+            step in 1_i64..120_000,
+            steps in 1_usize..40,
+            start in -100_000_i64..1_000_000,
+        ) {
+            let times: Vec<i64> = samples.iter().scan(0, |t, (gap, ..)| { *t += gap; Some(*t) }).collect();
+            let first: Vec<f64> = samples.iter().map(|(_, v, _)| *v).collect();
+            let second: Vec<f64> = samples.iter().map(|(_, _, v)| *v).collect();
+            let half = times.len().div_ceil(2);
+            let edges: Vec<(i64, i64)> = (0..steps as i64).map(|i| (start + i * step - range, start + i * step)).collect();
+            let notes = Notes::default();
+            for name in FUNCTIONS {
+                let Some(Kind::Window(function)) = functions::find(name).map(|f| f.kind) else { panic!("{name}") };
+                let Some(column) = function.column else { panic!("{name}") };
+                let mut frames = Frames::new(edges.iter().copied());
+                for (times, values) in [(&times[..], &first[..]), (&times[..], &second[..]), (&times[..half], &first[..half])] {
+                    let mut out = vec![0.0; steps];
+                    frames.fit(times);
+                    column(&mut frames, values, &mut out);
+                    for ((start, end), got) in edges.iter().zip(out) {
+                        let from = times.partition_point(|t| t <= start);
+                        let to = times.partition_point(|t| t <= end).max(from);
+                        let drops: Vec<usize> = (from + 1..to).filter(|i| values[*i] < values[i - 1]).collect();
+                        let window = Window {
+                            times: &times[from..to],
+                            values: &values[from..to],
+                            starts: &[],
+                            drops: &drops,
+                            offset: from,
+                            histograms: &[],
+                            start: *start,
+                            end: *end,
+                            now: *end,
+                            args: [0.0; 2],
+                            extension: None,
+                            metric: "",
+                            at: 0,
+                            notes: &notes,
+                        };
+                        let told = if from == to { Point::Absent } else { (function.compute)(&window) };
+                        let told = if let Point::Float(v) = told { v } else { ABSENT };
+                        let same = told.to_bits() == got.to_bits() || (told.is_nan() && got.is_nan() && told.to_bits() != ABSENT.to_bits() && got.to_bits() != ABSENT.to_bits());
+                        prop_assert!(same, "{name} of {:?}: {told} or {got}", &values[from..to]);
+                    }
+                }
+            }
+        }
+    }
 }

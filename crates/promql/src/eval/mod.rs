@@ -259,8 +259,8 @@ struct Evaluator<'a> {
     notes: Notes,
 }
 
-/// Bytes that a step of a series takes: its value, and time and value in the answer.
-const STEP_BYTES: usize = 24;
+/// Bytes that a step of a series takes: its value, time and value in the answer, and the answer's text.
+const STEP_BYTES: usize = 48;
 /// Bytes that a series takes besides.
 const SERIES_BYTES: usize = 256;
 /// Bytes that a histogram takes, about.

@@ -159,11 +159,13 @@ fn extreme(w: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> Option<usize> {
 }
 
 /// Whether one value is more (or, if not `max`, less) than another.
+#[inline]
 pub(super) fn better(max: bool, value: f64, best: f64) -> bool {
     if max { value > best } else { value < best }
 }
 
 /// Whether values differ; one NaN is as good as the other.
+#[inline]
 pub(super) fn differ(a: f64, b: f64) -> bool {
     a != b && !(a.is_nan() && b.is_nan())
 }

@@ -1,6 +1,7 @@
 //! Sums and means that keep their rounding errors.
 
 /// Adds with the rounding error kept beside the sum (Neumaier).
+#[inline]
 pub(crate) fn add(value: f64, sum: f64, error: f64) -> (f64, f64) {
     let total = sum + value;
     if total.is_infinite() {
@@ -20,6 +21,7 @@ pub(crate) struct Mean {
 }
 
 impl Mean {
+    #[inline]
     pub(crate) fn add(&mut self, value: f64) {
         self.count += 1.0;
         if self.count == 1.0 {

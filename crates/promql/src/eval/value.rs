@@ -103,11 +103,13 @@ impl Series {
 }
 
 /// The value, unless it is [`ABSENT`].
+#[inline]
 pub(crate) fn present(value: f64) -> Option<f64> {
     (!is_stale(value)).then_some(value)
 }
 
 /// A computed value, which is never mistaken for [`ABSENT`].
+#[inline]
 pub(crate) fn quiet(value: f64) -> f64 {
     if is_stale(value) { f64::NAN } else { value }
 }
