@@ -511,3 +511,23 @@ async fn a_query_takes_no_longer_than_it_may() {
     let result = crate::run::blocking(&api, None, slow).await;
     assert_eq!(result, Err(crate::answer::Failure::Timeout));
 }
+
+#[tokio::test]
+async fn a_query_ends_when_its_client_leaves() {
+    let api = api(Arc::new(NoTargets));
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let slow = move |cancelled: &std::sync::atomic::AtomicBool| {
+        let _ = began.send(());
+        while !cancelled.load(std::sync::atomic::Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        let _ = ended.send(());
+        Ok(())
+    };
+    let asking = tokio::spawn(async move { crate::run::blocking(&api, None, slow).await });
+    begun.await.expect("it runs");
+    // A connection that is closed drops what answers it.
+    asking.abort();
+    end.await.expect("it ends by itself");
+}

@@ -1,5 +1,7 @@
 //! Expected and actual results.
 
+use std::sync::Arc;
+
 use model::{Histogram, Labels};
 use promql::{Answer, Points, Sample, SequenceValue, SeriesDescription};
 
@@ -86,12 +88,12 @@ pub(super) fn instant(answer: &Answer, eval: &Eval, _: i64) -> Result<(), String
     }
 }
 
-fn instant_vector(vector: &[(Labels, Sample)], eval: &Eval) -> Result<(), String> {
+fn instant_vector(vector: &[(Arc<Labels>, Sample)], eval: &Eval) -> Result<(), String> {
     if eval.scalar.is_some() || eval.string.is_some() {
         return Err(format!("expected no vector, got {} series", vector.len()));
     }
     for (i, (labels, value)) in vector.iter().enumerate() {
-        let Some(at) = eval.series.iter().position(|s| s.labels == *labels) else {
+        let Some(at) = eval.series.iter().position(|s| s.labels == **labels) else {
             return Err(format!("unexpected {labels} {}", show(value)));
         };
         if eval.ordered && at != i {
@@ -103,7 +105,7 @@ fn instant_vector(vector: &[(Labels, Sample)], eval: &Eval) -> Result<(), String
             _ => return Err(format!("expected one value of {labels}")),
         }
     }
-    let missing = |s: &&SeriesDescription| !vector.iter().any(|(labels, _)| *labels == s.labels);
+    let missing = |s: &&SeriesDescription| !vector.iter().any(|(labels, _)| **labels == s.labels);
     match eval.series.iter().find(missing) {
         Some(s) => Err(format!("{} is missing", s.labels)),
         None => Ok(()),
@@ -120,13 +122,13 @@ pub(super) fn matrix(answer: &Answer, eval: &Eval, start: i64, step: i64) -> Res
     });
     let expected: Vec<&SeriesDescription> = eval.series.iter().chain(&scalar).collect();
     for (labels, points) in matrix {
-        let Some(described) = expected.iter().find(|s| s.labels == *labels) else {
+        let Some(described) = expected.iter().find(|s| s.labels == **labels) else {
             return Err(format!("unexpected series {labels}"));
         };
         series(described, points, start, step).map_err(|why| format!("{labels}: {why}"))?;
     }
     let has_values = |s: &&&SeriesDescription| s.values.iter().any(|v| *v != SequenceValue::Omitted);
-    let missing = |s: &&&SeriesDescription| !matrix.iter().any(|(labels, _)| *labels == s.labels);
+    let missing = |s: &&&SeriesDescription| !matrix.iter().any(|(labels, _)| **labels == s.labels);
     match expected.iter().filter(has_values).find(missing) {
         Some(s) => Err(format!("{} is missing", s.labels)),
         None => Ok(()),

@@ -9,7 +9,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use model::{Histogram, Labels};
-use store::{Selection, SeriesSamples};
+use store::{LabelMatcher, Selection, SeriesSamples};
 
 use super::frames::Frames;
 use super::value::{Series, names_metric};
@@ -132,6 +132,18 @@ impl Evaluator<'_> {
         Ok(settled(self.each(expr, grid, &Collect(self))?))
     }
 
+    /// The series that the matchers accept, with their samples from `first` to `last`; not more of them than a query may choose.
+    pub(super) fn selection(
+        &self,
+        matchers: &[LabelMatcher],
+        first: i64,
+        last: i64,
+    ) -> Result<Box<dyn Selection + '_>, EvalError> {
+        let selection = self.question.reader.select(self.question.tenant, matchers, first, last)?;
+        let (count, limit) = (selection.labels().len(), self.question.limits.series);
+        if count > limit { Err(EvalError::TooManySeries { count, limit }) } else { Ok(selection) }
+    }
+
     /// Reads a selection and hands each series to `one`, with the memory of its thread and the taker of its stretch.
     pub(super) fn drive<S: Send>(
         &self,
@@ -140,10 +152,6 @@ impl Evaluator<'_> {
         one: impl Fn(&mut Worker, &mut S, &mut SeriesSamples) -> Result<(), EvalError> + Sync,
     ) -> Result<Vec<S>, EvalError> {
         let count = selection.labels().len();
-        let limit = self.question.limits.series;
-        if count > limit {
-            return Err(EvalError::TooManySeries { count, limit });
-        }
         let stretch = |number: usize, which: Range<usize>| -> Result<S, EvalError> {
             let (mut worker, mut taken) = begin(number);
             let mut failed = None;

@@ -118,7 +118,7 @@ impl Evaluator<'_> {
                 let after = if extension == Some(Extension::Smoothed) { lookback } else { 0 };
                 let first = first.saturating_sub(range).saturating_sub(before).saturating_add(1);
                 let last = last.saturating_add(after);
-                let selection = self.question.reader.select(self.question.tenant, &selector.matchers, first, last)?;
+                let selection = self.selection(&selector.matchers, first, last)?;
                 Ok(Range { samples: Samples::Stored(selection), look, range, extension })
             }
             Node::Subquery { expr, range, step, shift } => {

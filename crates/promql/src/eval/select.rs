@@ -107,7 +107,7 @@ impl Evaluator<'_> {
         let (first, last) = (look(grid.start), look(last_step));
         let ahead = if smoothed.is_some() { lookback } else { 0 };
         let (first, last) = (first.saturating_sub(lookback).saturating_add(1), last.saturating_add(ahead));
-        let selection = self.question.reader.select(self.question.tenant, matchers, first, last)?;
+        let selection = self.selection(matchers, first, last)?;
         let begin = |stretch: usize| {
             let edges = grid.times().map(|t| (look(t).saturating_sub(lookback), look(t)));
             (Worker { frames: Frames::new(edges), ..Worker::default() }, taker.begin(stretch))
