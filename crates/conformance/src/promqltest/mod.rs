@@ -67,7 +67,9 @@ fn run_file(store: &mut House, name: &str, text: &str, report: &mut Report) -> a
                 if nhcb {
                     nhcb::load(&mut request, gap_ms, &series);
                 }
-                store.samples.push(&store.tenant, &mut request).with_context(|| place.clone())?;
+                if let Err(why) = store.samples.push(&store.tenant, &mut request) {
+                    report.case(format!("{place} load"), Err(why.to_string()));
+                }
                 // By turns the head and the segments are asked.
                 store.loads += 1;
                 if store.loads % 2 == 0 {

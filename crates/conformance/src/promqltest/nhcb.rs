@@ -20,6 +20,14 @@ struct Classic {
 impl Classic {
     fn convert(mut self) -> Histogram {
         self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // One bound may be written in several ways (`0.2`, `2e-1`).
+        self.buckets.dedup_by(|again, kept| {
+            let same = again.0 == kept.0;
+            if same {
+                kept.1 = again.1;
+            }
+            same
+        });
         let last = self.buckets.last().copied();
         let count = self.count.or(last.map(|(_, count)| count)).unwrap_or(0.0);
         if last.is_none_or(|(upper, _)| upper != f64::INFINITY) {
