@@ -34,10 +34,10 @@ fn refused(reply: Reply, status: u16, why: &str) {
 
 #[test]
 fn hostile_queries_are_refused_or_end_while_samples_come_in() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let config = dir.path().join("braid.yaml");
+    let (dir, written) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+    let config = written.path().join("braid.yaml");
     std::fs::write(&config, LIMITS).expect("a file");
-    let braid = Braid::start_with(&dir.path().join("data"), &["--config", &config.display().to_string()]);
+    let braid = Braid::start_with(dir.path(), &["--config", &config.display().to_string()]);
     let end = (now() / 1_000_000) as i64;
     (0..240).for_each(|i| feed(&braid, end - (240 - i) * 15_000));
     let done = AtomicBool::new(false);

@@ -72,7 +72,7 @@ fn run_file(store: &mut House, name: &str, text: &str, report: &mut Report) -> a
                 }
                 // By turns the head and the segments are asked.
                 store.loads += 1;
-                if store.loads % 2 == 0 {
+                if store.loads.is_multiple_of(2) {
                     store.samples.settle()?;
                 }
             }
