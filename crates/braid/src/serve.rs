@@ -53,7 +53,8 @@ pub(crate) fn run(
         let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
         let metrics: Vec<MetricsWriter> = vec![
             Box::new(move |out| {
-                store_metrics::write_text(&stored.stats(), stored.index_memory(), stored.decoded_memory(), out);
+                let (index, decoded) = (stored.index_memory(), stored.decoded_memory());
+                store_metrics::write_text(&stored.stats(), index, decoded, &stored.cache(), out);
             }),
             Box::new(move |out| queries.metrics().write_text(out)),
             {

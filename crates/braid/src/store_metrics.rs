@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use store::Stats;
+use store::{CacheStats, Stats};
 use wire::Signal;
 
-/// Appends `stats`, the memory of label sets and indexes, and that of decoded samples.
-pub(crate) fn write_text(stats: &Stats, index_memory: usize, decoded_memory: usize, out: &mut String) {
+/// Appends `stats`, the memory of label sets and indexes, that of decoded samples, and what the cache of columns did.
+pub(crate) fn write_text(stats: &Stats, index_memory: usize, decoded_memory: usize, cache: &CacheStats, out: &mut String) {
     let mut one = |name: &str, kind: &str, help: &str, value: f64| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     };
@@ -30,12 +30,15 @@ pub(crate) fn write_text(stats: &Stats, index_memory: usize, decoded_memory: usi
         ("braid_log_damaged_bytes_total", "Bytes in them.", stats.log_damaged_bytes),
         ("braid_log_unknown_records_total", "Records of encodings that this version does not know.", stats.log_unknown),
         ("braid_log_dropped_for_readers_total", "Records that a slow reader of the log lost.", stats.dropped_for_readers),
+        ("braid_store_column_cache_hits_total", "Decoded columns of segments that a query found in memory.", cache.hits),
+        ("braid_store_column_cache_misses_total", "Columns of segments that had to be read.", cache.misses),
     ] {
         one(name, "counter", help, value as f64);
     }
     for (name, help, value) in [
         ("braid_store_index_bytes", "Memory of label sets and of indexes of metric segments.", index_memory as f64),
         ("braid_store_decoded_bytes", "Memory of decoded samples, kept for the next query over them.", decoded_memory as f64),
+        ("braid_store_column_cache_bytes", "Memory of decoded columns of segments.", cache.bytes as f64),
         ("braid_log_bytes", "Bytes in the log.", stats.log_bytes as f64),
         ("braid_log_files", "Files of the log.", stats.log_files as f64),
         ("braid_log_sequence", "Last durable record.", stats.log_sequence as f64),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Tenant, TimeRange};
-use store::{Order, Reader, Scan, Table};
+use store::{Order, Predicate, Reader, Scan, Table};
 
 use crate::EvalError;
 use crate::ast::{LogQuery, Stage};
+use crate::eval::Said;
 use crate::pipeline::{Category, Hints, LabelSet, Labels, Pipeline};
 use crate::predicate::{is_pushed, predicate};
 use crate::rows::{NeededLabels, Needs, Rows};
@@ -105,7 +106,7 @@ pub fn lines(
         return Ok(out);
     }
     let needs = Needs { line: true, labels: NeededLabels::All };
-    each_row(question, query, range, order, limit_pushed, &needs, &mut |rows, row, labels| {
+    each_row(question, query, &Predicate::True, range, order, limit_pushed, &needs, &mut |rows, row, labels| {
         rows.labels(row, labels);
         let time = rows.time(row);
         if let Some(text) = pipeline.run(Cow::Borrowed(rows.line(row)), time, labels) {
@@ -123,10 +124,13 @@ pub(crate) fn pipeline(query: &LogQuery, hints: Hints) -> Result<Pipeline, EvalE
     Ok(pipeline.without_first(pushed.count()))
 }
 
-/// Calls `each` for the rows of a query, until it says `false`.
+/// Calls `each` for the rows of a query of which `also` holds, until it says `false`. Rows that the pipeline would drop may
+/// be left out.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn each_row(
     question: &Question<'_>,
     query: &LogQuery,
+    also: &Predicate,
     range: TimeRange,
     order: Order,
     limit: Option<usize>,
@@ -137,7 +141,7 @@ pub(crate) fn each_row(
         tenant: question.tenant.clone(),
         table: Table::Logs,
         range,
-        predicate: predicate(query),
+        predicate: predicate(query).and(Said::of(query).may_pass(question, range)?).and(also.clone()),
         projection: needs.projection(),
         order,
         limit,

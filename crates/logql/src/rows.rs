@@ -247,8 +247,13 @@ fn field_text(batch: &Batch, row: usize, field: Field) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Whether a label of this name may come from a field.
+pub(crate) fn is_field_label(name: &str) -> bool {
+    FIELDS.iter().any(|(_, n)| *n == name)
+}
+
 /// A label's name as Loki makes it of an attribute's key.
-fn label_name(key: &str) -> Arc<str> {
+pub(crate) fn label_name(key: &str) -> Arc<str> {
     match key.starts_with(|c: char| c.is_ascii_digit()) {
         true => format!("key_{}", sanitize(key).trim_start_matches('_')).into(),
         false => sanitize(key).into(),

@@ -16,10 +16,11 @@ pub mod series;
 mod store;
 mod table;
 
+pub use columns::CacheStats;
 pub use contract::{
-    Appended, Batch, BatchStream, Column, CompareOp, Distinct, EachSeries, Exemplar, Field, HistogramSample, IdSet, LabelMatcher,
-    Literal, MatchOp, Meaning, Order, Predicate, Reader, Request, Scan, Selection, SeriesExemplars, SeriesSamples, SeriesStream,
-    Source, StoreError, Table, Writer, in_order, text_at, value_text,
+    Aggregation, Appended, Batch, BatchStream, Column, CompareOp, Counted, Distinct, EachSeries, Exemplar, Field,
+    HistogramSample, IdSet, LabelMatcher, Literal, MatchOp, Meaning, MemberTest, Order, Predicate, Reader, Request, Scan,
+    Selection, SeriesExemplars, SeriesSamples, SeriesStream, Source, StoreError, Table, Writer, in_order, text_at, value_text,
 };
 pub use engine::{Engine, Options, Stats};
 pub use store::Store;

@@ -6,10 +6,10 @@ use model::{Labels, Tenant, TimeRange};
 use tokio::sync::broadcast;
 use wire::{MetricKind, Signal};
 
-use crate::columns::{LogTable, SpanTable, View};
+use crate::columns::{CacheStats, ColumnCache, LogTable, SpanTable, View};
 use crate::contract::{
-    Appended, BatchStream, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, Selection, SeriesExemplars, Source, Table,
-    Writer,
+    Aggregation, Appended, BatchStream, Counted, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, Selection,
+    SeriesExemplars, Source, Table, Writer,
 };
 use crate::engine::{Engine, Live, Options, Stats};
 use crate::series::{SeriesOptions, SeriesTable, SeriesView};
@@ -22,6 +22,7 @@ pub struct Store {
     logs: Arc<LogTable>,
     samples: Arc<SeriesTable>,
     segments: Arc<dyn Segments>,
+    cache: Arc<ColumnCache>,
 }
 
 impl Store {
@@ -32,15 +33,17 @@ impl Store {
     pub fn open(options: Options, series: SeriesOptions) -> Result<Self, StoreError> {
         let mut tables = None;
         let limits = wire::Limits { discover_service_name: options.discover_service_name, ..wire::Limits::default() };
+        let cache = Arc::new(ColumnCache::new(options.cache_bytes));
+        let columns = Arc::clone(&cache);
         let engine = Engine::open(options, |segments| {
-            let spans = Arc::new(SpanTable::new(Arc::clone(&segments)));
-            let logs = Arc::new(LogTable::with_limits(Arc::clone(&segments), limits));
+            let spans = Arc::new(SpanTable::with(Arc::clone(&segments), wire::Limits::default(), Arc::clone(&columns)));
+            let logs = Arc::new(LogTable::with(Arc::clone(&segments), limits, Arc::clone(&columns)));
             let samples = Arc::new(SeriesTable::new(Arc::clone(&segments), series));
             tables = Some((Arc::clone(&spans), Arc::clone(&logs), Arc::clone(&samples), segments));
             [spans, logs, samples]
         })?;
         let (spans, logs, samples, segments) = tables.ok_or(StoreError::Closed)?;
-        Ok(Self { engine, spans, logs, samples, segments })
+        Ok(Self { engine, spans, logs, samples, segments, cache })
     }
 
     /// Writes all heads, merges what can be merged, cuts the log; returns when nothing is left to do.
@@ -55,6 +58,12 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+
+    /// What the cache of decoded columns holds.
+    #[must_use]
+    pub fn cache(&self) -> CacheStats {
+        self.cache.stats()
     }
 
     /// Bytes of label sets and of the indexes of open metric segments.
@@ -124,6 +133,11 @@ impl Reader for Snapshot {
     fn scan(&self, scan: &Scan) -> Result<BatchStream<'_>, StoreError> {
         let (view, signal) = self.rows(scan.table);
         view.scan(scan, self.live.of(signal), &*self.segments)
+    }
+
+    fn aggregate(&self, aggregation: &Aggregation) -> Result<Vec<Counted>, StoreError> {
+        let (view, signal) = self.rows(aggregation.table);
+        view.aggregate(aggregation, self.live.of(signal), &*self.segments)
     }
 
     fn distinct(

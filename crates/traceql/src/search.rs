@@ -1,6 +1,7 @@
 //! Which traces hold spans that a query asks for.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZero;
 
 use model::{SpanId, TraceId};
 use store::{Column, Field as Stored, Order, Predicate, Scan};
@@ -14,9 +15,10 @@ use crate::question::Question;
 use crate::trace::{Loaded, Trace};
 use crate::value::Static;
 
-/// Traces that are read at once: few at first, so that a small limit is soon reached.
-const FIRST_CHUNK: usize = 64;
-const CHUNK_MAX: usize = 2048;
+/// Most traces that are read at once; first as many as are asked for, since there may be no more.
+const CHUNK_MAX: usize = 8192;
+/// So many traces are not worth another thread.
+const ALONE: usize = 256;
 
 /// What to look for.
 #[derive(Debug, Clone)]
@@ -134,7 +136,7 @@ pub fn search(question: &Question<'_>, plan: &Plan) -> Result<Found, EvalError> 
     let newest = Scan { order: Order::NewestFirst, ..question.scan(shown.clone(), vec![Column::Field(Stored::TraceId)]) };
     let mut seen = HashSet::new();
     let mut chunk: Vec<TraceId> = Vec::new();
-    let mut size = FIRST_CHUNK.min(question.limit);
+    let mut size = question.limit.min(CHUNK_MAX);
     'scan: for batch in question.reader.scan(&newest)? {
         question.alive()?;
         let batch = batch?;
@@ -189,7 +191,27 @@ fn judge(question: &Question<'_>, plan: &Plan, chunk: &mut Vec<TraceId>, found: 
     }
     let loaded = Loaded::read(question, &plan.fetch, &[], chunk)?;
     found.inspected += chunk.len();
-    for id in chunk.drain(..) {
+    let ids = std::mem::take(chunk);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(ids.len() / ALONE + 1);
+    let mut parts = ids.chunks(ids.len().div_ceil(threads));
+    let first = parts.next().unwrap_or_default();
+    let loaded = &loaded;
+    let judged: Vec<_> = std::thread::scope(|scope| {
+        let others: Vec<_> = parts.map(|ids| scope.spawn(move || judge_each(question, plan, loaded, ids))).collect();
+        let own = judge_each(question, plan, loaded, first);
+        let panicked = |e| std::panic::resume_unwind(e);
+        std::iter::once(own).chain(others.into_iter().map(|t| t.join().unwrap_or_else(panicked))).collect()
+    });
+    for traces in judged {
+        found.traces.extend(traces?);
+    }
+    Ok(())
+}
+
+/// Those of some traces that have what is looked for.
+fn judge_each(question: &Question<'_>, plan: &Plan, loaded: &Loaded, ids: &[TraceId]) -> Result<Vec<FoundTrace>, EvalError> {
+    let mut found = Vec::new();
+    for &id in ids {
         question.alive()?;
         let Some(mut trace) = loaded.trace(id) else { continue };
         let duration = trace.summary.duration;
@@ -205,7 +227,7 @@ fn judge(question: &Question<'_>, plan: &Plan, chunk: &mut Vec<TraceId>, found: 
         }
         let sets = sets.into_iter().map(|set| shown_set(question, plan, &trace, set)).collect();
         let summary = trace.summary;
-        found.traces.push(FoundTrace {
+        found.push(FoundTrace {
             trace_id: id,
             root: summary.root,
             start: summary.start,
@@ -214,7 +236,7 @@ fn judge(question: &Question<'_>, plan: &Plan, chunk: &mut Vec<TraceId>, found: 
             sets,
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn shown_set(question: &Question<'_>, plan: &Plan, trace: &Trace<'_>, set: Set) -> FoundSet {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, StructArray};
-use model::{Scope, ValueType};
+use model::{OwnedValue, Scope, ValueType};
 use serde_json::Value as Json;
 use store::{Batch, Column, Field as Stored, Meaning, text_at};
 
@@ -187,6 +187,18 @@ fn value_at(array: &ArrayRef, kind: ValueType, row: usize) -> Option<Static<'_>>
         ValueType::Nested => json_value(&serde_json::from_str(text_at(array, row)?).ok()?)?,
         // Tempo does not search bytes.
         ValueType::Bytes => return None,
+    })
+}
+
+/// A value that the store counted by; `None` for what the language does not know.
+pub(crate) fn owned_value(value: &OwnedValue) -> Option<Static<'static>> {
+    Some(match value {
+        OwnedValue::Str(text) => Static::text(text.clone()),
+        OwnedValue::Bool(b) => Static::Bool(*b),
+        OwnedValue::Int(i) => Static::Int(*i),
+        OwnedValue::Double(d) => Static::Float(*d),
+        OwnedValue::Nested(text) => json_value(&serde_json::from_str(text).ok()?)?,
+        OwnedValue::Bytes(_) => return None,
     })
 }
 

@@ -6,10 +6,10 @@ use serde_json::{Map, Value as Json, json};
 use traceql::{FoundSet, FoundSpan, FoundTrace, Plan, Question, logfmt, parse_duration, tags_query};
 
 use super::{attributes, range};
-use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
+use crate::{Api, json};
 
 /// What stands for the root's service and name until it has arrived.
 const ROOT_MISSING: &str = "<root span not yet received>";
@@ -44,10 +44,12 @@ pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         let spans_per_set = if spans_per_set == 0 { usize::MAX } else { spans_per_set };
         let question = Question { reader: &*reader, tenant: &tenant, range, limit, spans_per_set, cancelled };
         let found = traceql::search(&question, &plan)?;
-        let traces: Vec<Json> = found.traces.iter().map(trace).collect();
-        let rows = traces.len();
-        let body = json!({"traces": traces, "metrics": {"inspectedTraces": found.inspected}});
-        Ok(Answer::json(body.to_string(), rows).partial(reader.partial()))
+        let rows = found.traces.len();
+        let mut body = String::from("{\"traces\":[");
+        // One after the other: there may be many.
+        json::list(&mut body, &found.traces, |out, found| out.push_str(&trace(found).to_string()));
+        body.push_str(&format!("],\"metrics\":{{\"inspectedTraces\":{}}}}}", found.inspected));
+        Ok(Answer::json(body, rows).partial(reader.partial()))
     })
     .await
 }

@@ -2,10 +2,13 @@
 
 mod aggregate;
 mod binary;
+mod count;
 mod range;
 mod window;
 
 use model::TimeRange;
+
+pub(crate) use count::Said;
 
 use crate::EvalError;
 use crate::ast::{AggregateOp, Expr, Grouping, LabelReplace, RangeOp, Variants};

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use store::{MatchOp, Order};
+use store::{MatchOp, Order, Predicate};
 
 use super::window::{Window, numbers};
-use super::{Grid, Series};
+use super::{Grid, Series, count};
 use crate::EvalError;
 use crate::ast::{Conversion, Grouping, RangeAggregation, RangeOp, Unwrap};
 use crate::lines::{Question, each_row, pipeline};
@@ -122,12 +122,39 @@ pub(super) fn evaluate(
     outer: Option<&Grouping>,
     grid: Grid,
 ) -> Result<Series, EvalError> {
-    let unwrap = range.unwrap.as_ref();
     let absent = Grouping::default();
     let grouping = match range.op {
         RangeOp::Absent => Some(&absent),
         _ => range.grouping.as_ref().or(outer),
     };
+    let Some(count) = count::plan(question, range, grouping, grid)? else {
+        return by_line(question, range, grouping, grid, &Predicate::True);
+    };
+    let window = Window { grid, range_ns: range.range_ns, offset_ns: range.offset_ns };
+    let mut series = count.series(question, range, window)?;
+    if let Some(rest) = &count.rest {
+        for (labels, values) in by_line(question, range, grouping, grid, rest)? {
+            let Some((_, known)) = series.iter_mut().find(|(known, _)| *known == labels) else {
+                series.push((labels, values));
+                continue;
+            };
+            for (sum, value) in known.iter_mut().zip(values) {
+                *sum = sum.map_or(value, |sum| Some(sum + value.unwrap_or(0.0)));
+            }
+        }
+    }
+    Ok(series)
+}
+
+/// The same of the lines of which `also` holds, one by one.
+fn by_line(
+    question: &Question<'_>,
+    range: &RangeAggregation,
+    grouping: Option<&Grouping>,
+    grid: Grid,
+    also: &Predicate,
+) -> Result<Series, EvalError> {
+    let unwrap = range.unwrap.as_ref();
     let hints = Hints::metric(&range.log.stages, unwrap, grouping);
     let pipeline = pipeline(&range.log, hints)?;
     let value = unwrap.map(Value::new).transpose()?;
@@ -147,7 +174,7 @@ pub(super) fn evaluate(
     let mut samples = Samples::default();
     let mut read = 0usize;
     let span = grid.looks_at(range.range_ns, range.offset_ns);
-    each_row(question, &range.log, span, order, None, &needs, &mut |rows, row, labels| {
+    each_row(question, &range.log, also, span, order, None, &needs, &mut |rows, row, labels| {
         read += 1;
         if read > question.max_lines {
             return Err(EvalError::Execution(format!("the query reads more than {} lines", question.max_lines)));

@@ -217,7 +217,7 @@ impl Way {
 
 impl Cells<'_> {
     /// Tells columns apart: where the array lies.
-    fn identity(&self) -> *const () {
+    pub(super) fn identity(&self) -> *const () {
         match self {
             Self::Int(a) => std::ptr::from_ref(*a).cast(),
             Self::Decimal(a, _) => std::ptr::from_ref(*a).cast(),

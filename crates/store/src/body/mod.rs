@@ -34,6 +34,7 @@ mod contains;
 mod json;
 mod layout;
 mod logfmt;
+mod member;
 mod merge;
 mod repeats;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use arrow_array::ArrayRef;
 
 pub use builder::{BodyBuilder, COLUMNS_MAX};
 pub use column::{BodyColumnId, Kind, Variable};
+pub use member::{Member, may_be_number, member};
 pub use repeats::repeats;
 pub use view::{BodyView, Run};
 

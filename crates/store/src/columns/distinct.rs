@@ -1,17 +1,23 @@
 //! Distinct keys, values and label sets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef};
-use model::{TimeRange, Value};
+use model::{Scope, TimeRange, Value, ValueType};
 
+use super::eval::{Source, evaluate};
 use super::id::ColumnId;
+use super::parallel;
+use super::pick::Picked;
+use super::prune::{self, has_values};
+use super::read::{Footer, OpenSegment};
 use super::scan::Unit;
+use super::segment::REST_KEYS;
 use super::view::Inputs;
 use crate::StoreError;
-use crate::contract::{Batch, Column, Distinct, Field, Meaning, Predicate, value_text};
+use crate::contract::{Batch, Column, Distinct, Field, Meaning, Predicate, Table, value_text};
 
 type Pairs = Vec<(String, String)>;
 
@@ -27,26 +33,166 @@ pub(crate) fn distinct(
     limit: Option<usize>,
 ) -> Result<Vec<Pairs>, StoreError> {
     let mut found: BTreeSet<Pairs> = BTreeSet::new();
-    let heads = std::mem::take(&mut inputs.rows);
-    for rows in heads {
-        of_unit(&inputs, &Unit::Head(rows), range, predicate, what, &mut found)?;
+    let table = inputs.table;
+    let units = inputs.units(range, predicate)?;
+    // What a footer or a dictionary tells needs no thread.
+    let mut open = Vec::with_capacity(units.len());
+    let mut dead = HashSet::new();
+    for unit in units {
+        match told(table, &unit, range, predicate, what, &mut found) {
+            Ok(true) => {}
+            Ok(false) => open.push(unit),
+            Err(e) => bury(&inputs, &unit, e, &mut dead)?,
+        }
     }
-    for meta in inputs.segments.clone() {
-        let segment = match inputs.footers.open(inputs.files, meta) {
-            Ok(segment) => segment,
-            Err(e) => {
-                inputs.survive(meta, e)?;
-                continue;
-            }
-        };
-        for group in 0..segment.footer.groups() {
-            if let Err(e) = of_unit(&inputs, &Unit::Group(segment.clone(), group), range, predicate, what, &mut found) {
-                inputs.survive(meta, e)?;
-                break;
-            }
+    open.retain(|unit| !matches!(unit, Unit::Group(segment, _) if dead.contains(&segment.meta.id)));
+    let read = parallel::map(&open, |unit| of_unit(table, unit, range, predicate, what));
+    for (unit, own) in open.iter().zip(read) {
+        match own {
+            Ok(own) => found.extend(own),
+            Err(e) => bury(&inputs, unit, e, &mut dead)?,
         }
     }
     Ok(found.into_iter().take(limit.unwrap_or(usize::MAX)).collect())
+}
+
+/// Goes on without a damaged segment.
+fn bury(inputs: &Inputs<'_>, unit: &Unit, error: StoreError, dead: &mut HashSet<u64>) -> Result<(), StoreError> {
+    let Unit::Group(segment, _) = unit else { return Err(error) };
+    if dead.insert(segment.meta.id) { inputs.survive(&segment.meta, error) } else { Ok(()) }
+}
+
+/// Answers without looking at rows, where the whole part is asked for: keys from the footer, values of a text column from its
+/// dictionary, which has exactly the values that occur. `false` where that is not possible.
+fn told(
+    table: Table,
+    unit: &Unit,
+    range: TimeRange,
+    predicate: &Predicate,
+    what: &Distinct,
+    found: &mut BTreeSet<Pairs>,
+) -> Result<bool, StoreError> {
+    let Unit::Group(segment, group) = unit else { return Ok(false) };
+    let (first, last) = unit.times();
+    if !(range.contains(first) && range.contains(last)) {
+        return Ok(false);
+    }
+    match what {
+        Distinct::Keys(scope) if matches!(predicate, Predicate::True) => {
+            let Some(keys) = keys(&segment.footer, *group, *scope) else { return Ok(false) };
+            found.extend(keys.into_iter().map(single));
+            Ok(true)
+        }
+        Distinct::LabelSets if matches!(predicate, Predicate::True) => {
+            let Some(place) = segment.footer.place(&ColumnId::Stream) else { return Ok(false) };
+            let Some(values) = dictionary_of(segment, *group, place)? else { return Ok(false) };
+            let Some(texts) = values.as_string_opt::<i32>() else { return Ok(false) };
+            found.extend(texts.iter().flatten().map(label_set));
+            Ok(true)
+        }
+        Distinct::Values(column) => {
+            let Some(only) = only_column(table, &segment.footer, column) else { return Ok(false) };
+            if !is_about(predicate, column) {
+                return Ok(false);
+            }
+            let Some(place) = only else { return Ok(true) };
+            let Some(values) = dictionary_of(segment, *group, place)? else { return Ok(false) };
+            let id = &segment.footer.columns[place].id;
+            let source = Dictionary { table, id, values: &values };
+            let pass = evaluate(predicate, &source)?;
+            if let Some(texts) = values.as_string_opt::<i32>() {
+                found.extend(pass.set_indices().filter(|&i| texts.is_valid(i)).map(|i| single(texts.value(i).to_owned())));
+            }
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// The keys of a row group's attributes; `None` where the footer does not tell.
+fn keys(footer: &Footer, group: usize, scope: Option<Scope>) -> Option<Vec<String>> {
+    let own = |s: Scope| scope.is_none_or(|scope| scope == s);
+    let mut out = Vec::new();
+    for (place, column) in footer.columns.iter().enumerate() {
+        match &column.id {
+            ColumnId::Attribute(s, key, _) if own(*s) => match has_values(footer, group, place) {
+                Some(true) => out.push(key.to_string()),
+                Some(false) => {}
+                None => return None,
+            },
+            // Which row group has which of them is not said.
+            ColumnId::Rest(_) if footer.groups() > 1 || footer.rest.len() >= REST_KEYS => return None,
+            _ => {}
+        }
+    }
+    let rest = footer.rest.iter().filter(|(_, n)| **n > 0);
+    out.extend(rest.filter_map(|(id, _)| match id {
+        ColumnId::Attribute(s, key, _) if own(*s) => Some(key.to_string()),
+        _ => None,
+    }));
+    Some(out)
+}
+
+/// The one place of a column: `Some(None)` where the segment lacks it, `None` where several places may have its values.
+fn only_column(table: Table, footer: &Footer, column: &Column) -> Option<Option<usize>> {
+    match (prune::candidates(table, footer, column)?.as_slice(), column) {
+        (_, Column::Field(Field::Body | Field::Events | Field::Links)) => None,
+        ([], _) => Some(None),
+        ([one], _) => Some(Some(*one)),
+        _ => None,
+    }
+}
+
+/// Whether a predicate asks for nothing but this column's value.
+fn is_about(predicate: &Predicate, column: &Column) -> bool {
+    match predicate {
+        Predicate::True => true,
+        Predicate::And(all) => all.iter().all(|p| is_about(p, column)),
+        // What lacks the column passes others, but has no value.
+        Predicate::Or(any) => any.iter().all(|p| is_about(p, column)),
+        Predicate::Not(p) => is_about(p, column),
+        Predicate::Compare { column: c, .. }
+        | Predicate::Matches { column: c, .. }
+        | Predicate::Contains { column: c, .. }
+        | Predicate::Exists(c)
+        | Predicate::Nested(c) => c == column,
+        Predicate::OneOf { .. } | Predicate::Member { .. } => false,
+    }
+}
+
+/// The dictionary of a text column; `None` where it has none.
+fn dictionary_of(segment: &OpenSegment, group: usize, place: usize) -> Result<Option<ArrayRef>, StoreError> {
+    let id = &segment.footer.columns[place].id;
+    if !id.is_text() || matches!(id, ColumnId::Attribute(_, _, ValueType::Nested)) || segment.footer.columns[place].plain {
+        return Ok(None);
+    }
+    let array = segment.picked(group, &[place], &Picked::all(segment.footer.rows(group)))?.pop();
+    Ok(array.as_ref().and_then(|a| a.as_dictionary_opt::<UInt32Type>()).map(|d| d.values().clone()))
+}
+
+/// The values of a dictionary as rows.
+struct Dictionary<'d> {
+    table: Table,
+    id: &'d ColumnId,
+    values: &'d ArrayRef,
+}
+
+impl Source for Dictionary<'_> {
+    fn rows(&self) -> usize {
+        self.values.len()
+    }
+
+    fn table(&self) -> Table {
+        self.table
+    }
+
+    fn ids(&self) -> Vec<&ColumnId> {
+        vec![self.id]
+    }
+
+    fn load(&self, id: &ColumnId) -> Result<Option<ArrayRef>, StoreError> {
+        Ok((id == self.id).then(|| self.values.clone()))
+    }
 }
 
 fn single(text: String) -> Pairs {
@@ -54,20 +200,16 @@ fn single(text: String) -> Pairs {
 }
 
 fn of_unit(
-    inputs: &Inputs<'_>,
+    table: Table,
     unit: &Unit,
     range: TimeRange,
     predicate: &Predicate,
     what: &Distinct,
-    found: &mut BTreeSet<Pairs>,
-) -> Result<(), StoreError> {
-    let table = inputs.table;
-    if !unit.may_match(table, range, predicate) {
-        return Ok(());
-    }
+) -> Result<BTreeSet<Pairs>, StoreError> {
+    let mut found = BTreeSet::new();
     let rows = unit.filter(table, range, predicate)?.rows;
     if rows.is_empty() {
-        return Ok(());
+        return Ok(found);
     }
     match what {
         Distinct::Keys(scope) => {
@@ -78,17 +220,17 @@ fn of_unit(
                 }
             }
         }
-        Distinct::LabelSets => label_sets(unit, table, rows, found)?,
+        Distinct::LabelSets => label_sets(unit, table, rows, &mut found)?,
         Distinct::Values(column) => {
             let batch = unit.batch(table, rows, std::slice::from_ref(column))?;
             match column {
-                Column::Field(field) => field_values(&batch, *field, found),
-                Column::Attribute { .. } => attribute_values(&batch, column, found),
+                Column::Field(field) => field_values(&batch, *field, &mut found),
+                Column::Attribute { .. } => attribute_values(&batch, column, &mut found),
                 Column::Attributes(_) => {}
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The rows of an array, one for each distinct value where that is known.
@@ -129,6 +271,12 @@ fn attribute_values(batch: &Batch, column: &Column, found: &mut BTreeSet<Pairs>)
     }
 }
 
+/// The labels of a stream.
+fn label_set(stream: &str) -> Pairs {
+    let labels: std::collections::BTreeMap<String, String> = serde_json::from_str(stream).unwrap_or_default();
+    labels.into_iter().collect()
+}
+
 fn label_sets(unit: &Unit, table: crate::contract::Table, rows: Vec<u32>, found: &mut BTreeSet<Pairs>) -> Result<(), StoreError> {
     let columns = unit.columns(table, rows, &[ColumnId::Stream])?;
     let Some(Some(streams)) = columns.first() else {
@@ -138,9 +286,7 @@ fn label_sets(unit: &Unit, table: crate::contract::Table, rows: Vec<u32>, found:
     };
     let Some(texts) = super::text::Texts::of(streams) else { return Ok(()) };
     for row in candidates(streams) {
-        let labels: std::collections::BTreeMap<String, String> =
-            serde_json::from_str(texts.get(row).unwrap_or("{}")).unwrap_or_default();
-        found.insert(labels.into_iter().collect());
+        found.insert(label_set(texts.get(row).unwrap_or("{}")));
     }
     Ok(())
 }

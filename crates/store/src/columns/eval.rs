@@ -15,7 +15,7 @@ use model::{Scope, ValueType};
 use super::id::{ColumnId, RestOf};
 use super::rest;
 use crate::StoreError;
-use crate::contract::{Column, CompareOp, Field, IdSet, Literal, Predicate, Table};
+use crate::contract::{Column, CompareOp, Field, IdSet, Literal, MemberTest, Predicate, Table};
 
 /// The order in which an open scope is searched.
 pub(crate) const OPEN: [Scope; 4] = [Scope::Record, Scope::Instrumentation, Scope::Resource, Scope::Label];
@@ -38,6 +38,13 @@ pub(crate) trait Source {
     /// # Errors
     /// IO and corruption.
     fn contains(&self, _column: Field, _needle: &str) -> Result<Option<BooleanBuffer>, StoreError> {
+        Ok(None)
+    }
+    /// Rows whose line has what is asked under a name, where that can be told without the line.
+    ///
+    /// # Errors
+    /// IO and corruption.
+    fn member(&self, _name: &str, _test: MemberTest) -> Result<Option<BooleanBuffer>, StoreError> {
         Ok(None)
     }
 }
@@ -81,6 +88,10 @@ pub(crate) fn evaluate(predicate: &Predicate, source: &dyn Source) -> Result<Boo
         }
         Predicate::Exists(column) => leaf(column, source, &Test::Present)?,
         Predicate::Nested(column) => leaf(column, source, &Test::Nested)?,
+        Predicate::Member { name, test } => match source.member(name, *test)? {
+            Some(mask) => mask,
+            None => leaf(&Column::Field(Field::Body), source, &Test::Text(&|line| test.accepts(name, line)))?,
+        },
         Predicate::OneOf { field, ids } => leaf(&Column::Field(*field), source, &Test::OneOf(ids))?,
     })
 }

@@ -8,10 +8,12 @@
 //! Invariants: rows are immutable once sealed; a segment's columns are what its metadata says, never what its names
 //! say; a key is either a column or in the rest column within one part; nothing outside this folder knows any of it.
 
+mod aggregate;
 mod attributes;
 mod bloom;
 mod body;
 mod builder;
+mod cache;
 mod distinct;
 mod encode;
 mod eval;
@@ -25,6 +27,8 @@ mod nested;
 mod order;
 mod ordered;
 mod pack;
+mod parallel;
+mod pick;
 mod project;
 mod prune;
 mod read;
@@ -38,5 +42,7 @@ mod tests;
 mod text;
 mod view;
 
+pub use cache::CacheStats;
+pub(crate) use cache::ColumnCache;
 pub use table::{LogTable, SpanTable};
 pub use view::View;

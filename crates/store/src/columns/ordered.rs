@@ -11,18 +11,23 @@ use model::{HOUR_NS, TimeRange, hour_of};
 
 use super::gather::{Pick, Piece, gather};
 use super::id::ColumnId;
+use super::parallel;
 use super::project::{TIME, batch, identity};
 use super::scan::Unit;
 use super::text::Texts;
 use super::view::Inputs;
 use crate::StoreError;
-use crate::contract::{Batch, Meaning, Order, Scan, Table};
+use crate::contract::{Batch, Meaning, Order, Predicate, Scan, Table};
 
 /// More matching rows than this at once, and the stretch of time is split.
-const MATCHES_MAX: usize = 262_144;
+const MATCHES_MAX: usize = 1 << 20;
+/// Parts that are looked at before matches are counted again.
+const WAVE: usize = 32;
 /// A stretch is not split below this width (nanoseconds).
 const WIDTH_MIN: i64 = 1_000;
-/// Rows of a batch.
+/// Rows of the first batch of a stretch, for whoever needs no more; each is four times as long as the one before...
+const FIRST_ROWS: usize = if cfg!(test) { 8 } else { 1024 };
+/// ...up to this.
 const BATCH_ROWS: usize = 32_768;
 
 /// A row that matches.
@@ -33,6 +38,11 @@ struct Match {
     row: u32,
 }
 
+/// What matches are ordered by.
+fn key(newest: bool) -> impl Fn(&Match) -> (i64, u32, u32) + Copy {
+    move |m| (if newest { m.time.saturating_neg() } else { m.time }, m.unit, m.row)
+}
+
 /// The scan.
 pub(crate) struct Ordered<'a> {
     inputs: Inputs<'a>,
@@ -41,6 +51,10 @@ pub(crate) struct Ordered<'a> {
     /// Stretches of time still to do, the next one first; `None` until the segments are opened.
     stretches: Option<VecDeque<TimeRange>>,
     ready: VecDeque<Vec<Match>>,
+    /// Matches of the stretch that are in no order yet, where there is no limit.
+    rest: Vec<Match>,
+    /// How many of them to order next.
+    size: usize,
     dead: HashSet<u64>,
     left: usize,
 }
@@ -54,6 +68,8 @@ impl<'a> Ordered<'a> {
             units: Vec::new(),
             stretches: None,
             ready: VecDeque::new(),
+            rest: Vec::new(),
+            size: FIRST_ROWS,
             dead: HashSet::new(),
             left,
         }
@@ -65,16 +81,8 @@ impl<'a> Ordered<'a> {
 
     /// Opens the segments and lays out the hours.
     fn start(&mut self) -> Result<(), StoreError> {
-        let table = self.inputs.table;
-        self.units = std::mem::take(&mut self.inputs.rows).into_iter().map(Unit::Head).collect();
-        for meta in self.inputs.segments.clone() {
-            match self.inputs.footers.open(self.inputs.files, meta) {
-                Ok(segment) => self.units.extend((0..segment.footer.groups()).map(|g| Unit::Group(segment.clone(), g))),
-                Err(e) => self.inputs.survive(meta, e)?,
-            }
-        }
         let Scan { range, predicate, .. } = &self.scan;
-        self.units.retain(|u| u.may_match(table, *range, predicate));
+        self.units = self.inputs.units(*range, predicate)?;
         // Hours that any unit touches. A unit that spans more than a day is laid out by its ends: its inner hours belong
         // to the stretch between them.
         let mut edges: Vec<i64> = Vec::new();
@@ -115,12 +123,10 @@ impl<'a> Ordered<'a> {
         order.sort_by_key(|&u| if newest { self.units[u].times().1.saturating_neg() } else { self.units[u].times().0 });
         let mut found: Vec<Match> = Vec::new();
         let mut cut = false;
-        let key = move |m: &Match| (if newest { m.time.saturating_neg() } else { m.time }, m.unit, m.row);
-        for u in order {
-            let unit = self.units[u].clone();
-            if self.is_dead(&unit) {
-                continue;
-            }
+        let key = key(newest);
+        // Where the first rows set a bar, a few parts at a time: what lies beyond it need not be read.
+        let wave = if most < usize::MAX / 2 { parallel::cores() * 2 } else { WAVE };
+        for units in order.chunks(wave) {
             let mut range = stretch;
             if found.len() >= most {
                 found.select_nth_unstable_by_key(most - 1, key);
@@ -134,23 +140,20 @@ impl<'a> Ordered<'a> {
                     range.end = range.end.min(bar.saturating_add(1));
                 }
             }
-            let (first, last) = unit.times();
-            if range.is_empty() || !range.overlaps(first, last) {
-                cut = true;
-                continue;
-            }
-            let read = unit.filter(table, range, &self.scan.predicate).and_then(|passed| {
-                if passed.rows.is_empty() {
-                    return Ok(());
-                }
-                let times = unit.columns(table, passed.rows.clone(), &[TIME])?;
-                let Some(Some(times)) = times.first() else { return Ok(()) };
-                let times = times.as_primitive::<Int64Type>().values();
-                found.extend(passed.rows.iter().zip(times).map(|(&row, &time)| Match { time, unit: u as u32, row }));
-                Ok(())
+            let mut wanted: Vec<usize> = units.to_vec();
+            wanted.retain(|&u| {
+                let (first, last) = self.units[u].times();
+                let reaches = !range.is_empty() && range.overlaps(first, last);
+                cut |= !reaches;
+                reaches && !self.is_dead(&self.units[u])
             });
-            if let Err(e) = read {
-                self.bury(&unit, e)?;
+            let predicate = &self.scan.predicate;
+            let read = parallel::map(&wanted, |&u| times_in(&self.units[u], table, range, predicate));
+            for (&u, read) in wanted.iter().zip(read) {
+                match read {
+                    Ok(rows) => found.extend(rows.into_iter().map(|(row, time)| Match { time, unit: u as u32, row })),
+                    Err(e) => self.bury(&self.units[u].clone(), e)?,
+                }
             }
             if found.len() > MATCHES_MAX.max(most.saturating_mul(2).min(MATCHES_MAX * 4))
                 && most > MATCHES_MAX
@@ -158,6 +161,9 @@ impl<'a> Ordered<'a> {
             {
                 return Ok(None);
             }
+        }
+        if self.scan.limit.is_none() {
+            return Ok(Some((found, false)));
         }
         found.sort_unstable_by_key(key);
         if found.len() > most {
@@ -227,9 +233,12 @@ impl<'a> Ordered<'a> {
         let mut by_unit: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         rows.iter().for_each(|m| by_unit.entry(m.unit).or_default().push(m.row));
         let mut batches: Vec<(u32, Vec<u32>, Batch)> = Vec::with_capacity(by_unit.len());
-        for (unit, mut wanted) in by_unit {
-            wanted.sort_unstable();
-            match self.units[unit as usize].batch(table, wanted.clone(), &self.scan.projection) {
+        let mut by_unit: Vec<(u32, Vec<u32>)> = by_unit.into_iter().collect();
+        by_unit.iter_mut().for_each(|(_, rows)| rows.sort_unstable());
+        let projection = &self.scan.projection;
+        let read = parallel::map(&by_unit, |(unit, rows)| self.units[*unit as usize].batch(table, rows.clone(), projection));
+        for ((unit, wanted), read) in by_unit.into_iter().zip(read) {
+            match read {
                 Ok(batch) => batches.push((unit, wanted, batch)),
                 Err(e) => self.bury(&self.units[unit as usize].clone(), e)?,
             }
@@ -262,6 +271,27 @@ impl<'a> Ordered<'a> {
         Ok(Some(batch(picks.len(), columns)?))
     }
 
+    /// Puts the next rows of the stretch in order: few at first, for whoever needs no more.
+    fn refill(&mut self) -> Result<(), StoreError> {
+        let key = key(self.newest());
+        let size = self.size;
+        self.size = (size * 4).min(BATCH_ROWS);
+        let mut rows = std::mem::take(&mut self.rest);
+        if size < BATCH_ROWS && rows.len() > size {
+            rows.select_nth_unstable_by_key(size - 1, key);
+            // Rows of one time may be one row.
+            let last = rows[size - 1].time;
+            let more = rows.split_off(size);
+            let (same, more): (Vec<Match>, Vec<Match>) = more.into_iter().partition(|m| m.time == last);
+            rows.extend(same);
+            self.rest = more;
+        }
+        rows.sort_unstable_by_key(key);
+        let rows = self.without_repeats(rows)?;
+        self.ready.extend(rows.chunks(BATCH_ROWS).map(<[Match]>::to_vec));
+        Ok(())
+    }
+
     fn advance(&mut self) -> Result<bool, StoreError> {
         if self.stretches.is_none() {
             self.start()?;
@@ -273,6 +303,10 @@ impl<'a> Ordered<'a> {
                 self.split(stretch);
                 return Ok(true);
             };
+            if self.scan.limit.is_none() {
+                self.rest = found;
+                return Ok(true);
+            }
             let before = found.len();
             let rows = self.without_repeats(found)?;
             // Repeats took the place of rows that were cut off: look again, further.
@@ -287,6 +321,17 @@ impl<'a> Ordered<'a> {
             return Ok(true);
         }
     }
+}
+
+/// The rows of a part that match, with their times.
+fn times_in(unit: &Unit, table: Table, range: TimeRange, predicate: &Predicate) -> Result<Vec<(u32, i64)>, StoreError> {
+    let rows = unit.filter(table, range, predicate)?.rows;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let times = unit.columns(table, rows.clone(), &[TIME])?;
+    let Some(Some(times)) = times.first() else { return Ok(Vec::new()) };
+    Ok(rows.into_iter().zip(times.as_primitive::<Int64Type>().values().iter().copied()).collect())
 }
 
 /// A number for each row that rows share exactly when they are the same.
@@ -320,6 +365,12 @@ impl Iterator for Ordered<'_> {
                 match self.fetch(&rows) {
                     Ok(Some(batch)) => return Some(Ok(batch)),
                     Ok(None) => continue,
+                    Err(e) => return Some(Err(e)),
+                }
+            }
+            if !self.rest.is_empty() {
+                match self.refill() {
+                    Ok(()) => continue,
                     Err(e) => return Some(Err(e)),
                 }
             }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use arrow_buffer::BooleanBuffer;
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
@@ -12,10 +13,12 @@ use model::{Scope, TimeRange, ValueType};
 use super::bloom;
 use super::eval::{OPEN, zero_filled};
 use super::id::{ColumnId, RestOf};
+use super::pick::Picked;
 use super::read::{Footer, OpenSegment, time_place};
 use super::segment::REST_KEYS;
 use crate::StoreError;
-use crate::contract::{Column, CompareOp, Field, IdSet, Literal, Predicate, Table};
+use crate::body::{BodyColumnId, Kind, may_be_number};
+use crate::contract::{Column, CompareOp, Field, IdSet, Literal, MemberTest, Predicate, Table};
 
 /// First and last time of a row group.
 pub(crate) fn times(footer: &Footer, group: usize) -> Option<(i64, i64)> {
@@ -41,6 +44,8 @@ pub(crate) fn may_match(table: Table, footer: &Footer, group: usize, predicate: 
             let nested = |id: &ColumnId| matches!(id, ColumnId::Attribute(_, _, ValueType::Nested));
             places.iter().any(|&p| nested(&footer.columns[p].id) && !all_null(footer, group, p))
         }),
+        Predicate::Member { name, test: MemberTest::Compare(op, value) } => may_have_number(footer, group, name, *op, *value),
+        Predicate::Member { .. } => true,
         Predicate::OneOf { field, ids } => footer.place(&ColumnId::Field(*field)).is_some_and(|place| {
             match footer.raw().row_group(group).column(place).statistics() {
                 Some(Statistics::FixedLenByteArray(s)) => match (s.min_bytes_opt(), s.max_bytes_opt()) {
@@ -54,7 +59,7 @@ pub(crate) fn may_match(table: Table, footer: &Footer, group: usize, predicate: 
 }
 
 /// The places of a column; `None` where something else than a column may hold it.
-fn candidates(table: Table, footer: &Footer, column: &Column) -> Option<Vec<usize>> {
+pub(crate) fn candidates(table: Table, footer: &Footer, column: &Column) -> Option<Vec<usize>> {
     match column {
         Column::Field(field) if zero_filled(table, *field) => None,
         Column::Field(field) => Some(footer.place(&ColumnId::Field(*field)).into_iter().collect()),
@@ -70,6 +75,12 @@ fn candidates(table: Table, footer: &Footer, column: &Column) -> Option<Vec<usiz
             Some(footer.columns.iter().enumerate().filter(|(_, c)| wanted(&c.id)).map(|(p, _)| p).collect())
         }
     }
+}
+
+/// Whether a column has a value in a row group; `None` where that is not said.
+pub(crate) fn has_values(footer: &Footer, group: usize, place: usize) -> Option<bool> {
+    let nulls = footer.raw().row_group(group).column(place).statistics()?.null_count_opt()?;
+    Some((nulls as usize) < footer.rows(group))
 }
 
 fn all_null(footer: &Footer, group: usize, place: usize) -> bool {
@@ -93,6 +104,33 @@ fn may_compare(footer: &Footer, group: usize, place: usize, op: CompareOp, value
         (Some(Statistics::FixedLenByteArray(s)), Literal::Bytes(v)) => within(s.min_bytes_opt(), s.max_bytes_opt(), op, v),
         _ => true,
     }
+}
+
+/// Whether a line of a row group may have such a number under a name.
+fn may_have_number(footer: &Footer, group: usize, name: &str, op: CompareOp, value: f64) -> bool {
+    footer.columns.iter().enumerate().any(|(place, column)| match &column.id {
+        // Lines that are kept whole.
+        ColumnId::Field(Field::Body) => has_values(footer, group, place) != Some(false),
+        ColumnId::Body(BodyColumnId::Value(variable)) if may_be_number(variable, name) => {
+            if all_null(footer, group, place) {
+                return false;
+            }
+            let scale = match variable.kind {
+                Kind::Int => 1.0,
+                Kind::Decimal(scale) => 10f64.powi(i32::from(scale)),
+                _ => return true,
+            };
+            match footer.raw().row_group(group).column(place).statistics() {
+                Some(Statistics::Int64(s)) => {
+                    // Beyond that a double is not exact.
+                    let bound = |b: Option<&i64>| b.filter(|b| b.unsigned_abs() <= 1 << 53).map(|&b| b as f64 / scale);
+                    within(bound(s.min_opt()).as_ref(), bound(s.max_opt()).as_ref(), op, &value)
+                }
+                _ => true,
+            }
+        }
+        _ => false,
+    })
 }
 
 /// Whether a value between the bounds may stand so to `value`.
@@ -276,12 +314,34 @@ fn intersect(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
     out
 }
 
-/// Narrows a selection to those of its rows that `mask` sets; `rows` is the size of the row group.
-pub(crate) fn narrowed(selection: Option<&RowSelection>, mask: &BooleanBuffer) -> RowSelection {
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for (start, end) in mask.set_slices() {
-        ranges.push(start..end);
+/// The rows of some traces, where their ids can be searched: spans stand in the order of their trace ids. `None` where that
+/// costs more than looking at them all.
+///
+/// # Errors
+/// IO and corruption.
+pub(crate) fn trace_rows(table: Table, segment: &OpenSegment, group: usize, ids: &IdSet) -> Result<Option<Vec<u32>>, StoreError> {
+    let (Table::Spans, Some(place)) = (table, segment.footer.place(&ColumnId::Field(Field::TraceId))) else { return Ok(None) };
+    let picked = Picked::all(segment.footer.rows(group));
+    let array = segment.picked(group, &[place], &picked)?.pop();
+    let Some(known) = array.as_ref().and_then(|a| a.as_fixed_size_binary_opt()).filter(|a| a.null_count() == 0) else {
+        return Ok(None);
+    };
+    let mut rows = Vec::new();
+    let mut at = 0;
+    if known.is_empty() {
+        return Ok(Some(rows));
     }
-    let picked = RowSelection::from_consecutive_ranges(ranges.into_iter(), mask.len());
-    selection.map_or_else(|| picked.clone(), |s| s.and_then(&picked))
+    for id in ids.between(known.value(0), known.value(known.len() - 1)) {
+        let (mut low, mut high) = (at, known.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if known.value(middle) < id.as_slice() { low = middle + 1 } else { high = middle }
+        }
+        at = low;
+        while at < known.len() && known.value(at) == id.as_slice() {
+            rows.push(at as u32);
+            at += 1;
+        }
+    }
+    Ok(Some(rows))
 }

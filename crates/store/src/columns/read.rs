@@ -1,6 +1,7 @@
-//! Segments opened for reading: the footer (kept in a bounded cache) and columns of a row group, whole or in part.
+//! Segments opened for reading: the footer (kept in a bounded cache) and columns of a row group, whole or in part; columns
+//! that were read whole are kept decoded, see [`ColumnCache`].
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,15 +21,19 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::body::{self, BODY};
+use super::cache::ColumnCache;
 use super::eval::Source;
 use super::id::ColumnId;
+use super::pick::Picked;
 use super::segment::{FORMAT, KEY_COLUMNS, KEY_FORMAT, KEY_IDS, KEY_REST, SegmentColumn, schema};
 use crate::body::{BodyColumnId, BodyColumns};
-use crate::contract::{Field, Table};
+use crate::contract::{Field, MemberTest, Table};
 use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
 
 /// Bytes of footers that are kept.
 const FOOTERS_MAX: usize = 16 << 20;
+/// Text of so many bytes a row is kept decoded; longer text is not.
+const TEXT_KEPT: i64 = 16;
 /// Bytes that a sequential read fetches at a time.
 const READ_AHEAD: usize = 64 << 10;
 
@@ -77,10 +82,10 @@ impl Footer {
     }
 }
 
-/// Footers of the segments that were read last, bounded in bytes.
-#[derive(Default)]
+/// Footers of the segments that were read last, bounded in bytes; and the cache of their columns.
 pub(crate) struct Footers {
     kept: Mutex<Kept>,
+    columns: Arc<ColumnCache>,
 }
 
 #[derive(Default)]
@@ -91,7 +96,12 @@ struct Kept {
 }
 
 impl Footers {
-    /// Bytes held.
+    /// No footers yet; columns are kept in `columns`.
+    pub(crate) fn new(columns: Arc<ColumnCache>) -> Self {
+        Self { kept: Mutex::default(), columns }
+    }
+
+    /// Bytes held, those of columns apart.
     pub(crate) fn memory(&self) -> usize {
         self.kept.lock().bytes
     }
@@ -110,7 +120,9 @@ impl Footers {
                 return Ok(segment.clone());
             }
         }
-        let segment = Arc::new(OpenSegment::open(segments, meta)?);
+        let mut segment = OpenSegment::open(segments, meta)?;
+        segment.cache = Some(self.columns.clone());
+        let segment = Arc::new(segment);
         let mut kept = self.kept.lock();
         kept.clock += 1;
         let now = kept.clock;
@@ -133,6 +145,8 @@ pub(crate) struct OpenSegment {
     pub(crate) meta: SegmentMeta,
     pub(crate) footer: Footer,
     file: File,
+    /// Where columns are kept; merges read without it.
+    cache: Option<Arc<ColumnCache>>,
 }
 
 impl OpenSegment {
@@ -143,7 +157,57 @@ impl OpenSegment {
     pub(crate) fn open(segments: &dyn Segments, meta: &SegmentMeta) -> Result<Self, StoreError> {
         let file = File(segments.open(&meta.file)?);
         let footer = guarded(&meta.file, || read_footer(&file, &meta.file))?;
-        Ok(Self { meta: meta.clone(), footer, file })
+        Ok(Self { meta: meta.clone(), footer, file, cache: None })
+    }
+
+    /// A column as it is kept, all rows; `None` where it is not.
+    pub(crate) fn cached(&self, group: usize, place: usize) -> Option<ArrayRef> {
+        self.cache.as_ref()?.column(self.meta.id, group, place)
+    }
+
+    /// Whether a column is small enough to be kept decoded.
+    fn cacheable(&self, group: usize, place: usize) -> bool {
+        let rows = self.footer.rows(group) as i64;
+        let column = &self.footer.columns[place];
+        let chunk = self.footer.raw().row_group(group).column(place);
+        self.cache.is_some()
+            && match column.id.data_type(column.plain) {
+                DataType::Utf8 | DataType::Binary => chunk.uncompressed_size() <= rows * TEXT_KEPT,
+                DataType::Dictionary(_, _) => chunk.uncompressed_size() <= rows * 2 * TEXT_KEPT,
+                _ => true,
+            }
+    }
+
+    /// Columns of the picked rows of a row group: from the cache; else whole where most pages are needed anyway, and kept;
+    /// else only the pages that are needed.
+    ///
+    /// # Errors
+    /// IO and [`StoreError::Corrupt`].
+    pub(crate) fn picked(&self, group: usize, places: &[usize], picked: &Picked) -> Result<Vec<ArrayRef>, StoreError> {
+        let mut out: Vec<Option<ArrayRef>> = vec![None; places.len()];
+        let (mut whole, mut some) = (Vec::new(), Vec::new());
+        for (at, &place) in places.iter().enumerate() {
+            match self.cached(group, place) {
+                Some(array) => out[at] = Some(picked.of(&array)?),
+                None if picked.is_wide() && self.cacheable(group, place) => whole.push(at),
+                None => some.push(at),
+            }
+        }
+        let places_of = |ats: &[usize]| ats.iter().map(|&at| places[at]).collect::<Vec<_>>();
+        if !whole.is_empty() {
+            let arrays = self.columns(group, &places_of(&whole), None)?;
+            for (&at, array) in whole.iter().zip(arrays) {
+                if let Some(cache) = &self.cache {
+                    cache.keep_column(self.meta.id, group, places[at], &array);
+                }
+                out[at] = Some(picked.of(&array)?);
+            }
+        }
+        if !some.is_empty() {
+            let arrays = self.columns(group, &places_of(&some), picked.selection())?;
+            some.iter().zip(arrays).for_each(|(&at, array)| out[at] = Some(array));
+        }
+        out.into_iter().map(|array| array.ok_or_else(|| self.corrupt("a column is missing"))).collect()
     }
 
     /// Columns of a row group, each as one array: all rows, or those of `selection`.
@@ -224,7 +288,14 @@ impl OpenSegment {
     pub(crate) fn id_filter(&self, group: usize) -> Result<Option<Bytes>, StoreError> {
         match self.footer.filters.get(group) {
             Some(&(at, len)) if len > 0 && at.saturating_add(len) <= self.file.0.size() => {
-                Ok(Some(self.file.0.read(at, len as usize)?))
+                if let Some(filter) = self.cache.as_ref().and_then(|c| c.filter(self.meta.id, group)) {
+                    return Ok(Some(filter));
+                }
+                let filter = self.file.0.read(at, len as usize)?;
+                if let Some(cache) = &self.cache {
+                    cache.keep_filter(self.meta.id, group, &filter);
+                }
+                Ok(Some(filter))
             }
             _ => Ok(None),
         }
@@ -355,14 +426,14 @@ pub(crate) struct GroupSource<'s> {
     table: Table,
     segment: &'s OpenSegment,
     group: usize,
-    selection: Option<RowSelection>,
+    picked: &'s Picked,
     loaded: RefCell<BTreeMap<usize, ArrayRef>>,
-    lines: RefCell<Option<ArrayRef>>,
+    lines: OnceCell<ArrayRef>,
 }
 
 impl<'s> GroupSource<'s> {
-    pub(crate) fn new(table: Table, segment: &'s OpenSegment, group: usize, selection: Option<RowSelection>) -> Self {
-        Self { table, segment, group, selection, loaded: RefCell::default(), lines: RefCell::default() }
+    pub(crate) fn new(table: Table, segment: &'s OpenSegment, group: usize, picked: &'s Picked) -> Self {
+        Self { table, segment, group, picked, loaded: RefCell::default(), lines: OnceCell::new() }
     }
 
     /// Reads several columns at once.
@@ -381,7 +452,7 @@ impl<'s> GroupSource<'s> {
         if places.is_empty() {
             return Ok(());
         }
-        let arrays = self.segment.columns(self.group, &places, self.selection.as_ref())?;
+        let arrays = self.segment.picked(self.group, &places, self.picked)?;
         self.loaded.borrow_mut().extend(places.into_iter().zip(arrays));
         Ok(())
     }
@@ -413,7 +484,7 @@ impl GroupSource<'_> {
         match loaded {
             Some(array) => Ok(Some(array)),
             None => {
-                let array = self.segment.columns(self.group, &[place], self.selection.as_ref())?.into_iter().next();
+                let array = self.segment.picked(self.group, &[place], self.picked)?.into_iter().next();
                 self.loaded.borrow_mut().extend(array.clone().map(|a| (place, a)));
                 Ok(array)
             }
@@ -423,7 +494,7 @@ impl GroupSource<'_> {
 
 impl Source for GroupSource<'_> {
     fn rows(&self) -> usize {
-        self.selection.as_ref().map_or_else(|| self.segment.footer.rows(self.group), RowSelection::row_count)
+        self.picked.len()
     }
 
     fn table(&self) -> Table {
@@ -437,7 +508,7 @@ impl Source for GroupSource<'_> {
     }
 
     fn contains(&self, column: Field, needle: &str) -> Result<Option<BooleanBuffer>, StoreError> {
-        if column != Field::Body || self.lines.borrow().is_some() {
+        if column != Field::Body || self.lines.get().is_some() {
             return Ok(None);
         }
         let file = &self.segment.meta.file;
@@ -450,13 +521,27 @@ impl Source for GroupSource<'_> {
         Ok(Some(bodies.partial_view().map_err(body::damaged(file))?.contains(needle)))
     }
 
+    fn member(&self, name: &str, test: MemberTest) -> Result<Option<BooleanBuffer>, StoreError> {
+        if self.lines.get().is_some() {
+            return Ok(None);
+        }
+        let damaged = body::damaged(&self.segment.meta.file);
+        let wanted = self.bodies(|id| *id == BodyColumnId::Layout)?.members(name).map_err(&damaged)?;
+        let bodies = self.bodies(|id| match id {
+            BodyColumnId::Value(variable) => wanted.contains(variable),
+            _ => true,
+        })?;
+        let view = bodies.partial_view().map_err(&damaged)?;
+        Ok(Some(view.member(name, test.absent(), &|number| test.holds(number))))
+    }
+
     fn load(&self, id: &ColumnId) -> Result<Option<ArrayRef>, StoreError> {
         if *id == BODY && self.segment.footer.columns.iter().any(|c| matches!(c.id, ColumnId::Body(_))) {
-            if self.lines.borrow().is_none() {
-                let lines = body::lines(&self.segment.meta.file, &self.bodies(|_| true)?)?;
-                *self.lines.borrow_mut() = Some(lines);
+            if let Some(lines) = self.lines.get() {
+                return Ok(Some(lines.clone()));
             }
-            return Ok(self.lines.borrow().clone());
+            let lines = body::lines(&self.segment.meta.file, &self.bodies(|_| true)?)?;
+            return Ok(Some(self.lines.get_or_init(|| lines).clone()));
         }
         let Some(place) = self.segment.footer.place(id) else { return Ok(None) };
         if !self.loaded.borrow().contains_key(&place) {

@@ -1,4 +1,5 @@
-//! Rows of a scan, part by part: which rows of a part pass, and the batch of some of them. Scans in any order stream.
+//! Rows of a scan, part by part: which rows of a part pass, and the batch of some of them. Scans in any order stream, a few
+//! parts at a time on all cores.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -7,12 +8,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::BooleanBuffer;
 use model::TimeRange;
-use parquet::arrow::arrow_reader::RowSelection;
 
 use super::eval::{Source, evaluate, selected};
 use super::id::ColumnId;
+use super::parallel;
+use super::pick::{Left, Picked};
 use super::project::{TIME, needed, project};
-use super::prune::{conjuncts, may_match, narrowed, row_ranges, times};
+use super::prune::{conjuncts, may_match, row_ranges, times, trace_rows};
 use super::read::{GroupSource, OpenSegment};
 use super::rows::Rows;
 use super::view::Inputs;
@@ -104,27 +106,32 @@ impl Unit {
                 Ok(Passed { rows: selected(&mask) })
             }
             Self::Group(segment, group) => {
-                let mut selection = row_ranges(table, segment, *group, range, predicate)?;
+                let total = segment.footer.rows(*group);
+                let mut left = Left::new(row_ranges(table, segment, *group, range, predicate)?, total);
                 let mut parts = conjuncts(predicate);
                 // Cheap and selective conditions first: numbers and ids before texts, texts before patterns.
                 parts.sort_by_key(|p| cost(p));
-                let narrow = |selection: &mut Option<RowSelection>, mask: BooleanBuffer| {
-                    if mask.count_set_bits() < mask.len() {
-                        *selection = Some(narrowed(selection.as_ref(), &mask));
-                    }
-                };
                 if !inside {
-                    let source = GroupSource::new(table, segment, *group, selection.clone());
-                    narrow(&mut selection, in_range(&source, range, false)?);
+                    left = left.narrow(table, false, |picked| {
+                        in_range(&GroupSource::new(table, segment, *group, picked), range, false)
+                    })?;
                 }
                 for part in parts {
-                    if selection.as_ref().is_some_and(|s| s.row_count() == 0) {
+                    if left.is_empty() {
                         break;
                     }
-                    let source = GroupSource::new(table, segment, *group, selection.clone());
-                    narrow(&mut selection, evaluate(part, &source)?);
+                    if let Predicate::OneOf { field: Field::TraceId, ids } = part
+                        && let Left::All(_) = left
+                        && let Some(rows) = trace_rows(table, segment, *group, ids)?
+                    {
+                        left = Left::Rows(rows, total);
+                        continue;
+                    }
+                    left = left.narrow(table, cost(part) >= DEAR, |picked| {
+                        evaluate(part, &GroupSource::new(table, segment, *group, picked))
+                    })?;
                 }
-                Ok(Passed { rows: rows_of(selection.as_ref(), segment.footer.rows(*group)) })
+                Ok(Passed { rows: left.rows() })
             }
         }
     }
@@ -163,14 +170,16 @@ impl Unit {
                 read(&RowsSource::new(table, all, picked), &|_| Ok(()))
             }
             Self::Group(segment, group) => {
-                let total = segment.footer.rows(*group);
-                let selection = (rows.len() < total).then(|| selection_of(&rows, total));
-                let source = GroupSource::new(table, segment, *group, selection);
+                let picked = Picked::rows(table, segment.footer.rows(*group), rows);
+                let source = GroupSource::new(table, segment, *group, &picked);
                 read(&source, &|ids| source.prefetch(ids))
             }
         }
     }
 }
+
+/// Conditions from this cost on look at no row that another has ruled out.
+const DEAR: u8 = 6;
 
 fn cost(predicate: &Predicate) -> u8 {
     match predicate {
@@ -178,6 +187,7 @@ fn cost(predicate: &Predicate) -> u8 {
         Predicate::Compare { column: Column::Field(Field::TraceId | Field::SpanId), .. } => 1,
         Predicate::Compare { column: Column::Field(Field::Body), .. } => 6,
         Predicate::OneOf { .. } => 1,
+        Predicate::Member { .. } => 4,
         Predicate::Compare { .. } | Predicate::Exists(_) | Predicate::Nested(_) => 2,
         Predicate::Matches { column: Column::Field(Field::Body), .. } => 8,
         Predicate::Contains { column: Column::Field(Field::Body), .. } => 7,
@@ -197,28 +207,6 @@ fn in_range(source: &dyn Source, range: TimeRange, inside: bool) -> Result<Boole
     Ok(BooleanBuffer::collect_bool(rows, |i| range.contains(times[i])))
 }
 
-fn rows_of(selection: Option<&RowSelection>, total: usize) -> Vec<u32> {
-    let Some(selection) = selection else { return (0..total as u32).collect() };
-    if let Some(mask) = selection.as_mask() {
-        return selected(mask);
-    }
-    let mut out = Vec::with_capacity(selection.row_count());
-    let mut at = 0u32;
-    for s in selection.iter() {
-        let n = s.row_count as u32;
-        if !s.skip {
-            out.extend(at..at + n);
-        }
-        at += n;
-    }
-    out
-}
-
-fn selection_of(rows: &[u32], total: usize) -> RowSelection {
-    let ranges = rows.chunk_by(|a, b| a + 1 == *b).map(|run| run[0] as usize..run[run.len() - 1] as usize + 1);
-    RowSelection::from_consecutive_ranges(ranges, total)
-}
-
 /// Whether a predicate holds only for rows of one trace.
 pub(crate) fn one_trace(predicate: &Predicate) -> bool {
     conjuncts(predicate).iter().any(|p| {
@@ -236,6 +224,8 @@ pub(crate) struct AnyOrder<'a> {
     left: usize,
     /// Span ids given out, where the scan is of one trace: its parts may repeat each other.
     seen: Option<HashSet<Vec<u8>>>,
+    /// Parts that were read, in their order.
+    ready: VecDeque<(Unit, Result<Option<Batch>, StoreError>)>,
 }
 
 impl<'a> AnyOrder<'a> {
@@ -251,6 +241,7 @@ impl<'a> AnyOrder<'a> {
             groups: VecDeque::new(),
             left: scan.limit.unwrap_or(usize::MAX),
             seen: seen.then(HashSet::new),
+            ready: VecDeque::new(),
         }
     }
 
@@ -273,9 +264,6 @@ impl<'a> AnyOrder<'a> {
 
     fn read(&mut self, unit: &Unit) -> Result<Option<Batch>, StoreError> {
         let table = self.inputs.table;
-        if !unit.may_match(table, self.scan.range, &self.scan.predicate) {
-            return Ok(None);
-        }
         let mut rows = unit.filter(table, self.scan.range, &self.scan.predicate)?.rows;
         if let Some(seen) = &mut self.seen
             && !rows.is_empty()
@@ -300,16 +288,48 @@ impl<'a> AnyOrder<'a> {
     }
 }
 
+impl AnyOrder<'_> {
+    /// Reads the next parts: several at once where all of their rows are wanted.
+    fn advance(&mut self) -> Result<(), StoreError> {
+        let whole = self.scan.limit.is_none() && self.seen.is_none();
+        let most = if whole { parallel::cores() * 2 } else { 1 };
+        let mut units = Vec::with_capacity(most);
+        while units.len() < most
+            && let Some(unit) = self.next_unit()?
+        {
+            if unit.may_match(self.inputs.table, self.scan.range, &self.scan.predicate) {
+                units.push(unit);
+            }
+        }
+        if whole {
+            let (table, scan) = (self.inputs.table, &self.scan);
+            let read = parallel::map(&units, |unit| {
+                let rows = unit.filter(table, scan.range, &scan.predicate)?.rows;
+                if rows.is_empty() { Ok(None) } else { unit.batch(table, rows, &scan.projection).map(Some) }
+            });
+            self.ready.extend(units.into_iter().zip(read));
+        } else {
+            for unit in units {
+                let batch = self.read(&unit);
+                self.ready.push_back((unit, batch));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Iterator for AnyOrder<'_> {
     type Item = Result<Batch, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.left > 0 {
-            let unit = match self.next_unit() {
-                Ok(unit) => unit?,
-                Err(e) => return Some(Err(e)),
-            };
-            match self.read(&unit) {
+            if self.ready.is_empty()
+                && let Err(e) = self.advance()
+            {
+                return Some(Err(e));
+            }
+            let (unit, batch) = self.ready.pop_front()?;
+            match batch {
                 Ok(Some(batch)) => return Some(Ok(batch)),
                 Ok(None) => {}
                 Err(e) => {
@@ -317,6 +337,7 @@ impl Iterator for AnyOrder<'_> {
                     // The rest of a damaged segment is not read either.
                     let id = segment.meta.id;
                     self.groups.retain(|(s, _)| s.meta.id != id);
+                    self.ready.retain(|(u, _)| !matches!(u, Unit::Group(s, _) if s.meta.id == id));
                     if let Err(e) = self.inputs.survive(&segment.meta, e) {
                         return Some(Err(e));
                     }

@@ -74,7 +74,7 @@ pub(crate) fn schema(columns: &[SegmentColumn]) -> Schema {
 }
 
 /// Rows of a page. Small pages make single rows cheap and cost about 50 bytes a column each; spans have more columns.
-fn page_rows(table: Table) -> usize {
+pub(crate) fn page_rows(table: Table) -> usize {
     match table {
         Table::Spans => 4096,
         Table::Logs => 2048,

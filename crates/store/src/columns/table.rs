@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wire::{Encoding, Limits, Signal, Summary};
 
+use super::cache::ColumnCache;
 use super::flush::{flush, signal};
 use super::head::{Head, PartitionRows};
 use super::merge::merge;
@@ -22,9 +23,8 @@ struct ColumnTable {
 }
 
 impl ColumnTable {
-    fn new(table: Table, segments: Arc<dyn Segments>) -> Self {
-        let limits = Limits::default();
-        Self { table, head: Arc::new(Head::new(table)), footers: Arc::new(Footers::default()), segments, limits }
+    fn new(table: Table, segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>) -> Self {
+        Self { table, head: Arc::new(Head::new(table)), footers: Arc::new(Footers::new(cache)), segments, limits }
     }
 
     fn view(&self) -> View {
@@ -73,13 +73,12 @@ macro_rules! table {
             /// An empty table whose segments go to `segments`.
             #[must_use]
             pub fn new(segments: Arc<dyn Segments>) -> Self {
-                Self(ColumnTable::new($table, segments))
+                Self::with(segments, Limits::default(), Arc::new(ColumnCache::new(32 << 20)))
             }
 
-            /// The same, for requests that are read within `limits`.
-            #[must_use]
-            pub fn with_limits(segments: Arc<dyn Segments>, limits: Limits) -> Self {
-                Self(ColumnTable { limits, ..ColumnTable::new($table, segments) })
+            /// The same, for requests that are read within `limits`, with a cache to share.
+            pub(crate) fn with(segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>) -> Self {
+                Self(ColumnTable::new($table, segments, limits, cache))
             }
 
             /// What the head holds now; the manifest's segments are given to each of the view's calls.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use model::{Tenant, TimeRange};
 
+use super::aggregate;
 use super::distinct;
 use super::head::Part;
 use super::read::Footers;
 use super::rows::Rows;
-use super::scan;
-use crate::contract::{BatchStream, Distinct, Order, Predicate, Scan, Table};
+use super::scan::{self, Unit};
+use crate::contract::{Aggregation, BatchStream, Counted, Distinct, Order, Predicate, Scan, Table};
 use crate::{SegmentMeta, Segments, StoreError};
 
 /// What a table's head held at one moment. The segments come from the manifest of the same moment: the caller takes
@@ -43,6 +44,19 @@ impl View {
             Order::Any => Box::new(scan::AnyOrder::new(inputs, scan)),
             Order::OldestFirst | Order::NewestFirst => Box::new(super::ordered::Ordered::new(inputs, scan)),
         })
+    }
+
+    /// Counts rows of the head and of `segments`: see [`crate::Reader::aggregate`].
+    ///
+    /// # Errors
+    /// IO; too many counts.
+    pub fn aggregate<S: Borrow<SegmentMeta>>(
+        &self,
+        aggregation: &Aggregation,
+        segments: &[S],
+        files: &dyn Segments,
+    ) -> Result<Vec<Counted>, StoreError> {
+        aggregate::aggregate(self.inputs(&aggregation.tenant, aggregation.range, segments, files), aggregation)
     }
 
     /// Distinct values among the rows of the head and of `segments`: see [`crate::Reader::distinct`].
@@ -96,6 +110,22 @@ pub(crate) struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// The parts in which rows of a predicate may lie. Segments that cannot be opened are out of service then.
+    ///
+    /// # Errors
+    /// IO.
+    pub(crate) fn units(&mut self, range: TimeRange, predicate: &Predicate) -> Result<Vec<Unit>, StoreError> {
+        let mut units: Vec<Unit> = std::mem::take(&mut self.rows).into_iter().map(Unit::Head).collect();
+        for meta in self.segments.clone() {
+            match self.footers.open(self.files, meta) {
+                Ok(segment) => units.extend((0..segment.footer.groups()).map(|g| Unit::Group(segment.clone(), g))),
+                Err(e) => self.survive(meta, e)?,
+            }
+        }
+        units.retain(|unit| unit.may_match(self.table, range, predicate));
+        Ok(units)
+    }
+
     /// Takes a damaged segment out of service; another error is handed back.
     ///
     /// # Errors

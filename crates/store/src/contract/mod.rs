@@ -10,10 +10,10 @@ mod writer;
 
 pub use batch::{Batch, Meaning, text_at, value_text};
 pub use error::StoreError;
-pub use predicate::{CompareOp, IdSet, LabelMatcher, Literal, MatchOp, Predicate};
+pub use predicate::{CompareOp, IdSet, LabelMatcher, Literal, MatchOp, MemberTest, Predicate};
 pub use reader::{
-    BatchStream, Column, Distinct, Exemplar, Field, HistogramSample, Order, Reader, Scan, SeriesExemplars, SeriesSamples,
-    SeriesStream, Source, Table,
+    Aggregation, BatchStream, Column, Counted, Distinct, Exemplar, Field, HistogramSample, Order, Reader, Scan, SeriesExemplars,
+    SeriesSamples, SeriesStream, Source, Table,
 };
 pub use selection::{EachSeries, Selection, in_order};
 pub use writer::{Appended, Request, Writer};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::{Column, Field};
+use crate::body;
 
 /// A constant to compare with.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +79,14 @@ pub enum Predicate {
     Exists(Column),
     /// The row has the attribute as a nested value ([`model::Value::Nested`]).
     Nested(Column),
+    /// What the line ([`Field::Body`]), read as JSON, has under a name: see [`crate::body::member`]. False where the line is
+    /// unclear, and where there is none.
+    Member {
+        /// The name.
+        name: String,
+        /// What is asked of it.
+        test: MemberTest,
+    },
     /// The id is one of them: a field of ids ([`super::Field::TraceId`], …) against a set, however large.
     OneOf {
         /// The field.
@@ -85,6 +94,52 @@ pub enum Predicate {
         /// The ids.
         ids: Arc<IdSet>,
     },
+}
+
+/// What is asked of a member of a line of JSON.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MemberTest {
+    /// Nothing goes by the name.
+    Absent,
+    /// Nothing, or one number.
+    Plain,
+    /// One number that compares so.
+    Compare(CompareOp, f64),
+}
+
+impl MemberTest {
+    /// Whether a line that lacks the member passes.
+    #[must_use]
+    pub fn absent(self) -> bool {
+        matches!(self, Self::Absent | Self::Plain)
+    }
+
+    /// Whether a number passes.
+    #[must_use]
+    pub fn holds(self, number: f64) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Plain => true,
+            Self::Compare(op, right) => match op {
+                CompareOp::Eq => number == right,
+                CompareOp::Ne => number != right,
+                CompareOp::Lt => number < right,
+                CompareOp::Le => number <= right,
+                CompareOp::Gt => number > right,
+                CompareOp::Ge => number >= right,
+            },
+        }
+    }
+
+    /// Whether a line passes.
+    #[must_use]
+    pub fn accepts(self, name: &str, line: &str) -> bool {
+        match body::member(line, name) {
+            body::Member::Absent => self.absent(),
+            body::Member::Number(number) => self.holds(number),
+            body::Member::Unclear => false,
+        }
+    }
 }
 
 /// A set of ids, each of as many bytes as its field's.

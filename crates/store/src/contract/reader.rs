@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, Labels, Scope, Tenant, TimeRange};
+use model::{Histogram, Labels, OwnedValue, Scope, Tenant, TimeRange};
 
 use super::{Batch, LabelMatcher, Predicate, Selection, StoreError, in_order};
 
@@ -131,6 +131,57 @@ pub struct Scan {
     pub limit: Option<usize>,
 }
 
+/// How many rows there are in each stretch of time, by the values of some columns.
+#[derive(Debug, Clone)]
+pub struct Aggregation {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Of which table.
+    pub table: Table,
+    /// With [`Field::Time`] inside; not empty.
+    pub range: TimeRange,
+    /// For which this is true.
+    pub predicate: Predicate,
+    /// Rows with the same values in these columns are counted together; attributes (of one scope or of any) and text fields.
+    pub by: Vec<Column>,
+    /// Nanoseconds, more than 0: stretch `i` begins at `range.start + i * width`, the last one ends where the range does.
+    pub width: i64,
+}
+
+impl Aggregation {
+    /// Most counts of an answer: keys by stretches.
+    pub const MOST: usize = 20_000_000;
+
+    /// How many stretches.
+    #[must_use]
+    pub fn stretches(&self) -> usize {
+        let span = i128::from(self.range.end) - i128::from(self.range.start);
+        let width = i128::from(self.width.max(1));
+        usize::try_from((span + width - 1) / width).unwrap_or(0)
+    }
+
+    /// The stretch of a time of the range.
+    #[must_use]
+    pub fn stretch(&self, time: i64) -> usize {
+        (time.wrapping_sub(self.range.start) as u64 / self.width.max(1) as u64) as usize
+    }
+
+    /// The first time of a stretch.
+    #[must_use]
+    pub fn start(&self, stretch: usize) -> i64 {
+        self.range.start.wrapping_add((stretch as i64).wrapping_mul(self.width))
+    }
+}
+
+/// Rows that were counted together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counted {
+    /// The value of each column of [`Aggregation::by`]; `None` where the rows lack it.
+    pub key: Vec<Option<OwnedValue>>,
+    /// How many rows in each stretch; one is not zero.
+    pub counts: Vec<u64>,
+}
+
 /// Which distinct values, of rows like those of a [`Scan`].
 #[derive(Debug, Clone)]
 pub enum Distinct {
@@ -209,6 +260,12 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// Storage errors, and [`StoreError::Limit`] where a budget is exhausted; also inside the stream.
     fn scan(&self, scan: &Scan) -> Result<BatchStream<'_>, StoreError>;
+
+    /// Counts rows close to the data; in any order, each key once.
+    ///
+    /// # Errors
+    /// As for [`Reader::scan`]; [`StoreError::Limit`] past [`Aggregation::MOST`].
+    fn aggregate(&self, aggregation: &Aggregation) -> Result<Vec<Counted>, StoreError>;
 
     /// Distinct values among the rows that `table`, `range` and `predicate` choose: each a list of pairs
     /// (one pair `("", value)` for keys and values, all labels for label sets), sorted, unique, at most `limit`.

@@ -25,6 +25,8 @@ pub struct Options {
     pub flush_bytes: usize,
     /// Size of all heads together at which appends wait.
     pub heads_bytes: usize,
+    /// Decoded columns that queries keep, bytes.
+    pub cache_bytes: usize,
     /// Age of the oldest row of a head at which it is flushed.
     pub flush_age: [Duration; 3],
     /// Bytes of requests that may be under way (not yet durable and applied) at once.
@@ -60,6 +62,7 @@ impl Options {
             log_cap: 2 << 30,
             flush_bytes: 0,
             heads_bytes: 0,
+            cache_bytes: 0,
             // Short, so that the log stays short; metrics want long chunks.
             flush_age: [Duration::from_secs(300), Duration::from_secs(300), Duration::from_secs(3600)],
             in_flight_bytes: 0,
@@ -80,10 +83,11 @@ impl Options {
 
     /// Divides a memory budget for the whole process, in bytes: an eighth of it for heads and what is being flushed (a head
     /// is flushed when it holds a twenty-fourth; sorting and encoding take about twice that again), a sixteenth for requests
-    /// under way, the rest for merges, queries and caches.
+    /// under way, a quarter for decoded columns, the rest for merges and queries.
     pub fn set_memory(&mut self, budget: usize) {
         self.flush_bytes = (budget / 24).max(1 << 20);
         self.heads_bytes = (budget / 8).max(4 << 20);
         self.in_flight_bytes = (budget / 16).max(1 << 20);
+        self.cache_bytes = budget / 4;
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use model::Value;
 
 use super::row::Row;
-use crate::{Column, CompareOp, Literal, Predicate};
+use crate::{Column, CompareOp, Field, Literal, Predicate};
 
 /// Whether `row` is one of those that `predicate` asks for.
 pub(super) fn accepts(predicate: &Predicate, row: &Row) -> bool {
@@ -21,6 +21,9 @@ pub(super) fn accepts(predicate: &Predicate, row: &Row) -> bool {
         Predicate::Contains { column, needle } => text(row.value(column)).is_some_and(|t| t.contains(needle.as_str())),
         Predicate::Exists(column) => row.has(column),
         Predicate::Nested(column) => matches!(row.value(column), Some(Value::Nested(_))),
+        Predicate::Member { name, test } => {
+            text(row.value(&Column::Field(Field::Body))).is_some_and(|line| test.accepts(name, line))
+        }
         Predicate::OneOf { field, ids } => {
             matches!(row.value(&Column::Field(*field)), Some(Value::Bytes(id)) if ids.contains(&id))
         }

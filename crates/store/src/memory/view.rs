@@ -12,8 +12,8 @@ use super::predicate::accepts;
 use super::row::Row;
 use super::{PointValue, Series, State, Tables};
 use crate::{
-    BatchStream, Distinct, EachSeries, HistogramSample, LabelMatcher, Order, Predicate, Reader, Scan, Selection, SeriesExemplars,
-    SeriesSamples, StoreError, Table, value_text,
+    Aggregation, BatchStream, Counted, Distinct, EachSeries, HistogramSample, LabelMatcher, Order, Predicate, Reader, Scan,
+    Selection, SeriesExemplars, SeriesSamples, StoreError, Table, value_text,
 };
 
 /// Rows in a batch.
@@ -114,6 +114,21 @@ impl Reader for View {
         rows.truncate(scan.limit.unwrap_or(usize::MAX));
         let batches: Vec<_> = rows.chunks(BATCH).map(|chunk| batch(chunk, &scan.projection)).collect();
         Ok(Box::new(batches.into_iter()))
+    }
+
+    fn aggregate(&self, aggregation: &Aggregation) -> Result<Vec<Counted>, StoreError> {
+        let stretches = aggregation.stretches();
+        let mut found: Vec<Counted> = Vec::new();
+        for row in self.rows(&aggregation.tenant, aggregation.table, aggregation.range, &aggregation.predicate) {
+            let key: Vec<_> = aggregation.by.iter().map(|c| row.value(c).map(|v| v.to_owned_value())).collect();
+            // Values are one where they print alike: NaN is NaN.
+            let at = found.iter().position(|c| format!("{:?}", c.key) == format!("{key:?}")).unwrap_or_else(|| {
+                found.push(Counted { key, counts: vec![0; stretches] });
+                found.len() - 1
+            });
+            found[at].counts[aggregation.stretch(row.time())] += 1;
+        }
+        Ok(found)
     }
 
     fn distinct(

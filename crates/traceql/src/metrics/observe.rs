@@ -88,6 +88,10 @@ impl Observer {
         }
     }
 
+    pub(super) fn function(&self) -> &Function {
+        &self.function
+    }
+
     pub(super) fn has_buckets(&self) -> bool {
         matches!(self.function, Function::QuantileOverTime(_) | Function::HistogramOverTime)
     }
@@ -145,6 +149,18 @@ impl Observer {
             Function::MaxOverTime => cell.value.max(value),
             _ => cell.value + value,
         };
+        Ok(())
+    }
+
+    /// Adds spans of an interval that were counted elsewhere.
+    ///
+    /// # Errors
+    /// Too many series.
+    pub(super) fn counted(&mut self, interval: usize, labels: &[u32], spans: u64) -> Result<(), String> {
+        let Some(at) = self.series(labels) else { return Err(format!("the query has more than {SERIES_MAX} series")) };
+        if let Some(cell) = self.series[at].1.get_mut(interval) {
+            cell.count += spans as f64;
+        }
         Ok(())
     }
 

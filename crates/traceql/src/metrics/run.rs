@@ -5,7 +5,7 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use model::{TimeRange, TraceId};
-use store::{Column, Field as Stored, Meaning, Predicate, text_at};
+use store::{Aggregation, Column, Field as Stored, Literal, Meaning, Predicate, text_at};
 
 use super::compare::Comparison;
 use super::observe::{Interner, Observer};
@@ -19,7 +19,7 @@ use crate::pipeline::Compiled;
 use crate::predicate::{Sieve, required, sieve};
 use crate::question::Question;
 use crate::search::traces_with;
-use crate::spans::{Rows, columns_of, hex, stored_scope};
+use crate::spans::{Rows, columns_of, hex, owned_value, stored_scope};
 use crate::trace::Loaded;
 use crate::value::Static;
 
@@ -109,6 +109,8 @@ impl Spans<'_, '_> {
             let range = TimeRange::new(range.start.saturating_sub(width), range.end.saturating_add(width));
             let scan = store::Scan { range, ..self.question.scan(Predicate::True, all.clone()) };
             self.scan(&scan, true)?;
+        } else if sieve.exact && sieve.nested.is_empty() && self.counts() {
+            self.count(&sieve.predicate)?;
         } else if sieve.exact {
             let arrays: Vec<Predicate> = sieve.nested.iter().map(|c| Predicate::Nested(c.clone())).collect();
             let plain = arrays.iter().fold(sieve.predicate.clone(), |p, array| p.and(Predicate::Not(Box::new(array.clone()))));
@@ -127,6 +129,60 @@ impl Spans<'_, '_> {
         let factor = self.sampler.as_ref().map_or(1.0, Sampler::factor);
         let empty = Observer::new(&Aggregate { function: Function::Rate, attribute: None, by: Vec::new() }, *self.window);
         Ok(std::mem::replace(&mut self.observer, empty).finish(factor))
+    }
+
+    /// Whether spans are only counted, by values that the store can tell.
+    fn counts(&self) -> bool {
+        let fields = || self.by.iter().flatten().map(|f| &self.fetch.fields[*f].place);
+        let known = |place: &Place| match place {
+            Place::Attribute(scope, _) => !matches!(scope, AttributeScope::Event | AttributeScope::Link),
+            Place::Intrinsic(intrinsic) => *intrinsic == Intrinsic::Name,
+        };
+        self.value.is_none()
+            && matches!(self.observer.function(), Function::Rate | Function::CountOverTime)
+            && fields().all(known)
+    }
+
+    /// Has the store count the spans of a predicate.
+    fn count(&mut self, predicate: &Predicate) -> Result<(), EvalError> {
+        let (range, width, after) = self.window.stretches();
+        let mut predicate = predicate.clone();
+        if after >= range.start {
+            let op = store::CompareOp::Gt;
+            predicate = predicate.and(Predicate::Compare { column: Column::Field(Stored::Time), op, value: Literal::Int(after) });
+        }
+        let places: Vec<Vec<Place>> =
+            self.by.iter().map(|fields| fields.iter().map(|f| self.fetch.fields[*f].place.clone()).collect()).collect();
+        let aggregation = Aggregation {
+            tenant: self.question.tenant.clone(),
+            table: store::Table::Spans,
+            range,
+            predicate,
+            by: places.iter().flatten().flat_map(columns_of).collect(),
+            width,
+        };
+        for counted in self.question.reader.aggregate(&aggregation)? {
+            self.question.alive()?;
+            let mut key = counted.key.iter();
+            let mut labels = Vec::with_capacity(places.len());
+            for (label, places) in places.iter().enumerate() {
+                // All of them are taken from the key, the first one with a value counts.
+                let mut found = Static::Nil;
+                for (place, value) in places.iter().zip(key.by_ref()) {
+                    let empty = matches!(place, Place::Intrinsic(_)).then(|| Static::text(""));
+                    if found == Static::Nil
+                        && let Some(value) = value.as_ref().and_then(owned_value).or(empty)
+                    {
+                        found = value;
+                    }
+                }
+                labels.push(self.observer.interners[label].number(&found));
+            }
+            for (interval, spans) in counted.counts.into_iter().enumerate().filter(|(_, n)| *n > 0) {
+                self.observer.counted(interval, &labels, spans).map_err(EvalError::Query)?;
+            }
+        }
+        Ok(())
     }
 
     fn scan(&mut self, scan: &store::Scan, judge: bool) -> Result<(), EvalError> {

@@ -1,5 +1,7 @@
 //! Intervals of time: left-open, named by their ends, aligned to the step.
 
+use model::TimeRange;
+
 /// From `start` to `end` in steps, nanoseconds since the Unix epoch. One step that is the whole range is an instant query:
 /// one interval, as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,15 @@ impl Window {
             return (self.start <= time && time <= self.end).then_some(0);
         }
         (self.start < time && time <= self.end).then(|| ((time - self.first() - 1) / self.step) as usize)
+    }
+
+    /// A range whose stretches of a width are the intervals, and the time after which spans count.
+    pub(super) fn stretches(&self) -> (TimeRange, i64, i64) {
+        if self.is_instant() {
+            let end = self.end.saturating_add(1);
+            return (TimeRange::new(self.start, end), end - self.start, self.start - 1);
+        }
+        (TimeRange::new(self.first().saturating_add(1), self.end.saturating_add(1)), self.step, self.start)
     }
 
     /// The end of an interval.

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use super::super::{LogTable, SpanTable, View};
 use super::files::Files;
 use super::random::{self, Random, everything};
-use crate::contract::{Batch, Column, Distinct, Field, Meaning, Order, Predicate, Reader, Scan, Table};
+use crate::contract::{Aggregation, Batch, Column, Counted, Distinct, Field, Meaning, Order, Predicate, Reader, Scan, Table};
 use crate::memory::Memory;
-use crate::{SegmentMeta, SignalTable};
+use crate::{SegmentMeta, SignalTable, StoreError};
 
 /// A row as text: fields and attributes by name, sorted.
 pub(crate) fn rows_of(batches: &[Batch]) -> Vec<String> {
@@ -123,6 +123,31 @@ fn compare(
             let few = Scan { limit: Some(3), ..scan.clone() };
             let some: usize = view.scan(&few, segments, files).expect("a scan").map(|b| b.expect("a batch").rows()).sum();
             assert_eq!(some, a.len().min(3));
+        }
+        let texts = [Field::ScopeName, Field::ScopeVersion, Field::StatusMessage, Field::SeverityText].map(Column::Field);
+        let by = (0..random.below(3)).map(|_| match random.column() {
+            column @ Column::Attribute { .. } => column,
+            _ => texts[random.below(4) as usize].clone(),
+        });
+        let mut aggregation = Aggregation {
+            tenant: tenant.clone(),
+            table,
+            range: scan.range,
+            predicate: scan.predicate.clone(),
+            by: by.collect(),
+            width: 1,
+        };
+        let span = i128::from(scan.range.end) - i128::from(scan.range.start);
+        aggregation.width = (span / i128::from(random.below(9) + 3) + 1).try_into().expect("a width");
+        let counted = |counts: Result<Vec<Counted>, StoreError>| {
+            let mut out: Vec<String> = counts.expect("counts").iter().map(|c| format!("{c:?}")).collect();
+            out.sort();
+            out
+        };
+        if !scan.range.is_empty() {
+            let theirs = counted(model.aggregate(&aggregation));
+            let ours = counted(view.aggregate(&aggregation, segments, files));
+            assert_eq!(theirs, ours, "{aggregation:?}");
         }
         let what = match random.below(4) {
             0 => Distinct::Keys(None),

@@ -4,7 +4,7 @@ use model::{Attr, Event, Group, Link, Log, Scope, Span, SpanId, TimeRange, Trace
 use regex::Regex;
 use wire::{LogSink, SpanSink};
 
-use crate::contract::{Column, CompareOp, Field, Literal, Predicate};
+use crate::contract::{Column, CompareOp, Field, Literal, MemberTest, Predicate};
 
 pub(crate) struct Random(pub(crate) u64);
 
@@ -299,7 +299,15 @@ impl Random {
                 column: self.column(),
                 regex: Regex::new(self.pick(&["a|b", "^GET", "ch.*out$", ".*", "[0-9]{3}"])).unwrap(),
             },
-            6 => match self.below(6) {
+            6 => match self.below(8) {
+                3 | 4 => Predicate::Member {
+                    name: self.pick(&["status", "duration_ms", "path", "nothing"]).to_owned(),
+                    test: match self.below(4) {
+                        0 => MemberTest::Absent,
+                        1 => MemberTest::Plain,
+                        _ => MemberTest::Compare(OPS[self.below(6) as usize], [200.0, 500.0, 1.5, 0.0][self.below(4) as usize]),
+                    },
+                },
                 0 => Predicate::Exists(Column::Attributes(Some(Scope::ALL[self.below(4) as usize]))),
                 1 => match self.column() {
                     column @ Column::Attribute { .. } => Predicate::Nested(column),
