@@ -36,8 +36,13 @@ impl Ask {
             // As in Go, the body's values come first.
             params.splice(0..0, form);
         }
+        Ok(Self { path, ..Self::new(params, headers) })
+    }
+
+    /// What was asked in another way than over a URL; parts of the path are parameters then.
+    pub(crate) fn new(params: Vec<(String, String)>, headers: HeaderMap) -> Self {
         let now_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
-        Ok(Self { params, path, headers, now_ns })
+        Self { path: params.clone(), params, headers, now_ns }
     }
 
     /// The first value of a parameter that is not empty.

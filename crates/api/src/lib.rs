@@ -8,6 +8,7 @@
 mod answer;
 mod ask;
 mod face;
+mod graph;
 mod json;
 mod loki;
 mod metrics;
@@ -24,6 +25,6 @@ mod tests;
 
 pub use face::Face;
 pub use metrics::QueryMetrics;
-pub use serve::{every_port, loki_port, loki_router, prometheus_port, prometheus_router, tempo_port, tempo_router};
+pub use serve::{every_port, graph_router, loki_port, loki_router, prometheus_port, prometheus_router, tempo_port, tempo_router};
 pub use state::{Api, Settings};
 pub use targets::{DroppedTargets, FamilyText, NoTargets, ScrapeTarget, Targets};

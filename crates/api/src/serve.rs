@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::face::PARTIAL;
-use crate::{Api, Face, loki, prometheus, tempo};
+use crate::{Api, Face, graph, loki, prometheus, tempo};
 
 /// Answers shorter than this are not worth compressing, bytes.
 const COMPRESS_FROM: usize = 1024;
@@ -104,9 +104,15 @@ pub fn loki_router(api: &Arc<Api>) -> Router {
     loki::routes(Routes::new(api, Face::Loki)).router
 }
 
-/// `/api/traces/…`, `/api/search…`, `/api/v2/…`, `/api/echo`, `/api/status/buildinfo`.
+/// `/api/traces/…`, `/api/search…`, `/api/v2/…`, `/api/echo`, `/api/status/buildinfo`, `/api/overrides`, and
+/// `tempopb.StreamingQuerier`.
 pub fn tempo_router(api: &Arc<Api>) -> Router {
-    tempo::routes(Routes::new(api, Face::Tempo)).router
+    tempo::routes(Routes::new(api, Face::Tempo)).router.merge(tempo::streaming(api)).merge(tempo::overrides())
+}
+
+/// `/api/graph`, Braid's own.
+pub fn graph_router(api: &Arc<Api>) -> Router {
+    graph::routes(Routes::new(api, Face::Tempo)).router
 }
 
 /// What answers on Prometheus' own port.
@@ -121,13 +127,13 @@ pub fn loki_port(api: &Arc<Api>) -> Router {
 
 /// What answers on Tempo's own port.
 pub fn tempo_port(api: &Arc<Api>) -> Router {
-    own_port(tempo_router(api).merge(ready(api)), Face::Tempo)
+    own_port(tempo_router(api).merge(ready(api)).merge(tempo::pages(api)), Face::Tempo)
 }
 
 /// All three below one root; `/ready` and the like stay free. Unknown paths below an API are a 404 in its shape, all
 /// others a plain one.
 pub fn every_port(api: &Arc<Api>) -> Router {
-    let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api));
+    let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api)).merge(graph_router(api));
     router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path())) })
 }
 

@@ -30,6 +30,8 @@ pub struct Settings {
     pub max_lines: usize,
     /// How many log lines an answer may hold.
     pub max_entries: usize,
+    /// How many spans of one trace an answer may hold; a longer trace is cut, and the answer says so.
+    pub max_trace_spans: usize,
 }
 
 impl Default for Settings {
@@ -44,6 +46,7 @@ impl Default for Settings {
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8),
             max_lines: 20_000_000,
             max_entries: 5000,
+            max_trace_spans: 100_000,
         }
     }
 }

@@ -100,7 +100,9 @@ impl App {
             Face::Prometheus => &self.apis.prometheus,
             Face::Loki => &self.apis.loki,
             Face::Tempo => &self.apis.tempo,
-            Face::OtlpGrpc | Face::OtlpHttp => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            Face::OtlpGrpc | Face::OtlpHttp | Face::Zipkin | Face::JaegerHttp | Face::JaegerGrpc => {
+                return text(StatusCode::NOT_FOUND, "404 page not found\n");
+            }
         };
         match router.clone().oneshot(request.map(Body::new)).await {
             Ok(response) => response,
@@ -110,7 +112,7 @@ impl App {
 
     /// The pages that are about the process: Braid's on Braid's port, the originals' on theirs.
     fn own(&self, face: Face, request: &Request<Incoming>) -> Option<Response<Body>> {
-        if face == Face::OtlpGrpc || face == Face::OtlpHttp || !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if face.is_receiver() || !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
         let ready = !self.stopping.load(Ordering::Relaxed);
@@ -182,6 +184,9 @@ fn doors(face: Face) -> Doors {
         Face::Prometheus => Doors { prometheus: true, ..Doors::default() },
         Face::Loki => Doors { loki: true, ..Doors::default() },
         Face::Tempo => Doors::default(),
+        Face::Zipkin => Doors { zipkin: true, ..Doors::default() },
+        Face::JaegerHttp => Doors { jaeger_http: true, ..Doors::default() },
+        Face::JaegerGrpc => Doors { jaeger_grpc: true, ..Doors::default() },
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use api::Api;
 use collector::scrape::Scraper;
 use collector::{Budget, Counters, Ingest, Receivers};
-use store::{Source, Writer};
+use store::{Source, Store, Writer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,9 @@ use crate::{open_store, server, store_metrics};
 
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
 const DRAIN: Duration = Duration::from_millis(600);
+
+/// How long settling waits for generated metrics to catch up.
+const SETTLE: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT; `again` reads the configuration anew, for SIGHUP and `/-/reload`.
 ///
@@ -43,7 +46,7 @@ pub(crate) fn run(
         let counters = Arc::new(Counters::default());
         let budget = Budget::new(config.in_flight);
         let ingest = Arc::new(Ingest::new(Arc::clone(&store) as Arc<dyn Writer>, config.limits.clone(), budget, counters));
-        let receivers = Receivers::new(Arc::clone(&ingest), config.origins.clone());
+        let receivers = Receivers::new(Arc::clone(&ingest), config.origins.clone()).parse_zipkin_tags(config.parse_zipkin_tags);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 8));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
@@ -51,7 +54,15 @@ pub(crate) fn run(
         let api = Arc::new(Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, config.queries.clone()));
         let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again));
         let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
+        let runtime = tokio::runtime::Handle::current();
+        let generator = generator(&store, &config, runtime);
+        let generated = generator.clone();
         let metrics: Vec<MetricsWriter> = vec![
+            Box::new(move |out| {
+                if let Some(generator) = &generated {
+                    generator.counters().write_text(out);
+                }
+            }),
             Box::new(move |out| {
                 let (index, decoded) = (stored.index_memory(), stored.decoded_memory());
                 store_metrics::write_text(&stored.stats(), index, decoded, &stored.cache(), out);
@@ -62,8 +73,13 @@ pub(crate) fn run(
                 Box::new(move |out| reloads.write_text(out))
             },
         ];
-        let settled = Arc::clone(&store);
-        let settle: Settle = Arc::new(move || settled.settle().map_err(|e| e.to_string()));
+        let (settled, generated) = (Arc::clone(&store), generator.clone());
+        let settle: Settle = Arc::new(move || {
+            if let Some(generator) = &generated {
+                generator.flush(SETTLE);
+            }
+            settled.settle().map_err(|e| e.to_string())
+        });
         let reload: Reload = {
             let reloads = Arc::clone(&reloads);
             Arc::new(move || reloads.reload())
@@ -95,6 +111,10 @@ pub(crate) fn run(
         tracing::info!("{which}: shutting down");
         app.stopping();
         api.set_ready(false);
+        if let Some(generator) = generator {
+            // Off this thread: it may be writing, which needs the runtime.
+            let _ = tokio::task::spawn_blocking(move || generator.stop()).await;
+        }
         stop.cancel();
         tasks.close();
         if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
@@ -107,6 +127,24 @@ pub(crate) fn run(
     store.close();
     tracing::info!("stopped");
     result
+}
+
+/// What makes metrics of spans. That it cannot begin (a read-only disk) keeps nothing else from being served.
+fn generator(store: &Arc<Store>, config: &Config, runtime: tokio::runtime::Handle) -> Option<Arc<graph::Worker>> {
+    if !config.generator.is_on() {
+        // What was left to be read is given up, or the log would be kept for it.
+        if let Err(e) = store.remove_reader(graph::READER) {
+            tracing::warn!("forgetting where generated metrics stood: {e}");
+        }
+        return None;
+    }
+    match graph::Worker::start(Arc::clone(store), runtime, config.generator.clone()) {
+        Ok(generator) => Some(Arc::new(generator)),
+        Err(e) => {
+            tracing::error!("no metrics are made of spans: {e}");
+            None
+        }
+    }
 }
 
 fn apis(api: &Arc<Api>) -> Apis {

@@ -22,11 +22,26 @@ pub enum Via {
     RemoteWrite = 3,
     /// Scraped by Braid itself.
     Scrape = 4,
+    /// Zipkin's JSON over HTTP.
+    Zipkin = 5,
+    /// Jaeger's Thrift over HTTP.
+    JaegerHttp = 6,
+    /// Jaeger's gRPC.
+    JaegerGrpc = 7,
 }
 
 impl Via {
     /// Every door, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::OtlpGrpc, Self::OtlpHttp, Self::LokiPush, Self::RemoteWrite, Self::Scrape];
+    pub const ALL: [Self; 8] = [
+        Self::OtlpGrpc,
+        Self::OtlpHttp,
+        Self::LokiPush,
+        Self::RemoteWrite,
+        Self::Scrape,
+        Self::Zipkin,
+        Self::JaegerHttp,
+        Self::JaegerGrpc,
+    ];
 
     /// The value of the `receiver` label.
     #[must_use]
@@ -37,6 +52,9 @@ impl Via {
             Self::LokiPush => "loki_push",
             Self::RemoteWrite => "remote_write",
             Self::Scrape => "scrape",
+            Self::Zipkin => "zipkin",
+            Self::JaegerHttp => "jaeger_http",
+            Self::JaegerGrpc => "jaeger_grpc",
         }
     }
 }

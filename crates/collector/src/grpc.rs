@@ -1,18 +1,19 @@
-//! OTLP over gRPC. A unary call is an HTTP/2 request whose body is one length-prefixed message, so it needs no more than
-//! hyper; the message reaches the walkers as the bytes that it is (gRPC over HTTP/2: `PROTOCOL-HTTP2.md`).
+//! gRPC as far as Braid speaks it: OTLP and Jaeger in, answers of queries out. A unary call is an HTTP/2 request whose body is one length-prefixed message, so it needs no more than
+//! hyper; the message reaches the walkers as the bytes that it is (gRPC over HTTP/2: `PROTOCOL-HTTP2.md`). A stream of
+//! answers is the same with more than one message; [`one_message`], [`answers`] and [`failure`] serve such methods elsewhere.
 
 use std::time::Instant;
 
 use axum::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use wire::{Encoding, Signal};
 
-use crate::ingest::{Envelope, tenant};
+use crate::ingest::{Envelope, Translation, tenant};
 use crate::otlp_http::{partial_success, status};
 use crate::reply::{self, WithTrailers};
-use crate::{ContentEncoding, Ingest, Refusal, Via};
+use crate::{ContentEncoding, Doors, Ingest, Refusal, Via};
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -24,17 +25,52 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const PREFIX: usize = 5;
 
 /// Whether the request speaks gRPC.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The signal that the path's `Export` takes.
-pub(crate) fn export(path: &str) -> Option<Signal> {
-    match path {
-        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Some(Signal::Traces),
-        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Signal::Logs),
-        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Some(Signal::Metrics),
-        _ => None,
+/// A method that takes data in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// `Export` of a signal.
+    Export(Signal),
+    /// Jaeger's `PostSpans`.
+    PostSpans,
+}
+
+impl Method {
+    /// The method that a path names.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Self::Export(Signal::Traces),
+            "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Self::Export(Signal::Logs),
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Self::Export(Signal::Metrics),
+            "/jaeger.api_v2.CollectorService/PostSpans" => Self::PostSpans,
+            _ => return None,
+        })
+    }
+
+    /// Whether one of `doors` is for it.
+    pub(crate) fn is_behind(self, doors: Doors) -> bool {
+        match self {
+            Self::Export(_) => doors.otlp_grpc,
+            Self::PostSpans => doors.jaeger_grpc,
+        }
+    }
+
+    fn signal(self) -> Signal {
+        match self {
+            Self::Export(signal) => signal,
+            Self::PostSpans => Signal::Traces,
+        }
+    }
+
+    fn via(self) -> Via {
+        match self {
+            Self::Export(_) => Via::OtlpGrpc,
+            Self::PostSpans => Via::JaegerGrpc,
+        }
     }
 }
 
@@ -43,26 +79,26 @@ pub(crate) fn unimplemented(path: &str) -> Response<Body> {
     trailers_only(12, &format!("unknown method {path}"), None)
 }
 
-pub(crate) async fn handle<B>(ingest: &Ingest, signal: Signal, request: Request<B>) -> Response<Body>
+pub(crate) async fn handle<B>(ingest: &Ingest, method: Method, request: Request<B>) -> Response<Body>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
     let begun = Instant::now();
     let (head, body) = request.into_parts();
-    if head.method != Method::POST {
+    if head.method != http::Method::POST {
         return reply::method_not_allowed("POST");
     }
-    match call(ingest, signal, &head.headers, body, begun).await {
-        Ok(message) => answer(&message),
+    match call(ingest, method, &head.headers, body, begun).await {
+        Ok(message) => answers([message]),
         Err(refusal) => {
-            ingest.refuse((Via::OtlpGrpc, signal, begun), &refusal);
+            ingest.refuse((method.via(), method.signal(), begun), &refusal);
             trailers_only(refusal.grpc_code(), &refusal.to_string(), refusal.retry_after())
         }
     }
 }
 
-async fn call<B>(ingest: &Ingest, signal: Signal, headers: &HeaderMap, body: B, begun: Instant) -> Result<Vec<u8>, Refusal>
+async fn call<B>(ingest: &Ingest, method: Method, headers: &HeaderMap, body: B, begun: Instant) -> Result<Vec<u8>, Refusal>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: std::fmt::Display,
@@ -78,13 +114,30 @@ where
         }
         (true, encoding) => encoding,
     };
-    let encoding = match signal {
+    let encoding = match method.signal() {
         Signal::Traces => Encoding::OtlpTraces,
         Signal::Logs => Encoding::OtlpLogs,
         Signal::Metrics => Encoding::OtlpMetrics,
     };
-    let envelope = Envelope { via: Via::OtlpGrpc, encoding, compression, begun };
-    Ok(partial_success(&ingest.take(envelope, tenant, message, held).await?))
+    let translation = if method == Method::PostSpans { Translation::JaegerProto } else { Translation::None };
+    let envelope = Envelope { via: method.via(), encoding, compression, begun, translation };
+    let summary = ingest.take(envelope, tenant, message, held).await?;
+    // `PostSpansResponse` has no fields.
+    Ok(if method == Method::PostSpans { Vec::new() } else { partial_success(&summary) })
+}
+
+/// The one message of a call whose body is `body`; compressed ones are not read here.
+///
+/// # Errors
+/// [`Refusal::Framing`], [`Refusal::ContentEncoding`].
+pub fn one_message(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Refusal> {
+    match unframe(body)? {
+        (false, message) => Ok(message),
+        (true, _) => {
+            let encoding = headers.get(ENCODING).map_or_else(String::new, |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+            Err(Refusal::ContentEncoding(encoding))
+        }
+    }
 }
 
 /// The one message of a unary call, and whether it is compressed.
@@ -103,11 +156,16 @@ fn unframe(mut body: Bytes) -> Result<(bool, Bytes), Refusal> {
     Ok((flag == 1, body.split_off(PREFIX)))
 }
 
-fn answer(message: &[u8]) -> Response<Body> {
-    let mut data = BytesMut::with_capacity(PREFIX + message.len());
-    data.put_u8(0);
-    data.put_u32(message.len() as u32);
-    data.put_slice(message);
+/// The answer of a call that went well: one message, or a stream of them.
+#[must_use]
+pub fn answers(messages: impl IntoIterator<Item = Vec<u8>>) -> Response<Body> {
+    let mut data = BytesMut::new();
+    for message in messages {
+        data.reserve(PREFIX + message.len());
+        data.put_u8(0);
+        data.put_u32(message.len() as u32);
+        data.put_slice(&message);
+    }
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(STATUS, HeaderValue::from_static("0"));
     let mut response = Response::new(Body::new(WithTrailers { data: Some(data.freeze()), trailers: Some(trailers) }));
@@ -115,6 +173,12 @@ fn answer(message: &[u8]) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip,zstd,deflate,identity"));
     response
+}
+
+/// The answer of a call that failed, with a `google.rpc.Code`.
+#[must_use]
+pub fn failure(code: u8, message: &str) -> Response<Body> {
+    trailers_only(code, message, None)
 }
 
 fn trailers_only(code: u8, message: &str, retry: Option<std::time::Duration>) -> Response<Body> {

@@ -50,6 +50,34 @@ pub(crate) struct Envelope {
     pub(crate) encoding: Encoding,
     pub(crate) compression: ContentEncoding,
     pub(crate) begun: Instant,
+    pub(crate) translation: Translation,
+}
+
+/// What is done to a payload before it is checked and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Translation {
+    /// It is kept as it was sent.
+    #[default]
+    None,
+    /// Zipkin's JSON to OTLP; whether tags become numbers and booleans.
+    Zipkin(bool),
+    /// Jaeger's Thrift to OTLP.
+    JaegerThrift(wire::jaeger::Protocol),
+    /// Jaeger's protobuf to OTLP.
+    JaegerProto,
+}
+
+impl Translation {
+    fn apply(self, payload: Bytes, limits: &wire::Limits, held: &mut Held) -> Result<Bytes, Refusal> {
+        let translated = match self {
+            Self::None => return Ok(payload),
+            Self::Zipkin(parse_tags) => wire::zipkin::to_otlp(&payload, parse_tags, limits)?,
+            Self::JaegerThrift(protocol) => wire::jaeger::thrift_to_otlp(&payload, protocol, limits)?,
+            Self::JaegerProto => wire::jaeger::proto_to_otlp(&payload, limits)?,
+        };
+        held.at_least(translated.len())?;
+        Ok(translated.into())
+    }
 }
 
 impl Ingest {
@@ -109,10 +137,11 @@ impl Ingest {
         bytes: Bytes,
         mut held: Held,
     ) -> Result<Summary, Refusal> {
-        let Envelope { via, encoding, compression, begun } = envelope;
+        let Envelope { via, encoding, compression, begun, translation } = envelope;
         let plain = compression == ContentEncoding::Identity;
         let (payload, mut summary, _held) = if bytes.len() <= if plain { IN_PLACE } else { IN_PLACE / 8 } {
             let payload = if plain { bytes } else { self.inflate(compression, &bytes, &mut held)? };
+            let payload = translation.apply(payload, &self.limits.wire, &mut held)?;
             let summary = wire::check(encoding, &payload, &self.limits.wire)?;
             (payload, summary, held)
         } else {
@@ -122,6 +151,7 @@ impl Ingest {
                     ContentEncoding::Identity => bytes,
                     other => inflate(other, &bytes, limits.inflated, &mut held)?.into(),
                 };
+                let payload = translation.apply(payload, &limits.wire, &mut held)?;
                 let summary = wire::check(encoding, &payload, &limits.wire)?;
                 Ok::<_, Refusal>((payload, summary, held))
             };

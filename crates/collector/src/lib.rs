@@ -11,7 +11,7 @@
 mod body;
 mod budget;
 mod counters;
-mod grpc;
+pub mod grpc;
 mod inflate;
 mod ingest;
 mod loki;
@@ -21,6 +21,7 @@ mod refusal;
 mod remote_write;
 mod reply;
 pub mod scrape;
+mod spans;
 pub mod tls;
 
 pub use budget::{Budget, Held};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use wire::{Encoding, Signal};
 
-use crate::ingest::{Envelope, content_encoding, media_type};
+use crate::ingest::{Envelope, Translation, content_encoding, media_type};
 use crate::{ContentEncoding, Ingest, Refusal, Via, reply};
 
 pub(crate) async fn handle<B>(ingest: &Ingest, request: Request<B>) -> Response<Body>
@@ -36,5 +36,5 @@ fn envelope(headers: &HeaderMap, begun: Instant) -> Result<Envelope, Refusal> {
     let snappy = headers.get(http::header::CONTENT_ENCODING).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"snappy"));
     // The snappy that is part of the protobuf form stays; some clients declare it.
     let compression = if snappy && !json { ContentEncoding::Identity } else { content_encoding(headers)? };
-    Ok(Envelope { via: Via::LokiPush, encoding, compression, begun })
+    Ok(Envelope { via: Via::LokiPush, encoding, compression, begun, translation: Translation::None })
 }

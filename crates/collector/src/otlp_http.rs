@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use wire::{Encoding, Signal, Summary};
 
-use crate::ingest::{Envelope, content_encoding, media_type, unsupported};
+use crate::ingest::{Envelope, Translation, content_encoding, media_type, unsupported};
 use crate::{Ingest, Refusal, Via, reply};
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -124,7 +124,7 @@ fn envelope(headers: &HeaderMap, signal: Signal, begun: Instant) -> Result<Envel
         (Signal::Metrics, false) => Encoding::OtlpMetrics,
         (Signal::Metrics, true) => Encoding::OtlpMetricsJson,
     };
-    Ok(Envelope { via: Via::OtlpHttp, encoding, compression: content_encoding(headers)?, begun })
+    Ok(Envelope { via: Via::OtlpHttp, encoding, compression: content_encoding(headers)?, begun, translation: Translation::None })
 }
 
 /// The answer to a browser that asks before it sends; whether it may is said by `Access-Control-Allow-Origin` alone.
@@ -151,16 +151,16 @@ fn success(signal: Signal, manner: Manner, json: bool, summary: &Summary) -> Res
     if !json {
         return reply::with(StatusCode::OK, PROTOBUF, partial_success(summary));
     }
-    let body = match summary.refused.total() {
-        0 => "{}".to_owned(),
-        n => {
+    let body = match (summary.refused.total(), said(summary)) {
+        (_, None) => "{}".to_owned(),
+        (0, Some(warning)) => serde_json::json!({"partialSuccess": {"errorMessage": warning}}).to_string(),
+        (n, Some(message)) => {
             let rejected = match signal {
                 Signal::Traces => "rejectedSpans",
                 Signal::Logs => "rejectedLogRecords",
                 Signal::Metrics => "rejectedDataPoints",
             };
-            serde_json::json!({"partialSuccess": {rejected: n.to_string(), "errorMessage": summary.refused.message()}})
-                .to_string()
+            serde_json::json!({"partialSuccess": {rejected: n.to_string(), "errorMessage": message}}).to_string()
         }
     };
     reply::with(StatusCode::OK, JSON, body)
@@ -177,16 +177,23 @@ fn failure(refusal: &Refusal, json: bool) -> Response<Body> {
     response
 }
 
+/// What was refused, or cut off what was kept; `None` where all is well.
+fn said(summary: &Summary) -> Option<String> {
+    let parts = [summary.refused.message(), summary.skipped.message()];
+    let said = parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join("; ");
+    (!said.is_empty()).then_some(said)
+}
+
 /// `Export{Trace,Logs,Metrics}ServiceResponse`: empty, or `partial_success` (1) with the number of refused items (1) and the
-/// reasons (2); the three messages have the same numbers.
+/// reasons (2); the three messages have the same numbers. Without refused items the reasons are a warning.
 pub(crate) fn partial_success(summary: &Summary) -> Vec<u8> {
-    let refused = summary.refused.total();
-    if refused == 0 {
-        return Vec::new();
+    let Some(message) = said(summary) else { return Vec::new() };
+    let mut partial = Vec::new();
+    if summary.refused.total() > 0 {
+        partial.push(0x08);
+        varint(summary.refused.total(), &mut partial);
     }
-    let mut partial = vec![0x08];
-    varint(refused, &mut partial);
-    field(2, summary.refused.message().as_bytes(), &mut partial);
+    field(2, message.as_bytes(), &mut partial);
     let mut out = Vec::new();
     field(1, &partial, &mut out);
     out

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use wire::Signal;
 
 use crate::otlp_http::{self, Manner, Origins};
-use crate::{Ingest, grpc, loki, remote_write};
+use crate::{Ingest, grpc, loki, remote_write, spans};
 
 /// Which receivers a port has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,24 +21,45 @@ pub struct Doors {
     pub loki: bool,
     /// Prometheus' remote write and OTLP paths (9090).
     pub prometheus: bool,
+    /// Zipkin's spans (9411).
+    pub zipkin: bool,
+    /// Jaeger's Thrift over HTTP (14268).
+    pub jaeger_http: bool,
+    /// Jaeger's gRPC (14250).
+    pub jaeger_grpc: bool,
 }
 
 impl Doors {
     /// All of them, as on Braid's own port.
-    pub const ALL: Self = Self { otlp_grpc: true, otlp_http: true, loki: true, prometheus: true };
+    pub const ALL: Self = Self {
+        otlp_grpc: true,
+        otlp_http: true,
+        loki: true,
+        prometheus: true,
+        zipkin: true,
+        jaeger_http: true,
+        jaeger_grpc: true,
+    };
 }
 
 /// All receivers.
 pub struct Receivers {
     ingest: Arc<Ingest>,
     origins: Origins,
+    parse_zipkin_tags: bool,
 }
 
 impl Receivers {
     /// Receivers in front of `ingest`; `origins` are the web pages that may send OTLP.
     #[must_use]
     pub fn new(ingest: Arc<Ingest>, origins: Origins) -> Self {
-        Self { ingest, origins }
+        Self { ingest, origins, parse_zipkin_tags: false }
+    }
+
+    /// Whether Zipkin's tags become numbers and booleans where they look like such (`parse_string_tags` of the Collector).
+    #[must_use]
+    pub fn parse_zipkin_tags(self, parse_zipkin_tags: bool) -> Self {
+        Self { parse_zipkin_tags, ..self }
     }
 
     /// What they share.
@@ -58,9 +79,9 @@ impl Receivers {
     {
         let path = request.uri().path();
         let ingest = &self.ingest;
-        if doors.otlp_grpc && grpc::is_grpc(request.headers()) {
-            return match grpc::export(path) {
-                Some(signal) => Ok(grpc::handle(ingest, signal, request).await),
+        if (doors.otlp_grpc || doors.jaeger_grpc) && grpc::is_grpc(request.headers()) {
+            return match grpc::Method::of(path).filter(|m| m.is_behind(doors)) {
+                Some(method) => Ok(grpc::handle(ingest, method, request).await),
                 // On a port of its own there is nothing else that could know the method.
                 None if doors != Doors::ALL => Ok(grpc::unimplemented(path)),
                 None => Err(request),
@@ -69,6 +90,12 @@ impl Receivers {
         let (signal, manner) = match path {
             "/api/v1/write" if doors.prometheus => return Ok(remote_write::handle(ingest, request).await),
             "/loki/api/v1/push" | "/api/prom/push" if doors.loki => return Ok(loki::handle(ingest, request).await),
+            "/api/v2/spans" if doors.zipkin => {
+                return Ok(spans::handle(ingest, spans::Door::Zipkin { parse_tags: self.parse_zipkin_tags }, request).await);
+            }
+            "/api/traces" if doors.jaeger_http && request.method() == http::Method::POST => {
+                return Ok(spans::handle(ingest, spans::Door::Jaeger, request).await);
+            }
             "/v1/traces" if doors.otlp_http => (Signal::Traces, Manner::Otlp),
             "/v1/logs" if doors.otlp_http => (Signal::Logs, Manner::Otlp),
             "/v1/metrics" if doors.otlp_http => (Signal::Metrics, Manner::Otlp),

@@ -11,7 +11,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use wire::{Encoding, Signal, Summary};
 
-use crate::ingest::{Envelope, unsupported};
+use crate::ingest::{Envelope, Translation, unsupported};
 use crate::{ContentEncoding, Ingest, Refusal, Via, reply};
 
 /// How much was written, as remote write 2.0 asks receivers to say; 1.0 senders ignore it.
@@ -59,9 +59,13 @@ fn envelope(headers: &HeaderMap, begun: Instant) -> Result<Envelope, Refusal> {
     }
     match headers.get(CONTENT_ENCODING).map(|v| v.as_bytes().trim_ascii()) {
         // The snappy is part of the message, see `wire::Encoding`.
-        None | Some(b"" | b"snappy" | b"Snappy") => {
-            Ok(Envelope { via: Via::RemoteWrite, encoding, compression: ContentEncoding::Identity, begun })
-        }
+        None | Some(b"" | b"snappy" | b"Snappy") => Ok(Envelope {
+            via: Via::RemoteWrite,
+            encoding,
+            compression: ContentEncoding::Identity,
+            begun,
+            translation: Translation::None,
+        }),
         Some(other) => Err(Refusal::ContentEncoding(String::from_utf8_lossy(other).into_owned())),
     }
 }

@@ -257,6 +257,33 @@ fn a_named_reader_goes_on_where_it_saved_and_the_log_is_kept_for_it() {
 }
 
 #[test]
+fn a_named_readers_state_and_position_survive_together() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
+    let toy = opened(options(&disk, &clock), &clock);
+    let mut reader = toy.engine.reader("graph", AtCap::DropOldest).unwrap();
+    assert_eq!(reader.state().unwrap(), None);
+    for n in 0..3 {
+        append(&toy, n);
+    }
+    reader.next_record().unwrap();
+    reader.save_with(b"one").unwrap();
+    reader.next_record().unwrap();
+    assert_eq!(reader.behind(), 1);
+    drop(reader);
+    let disk = disk.crash();
+    drop(toy);
+    let toy = opened(options(&disk, &clock), &clock);
+    let mut reader = toy.engine.reader("graph", AtCap::DropOldest).unwrap();
+    assert_eq!(reader.state().unwrap().as_deref(), Some(&b"one"[..]));
+    assert_eq!(reader.next_record().unwrap().map(|r| r.payload), Some(text(1)), "what belongs to the state comes next");
+    reader.save().unwrap();
+    assert_eq!(reader.state().unwrap().as_deref(), Some(&b"one"[..]), "a plain save keeps the state");
+    toy.engine.remove_reader("graph").unwrap();
+    let reader = toy.engine.reader("graph", AtCap::DropOldest).unwrap();
+    assert_eq!(reader.state().unwrap(), None, "a reader that was forgotten begins anew");
+}
+
+#[test]
 fn damaged_positions_of_readers_are_quarantined_and_the_reader_begins_anew() {
     for damage in [b"not a database".to_vec(), vec![0; 64], vec![0xa5; 1 << 20]] {
         let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));

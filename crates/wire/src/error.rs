@@ -20,6 +20,14 @@ pub enum WireError {
         /// Offset in the (uncompressed) body.
         at: usize,
     },
+    /// Thrift that cannot be.
+    #[error("thrift: {what} at byte {at}")]
+    Thrift {
+        /// What is wrong.
+        what: &'static str,
+        /// Offset in the body.
+        at: usize,
+    },
     /// A string field that is not UTF-8.
     #[error("{what} is not valid UTF-8")]
     Utf8 {

@@ -130,6 +130,35 @@ fn spans(encoding: Encoding, bytes: &[u8]) {
     assert_eq!(must(traces_json(&must(encoder.finish()), Style::Otlp, "resourceSpans")), json);
 }
 
+/// Zipkin's JSON: what is translated is a request that can be read.
+pub fn zipkin(bytes: &[u8]) {
+    for parse_tags in [false, true] {
+        translated(crate::zipkin::to_otlp(bytes, parse_tags, &Limits::default()));
+    }
+}
+
+/// Jaeger's spans in both of Thrift's protocols.
+pub fn jaeger_thrift(bytes: &[u8]) {
+    for protocol in [crate::jaeger::Protocol::Binary, crate::jaeger::Protocol::Compact] {
+        translated(crate::jaeger::thrift_to_otlp(bytes, protocol, &Limits::default()));
+    }
+}
+
+/// Jaeger's spans in protobuf.
+pub fn jaeger_proto(bytes: &[u8]) {
+    translated(crate::jaeger::proto_to_otlp(bytes, &Limits::default()));
+}
+
+fn translated(result: Result<Vec<u8>, WireError>) {
+    if let Ok(otlp) = result {
+        // Ids and times that OTLP does not allow are refused span by span, as from any sender.
+        match check(Encoding::OtlpTraces, &otlp, &Limits::default()) {
+            Ok(_) | Err(WireError::TooLarge { .. }) => {}
+            Err(e) => panic!("a translated request cannot be read: {e}"),
+        }
+    }
+}
+
 /// OTLP logs: the same.
 pub fn otlp_logs(bytes: &[u8]) {
     logs(Encoding::OtlpLogs, bytes);

@@ -1,5 +1,5 @@
 //! Bytes to rows and back, as pure functions: OTLP (protobuf and JSON), Loki push (snappy protobuf and JSON),
-//! Prometheus remote write and text exposition.
+//! Prometheus remote write and text exposition; Zipkin and Jaeger to OTLP.
 //!
 //! A *walker* borrows from the request's bytes and calls a *sink* for each row; it builds no tree and allocates
 //! nothing per record. What a protocol lets a receiver refuse item by item (a zero trace id, a time out of range) is
@@ -14,6 +14,7 @@ mod exemplar;
 pub mod exposition;
 #[doc(hidden)]
 pub mod invariants;
+pub mod jaeger;
 mod json;
 mod limits;
 mod loki;
@@ -24,6 +25,7 @@ pub mod remote_read;
 pub mod remote_write;
 mod sink;
 mod snappy;
+pub mod zipkin;
 
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;

@@ -6,11 +6,11 @@
 pub struct Limits {
     /// Bytes after snappy (Loki push, remote write). The declared length is checked before anything is allocated.
     pub max_uncompressed: usize,
-    /// Attributes of one record, of one resource, and of all events and links of one span.
+    /// Attributes of one record, of one resource, and of all events and links of one span. Of OTLP's the rest is left out.
     pub max_attributes_per_record: usize,
     /// How deep arrays and key-value lists may lie inside each other in one value.
     pub max_depth: usize,
-    /// Events, and links, of one span.
+    /// Events, and links, of one span. The rest is left out.
     pub max_events_per_span: usize,
     /// Labels of one series or stream.
     pub max_labels: usize,

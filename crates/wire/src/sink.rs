@@ -10,6 +10,12 @@ use crate::WireError;
 pub trait SpanSink {
     /// The resource and instrumentation scope of the rows that follow.
     fn group(&mut self, group: &Group<'_>);
+    /// Bytes of the message that the next span is on the wire. A sink that has no use for it drops it.
+    fn size(&mut self, _bytes: usize) {}
+    /// Whether the sink has a use for events and links; spans come without them to one that has not.
+    fn wants_nested(&self) -> bool {
+        true
+    }
     /// One span.
     fn span(&mut self, span: &Span<'_>);
 }

@@ -173,6 +173,17 @@ proptest! {
         invariants::loki_json(&bytes);
         invariants::remote_write(&bytes);
         invariants::exposition(&bytes);
+        invariants::zipkin(&bytes);
+        invariants::jaeger_thrift(&bytes);
+        invariants::jaeger_proto(&bytes);
+    }
+
+    #[test]
+    fn changed_spans_of_zipkin_and_jaeger_are_read_or_refused(changes in vec(change(), 0..6)) {
+        invariants::zipkin(&changed(ZIPKIN.into(), &changes));
+        invariants::jaeger_thrift(&changed(jaeger_binary(), &changes));
+        invariants::jaeger_thrift(&changed(JAEGER_COMPACT.to_vec(), &changes));
+        invariants::jaeger_proto(&changed(jaeger_proto(), &changes));
     }
 
     #[test]
@@ -197,6 +208,110 @@ proptest! {
         invariants::remote_write(&changed(write_2(), &changes));
         invariants::exposition(&changed(TEXT.into(), &changes));
     }
+}
+
+const ZIPKIN: &str = r#"[{"traceId":"aa","id":"1","parentId":"2","name":"get","kind":"SERVER","timestamp":1700000000000000,
+  "duration":5.5,"shared":true,"localEndpoint":{"serviceName":"shop","ipv4":"10.0.0.1","port":80},
+  "remoteEndpoint":{"serviceName":"web","ipv6":"::1"},"tags":{"n":"7","b":"true","host.name":"h","otel.status_code":"ERROR",
+  "otlp.link.0":"0102|03|s|{\"k\":1}|2"},"annotations":[{"timestamp":1700000000000001,"value":"paid|{\"by\":\"card\"}|0"}]}]"#;
+
+fn thrift(kind: u8, id: i16, value: &[u8]) -> Vec<u8> {
+    [&[kind][..], &id.to_be_bytes(), value].concat()
+}
+
+/// A batch in Thrift's binary protocol: one span with a reference, two tags and a log.
+fn jaeger_binary() -> Vec<u8> {
+    let text = |id, text: &str| thrift(11, id, &[&(text.len() as i32).to_be_bytes()[..], text.as_bytes()].concat());
+    let long = |id, n: i64| thrift(10, id, &n.to_be_bytes());
+    let list =
+        |id, items: &[Vec<u8>]| thrift(15, id, &[&[12][..], &(items.len() as i32).to_be_bytes(), &items.concat()].concat());
+    let tag = |key: &str, value: &str| [text(1, key), thrift(8, 2, &0i32.to_be_bytes()), text(3, value), vec![0]].concat();
+    let failed = [text(1, "error"), thrift(8, 2, &2i32.to_be_bytes()), thrift(2, 5, &[1]), vec![0]].concat();
+    let reference = [thrift(8, 1, &1i32.to_be_bytes()), long(2, 5), long(3, 0), long(4, 9), vec![0]].concat();
+    let log = [long(1, 1_700_000_000_000_000), list(2, &[tag("event", "paid"), tag("by", "card")]), vec![0]].concat();
+    let span = [
+        [long(1, 5), long(2, 0), long(3, 7), long(4, 6), text(5, "order"), list(6, &[reference])].concat(),
+        [long(8, 1_700_000_000_000_000), long(9, 2000), list(10, &[tag("span.kind", "server"), failed])].concat(),
+        [list(11, &[log]), vec![0]].concat(),
+    ];
+    let process = [text(1, "shop"), list(2, &[tag("hostname", "h")]), vec![0]].concat();
+    [thrift(12, 1, &process), list(2, &[span.concat()]), vec![0]].concat()
+}
+
+/// The same in the compact protocol, with fewer parts: `{1: {1: "shop"}, 2: [{1: 5, 3: 7, 5: "order", 8: 1, 9: 2000,
+/// 10: [{1: "k", 2: BOOL, 5: true}]}]}`.
+const JAEGER_COMPACT: &[u8] =
+    b"\x1c\x18\x04shop\x00\x19\x1c\x16\x0a\x26\x0e\x28\x05order\x36\x02\x16\xa0\x1f\x19\x1c\x18\x01k\x15\x04\x31\x00\x00\x00";
+
+fn jaeger_proto() -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8][..], bytes].concat();
+    let tag = [field(1, b"span.kind"), field(3, b"client")].concat();
+    let reference = [field(1, &[1; 16]), field(2, &[9; 8])].concat();
+    let log = [field(1, b"\x08\x05"), field(2, &[field(1, b"event"), field(3, b"paid")].concat())].concat();
+    let span = [
+        [field(1, &[1; 16]), field(2, &[2; 8]), field(3, b"ask"), field(4, &reference)].concat(),
+        [field(6, b"\x08\x05\x10\x07"), field(7, b"\x10\x64"), field(8, &tag), field(9, &log)].concat(),
+    ]
+    .concat();
+    let long = [&[1 << 3 | 2][..], &[span.len() as u8 & 0x7f | 0x80, (span.len() >> 7) as u8], &span].concat();
+    let long = if span.len() < 128 { field(1, &span) } else { long };
+    let batch = [long, field(2, &field(1, b"shop"))].concat();
+    [&[1 << 3 | 2, batch.len() as u8 & 0x7f | 0x80, (batch.len() >> 7) as u8][..], &batch].concat()
+}
+
+#[test]
+fn spans_of_zipkin_and_jaeger_become_those_of_otlp() {
+    use braid_wire::otlp::{Style, traces_json};
+    let limits = braid_wire::Limits::default();
+    let json = |otlp: Vec<u8>| -> serde_json::Value {
+        serde_json::from_str(&traces_json(&otlp, Style::Otlp, "resourceSpans").unwrap()).unwrap()
+    };
+    let span = |json: &serde_json::Value| json["resourceSpans"][0]["scopeSpans"][0]["spans"][0].clone();
+    let zipkin = json(braid_wire::zipkin::to_otlp(ZIPKIN.as_bytes(), true, &limits).unwrap());
+    let found = span(&zipkin);
+    assert_eq!(zipkin["resourceSpans"][0]["resource"]["attributes"].as_array().unwrap().len(), 2, "{zipkin}");
+    assert_eq!((&found["parentSpanId"], &found["kind"]), (&"0000000000000001".into(), &2.into()), "the client's id is shared");
+    assert_ne!(found["spanId"], "0000000000000001");
+    assert_eq!(
+        (&found["startTimeUnixNano"], &found["endTimeUnixNano"]),
+        (&"1700000000000000000".into(), &"1700000000000005000".into())
+    );
+    assert_eq!((&found["status"]["code"], &found["events"][0]["name"]), (&2.into(), &"paid".into()));
+    assert_eq!(found["links"][0]["traceId"], "00000000000000000000000000000102");
+    let attributes = found["attributes"].to_string();
+    for part in [
+        r#"{"key":"n","value":{"intValue":"7"}}"#,
+        r#"{"key":"b","value":{"boolValue":true}}"#,
+        "net.host.ip",
+        "net.peer.ip",
+        "peer.service",
+    ] {
+        assert!(attributes.contains(part), "{part} in {attributes}");
+    }
+    let binary =
+        json(braid_wire::jaeger::thrift_to_otlp(&jaeger_binary(), braid_wire::jaeger::Protocol::Binary, &limits).unwrap());
+    let found = span(&binary);
+    assert!(
+        binary["resourceSpans"][0]["resource"].to_string().contains(r#""host.name","value":{"stringValue":"h"}"#),
+        "{binary}"
+    );
+    assert_eq!((&found["traceId"], &found["spanId"]), (&"00000000000000000000000000000005".into(), &"0000000000000007".into()));
+    assert_eq!(
+        (&found["parentSpanId"], &found["kind"], &found["status"]["code"]),
+        (&"0000000000000006".into(), &2.into(), &2.into())
+    );
+    assert_eq!((&found["events"][0]["name"], &found["endTimeUnixNano"]), (&"paid".into(), &"1700000000002000000".into()));
+    assert_eq!(found["links"][0]["attributes"][0]["value"]["stringValue"], "follows_from");
+    assert_eq!(found.get("attributes"), None, "both tags have a place of their own");
+    let compact =
+        json(braid_wire::jaeger::thrift_to_otlp(JAEGER_COMPACT, braid_wire::jaeger::Protocol::Compact, &limits).unwrap());
+    let found = span(&compact);
+    assert_eq!((&found["name"], &found["endTimeUnixNano"]), (&"order".into(), &"2001000".into()));
+    assert_eq!(found["attributes"][0]["value"]["boolValue"], true);
+    let proto = json(braid_wire::jaeger::proto_to_otlp(&jaeger_proto(), &limits).unwrap());
+    let found = span(&proto);
+    assert_eq!((&found["parentSpanId"], &found["kind"]), (&"0909090909090909".into(), &3.into()));
+    assert_eq!((&found["startTimeUnixNano"], &found["endTimeUnixNano"]), (&"5000000007".into(), &"5000000107".into()));
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! Tempo's HTTP API.
 
 mod metrics;
+mod protobuf;
 mod search;
+mod status;
+mod streaming;
 mod tags;
 mod trace;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use model::TimeRange;
@@ -15,24 +20,80 @@ use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::serve::Routes;
+use protobuf::Message;
 
 /// The Tempo whose API this is: Grafana chooses its features by it.
 const COMPATIBLE: &str = "2.8.0";
 const SECOND_NS: i64 = 1_000_000_000;
 
+/// What is served, for the page that lists it.
+const PATHS: [&str; 19] = [
+    "GET /api/traces/{id}",
+    "GET /api/v2/traces/{id}",
+    "GET /api/search",
+    "GET /api/search/tags",
+    "GET /api/v2/search/tags",
+    "GET /api/search/tag/{name}/values",
+    "GET /api/v2/search/tag/{name}/values",
+    "GET /api/metrics/query_range",
+    "GET /api/metrics/query",
+    "GET /api/overrides",
+    "GET /api/echo",
+    "GET /api/status/buildinfo",
+    "GET /status",
+    "GET /status/config",
+    "GET /status/services",
+    "GET /status/endpoints",
+    "GET /metrics",
+    "GET /ready",
+    "gRPC tempopb.StreamingQuerier",
+];
+
+pub(crate) use status::{overrides, pages};
+pub(crate) use streaming::routes as streaming;
+
 pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .route("/api/traces/{id}", trace::v1)
         .route("/api/v2/traces/{id}", trace::v2)
-        .route("/api/search", search::search)
-        .route("/api/search/tags", tags::names_v1)
-        .route("/api/v2/search/tags", tags::names_v2)
-        .route("/api/search/tag/{name}/values", tags::values_v1)
-        .route("/api/v2/search/tag/{name}/values", tags::values_v2)
-        .route("/api/metrics/query_range", metrics::query_range)
-        .route("/api/metrics/query", metrics::query)
+        .route("/api/search", in_both_forms(&protobuf::SEARCH, search::search))
+        .route("/api/search/tags", in_both_forms(&protobuf::TAGS, tags::names_v1))
+        .route("/api/v2/search/tags", in_both_forms(&protobuf::TAGS_V2, tags::names_v2))
+        .route("/api/search/tag/{name}/values", in_both_forms(&protobuf::VALUES, tags::values_v1))
+        .route("/api/v2/search/tag/{name}/values", in_both_forms(&protobuf::VALUES_V2, tags::values_v2))
+        .route("/api/metrics/query_range", in_both_forms(&protobuf::QUERY_RANGE, metrics::query_range))
+        .route("/api/metrics/query", in_both_forms(&protobuf::QUERY_INSTANT, metrics::query))
         .route("/api/echo", async |_, _| Ok(Answer::text("echo")))
         .route("/api/status/buildinfo", buildinfo)
+}
+
+fn wants_protobuf(ask: &Ask) -> bool {
+    ask.header("accept").contains("application/protobuf")
+}
+
+type Answered = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>;
+
+/// What `handler` answers in JSON, as `message` where the client accepts protobuf.
+fn in_both_forms<F, Fut>(
+    message: &'static Message,
+    handler: F,
+) -> impl Fn(Arc<Api>, Ask) -> Answered + Clone + Send + Sync + 'static
+where
+    F: Fn(Arc<Api>, Ask) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer, Failure>> + Send + 'static,
+{
+    move |api, ask| {
+        let handler = handler.clone();
+        Box::pin(async move {
+            let protobuf = wants_protobuf(&ask);
+            let answer = handler(api, ask).await?;
+            if !protobuf {
+                return Ok(answer);
+            }
+            let json: Json = serde_json::from_slice(&answer.body).map_err(|e| Failure::Internal(e.to_string()))?;
+            Ok(Answer::protobuf(protobuf::encode(message, &json), answer.rows).partial(answer.partial))
+        })
+    }
 }
 
 async fn buildinfo(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {

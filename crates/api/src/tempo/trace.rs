@@ -1,7 +1,7 @@
 //! A trace by its id: Tempo's version 1 (the bare trace, 404 where there is none) and 2 (`TraceByIDResponse`, 200 always).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,10 +11,12 @@ use arrow_array::{Array, StructArray};
 use model::{Attr, Event, Group, Link, OwnedValue, Scope, Span, SpanId, Tenant, TimeRange, TraceId};
 use serde_json::Value as Json;
 use store::{Batch, Column, CompareOp, Field, Literal, Order, Predicate, Reader, Scan, Table};
+use traceql::{Plan, Question};
 use wire::SpanSink;
 use wire::otlp::{Style, TraceEncoder, traces_json};
 
-use super::range;
+use super::protobuf::bytes;
+use super::{range, wants_protobuf};
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -25,7 +27,7 @@ const MARGIN_NS: i64 = 3_600_000_000_000;
 
 pub(super) async fn v1(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let protobuf = wants_protobuf(&ask);
-    let (trace, spans, partial) = find(api, ask).await?;
+    let (trace, spans, partial) = find(api, ask, false).await?;
     if spans == 0 {
         return Err(Failure::NotFound("trace not found".to_owned()));
     }
@@ -38,15 +40,15 @@ pub(super) async fn v1(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
 
 pub(super) async fn v2(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let protobuf = wants_protobuf(&ask);
-    let (trace, spans, partial) = find(api, ask).await?;
+    let (trace, spans, partial) = find(api, ask, true).await?;
     let answer = if protobuf {
         // `TraceByIDResponse`: 1 trace, 2 metrics, 3 status (1: PARTIAL), 4 message.
         let mut out = Vec::with_capacity(trace.len() + 16);
-        put_bytes(&mut out, 1, &trace);
-        put_bytes(&mut out, 2, &[]);
+        bytes(1, &trace, &mut out);
+        bytes(2, &[], &mut out);
         if let Some(why) = &partial {
             out.extend([3 << 3, 1]);
-            put_bytes(&mut out, 4, why.as_bytes());
+            bytes(4, why.as_bytes(), &mut out);
         }
         Answer::protobuf(out, spans)
     } else {
@@ -60,33 +62,56 @@ pub(super) async fn v2(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     Ok(answer.partial(partial))
 }
 
-fn wants_protobuf(ask: &Ask) -> bool {
-    ask.header("accept").contains("application/protobuf")
+/// Which spans of a trace are wanted: those that a query chooses.
+struct Wanted {
+    plan: Plan,
+    /// And those above them.
+    hierarchy: bool,
 }
 
-/// A length-delimited field.
-fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    out.push(field << 3 | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
+/// The parameter `q`, a TraceQL query over the spans of the one trace.
+fn wanted(ask: &Ask, id: TraceId) -> Result<Option<Wanted>, Failure> {
+    let Some(q) = ask.get("q") else { return Ok(None) };
+    let bad = |e: traceql::ParseError| Failure::BadData(format!("invalid TraceQL query: {e}"));
+    // Its own errors are those of the query as it was written.
+    traceql::parse(q).map_err(bad)?;
+    let query = traceql::parse(&format!("{{ trace:id = \"{id}\" }} | {q}")).map_err(bad)?;
+    let plan = Plan::new(&query).ok_or_else(|| Failure::BadData("invalid TraceQL query: a metrics query".to_owned()))?;
+    Ok(Some(Wanted { plan, hierarchy: ask.get("keep_hierarchy") == Some("true") }))
+}
+
+impl Wanted {
+    /// The spans; `parents` names the parent of each span of the trace.
+    fn spans(&self, question: &Question<'_>, parents: &BTreeMap<SpanId, SpanId>) -> Result<BTreeSet<SpanId>, Failure> {
+        let found = traceql::search(question, &self.plan)?;
+        let sets = found.traces.iter().flat_map(|t| &t.sets);
+        let mut spans: BTreeSet<SpanId> = sets.flat_map(|s| &s.spans).map(|s| s.span_id).collect();
+        if self.hierarchy {
+            let mut above: Vec<SpanId> = spans.iter().copied().collect();
+            while let Some(span) = above.pop() {
+                // One that was there already ends the climb: cycles too.
+                if let Some(parent) = parents.get(&span).filter(|p| parents.contains_key(p) && spans.insert(**p)) {
+                    above.push(*parent);
+                }
+            }
+        }
+        Ok(spans)
     }
-    out.push(length as u8);
-    out.extend_from_slice(bytes);
 }
 
-/// The trace as `TracesData`, how many spans it has, and why it may lack some.
-async fn find(api: Arc<Api>, ask: Ask) -> Result<(Vec<u8>, usize, Option<String>), Failure> {
+/// The trace as `TracesData`, how many spans it has, and why it may lack some; `may_choose` of the spans with `q`.
+async fn find(api: Arc<Api>, ask: Ask, may_choose: bool) -> Result<(Vec<u8>, usize, Option<String>), Failure> {
     let id = ask.path("id");
     let id: TraceId = id.parse().map_err(|e| Failure::BadData(format!("invalid trace id {id:?}: {e}")))?;
     let (range, tenant) = (range(&ask)?, ask.tenant()?);
+    let wanted = if may_choose { wanted(&ask, id)? } else { None };
     let range = TimeRange::new(range.start.saturating_sub(MARGIN_NS), range.end.saturating_add(MARGIN_NS));
-    let state = api.clone();
+    let (state, most) = (api.clone(), api.settings.max_trace_spans);
     blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        let (trace, spans) = encode(&*reader, &tenant, id, range, cancelled)?;
-        Ok((trace, spans, reader.partial()))
+        let (trace, spans, cut) = encode(&*reader, &tenant, (id, wanted.as_ref()), range, most, cancelled)?;
+        let why = cut.then(|| format!("the trace has more than {most} spans; the rest is left out"));
+        Ok((trace, spans, why.or(reader.partial())))
     })
     .await
 }
@@ -112,10 +137,11 @@ struct Found {
 fn encode(
     reader: &dyn Reader,
     tenant: &Tenant,
-    id: TraceId,
+    (id, wanted): (TraceId, Option<&Wanted>),
     range: TimeRange,
+    most: usize,
     cancelled: &AtomicBool,
-) -> Result<(Vec<u8>, usize), Failure> {
+) -> Result<(Vec<u8>, usize, bool), Failure> {
     const FIELDS: [Field; 19] = [
         Field::Time,
         Field::SpanId,
@@ -148,17 +174,23 @@ fn encode(
         },
         projection: FIELDS.into_iter().map(Column::Field).chain([Column::Attributes(None)]).collect(),
         order: Order::Any,
-        limit: None,
+        limit: Some(most.saturating_add(1)),
     };
     let mut batches: Vec<Batch> = Vec::new();
     // Spans by what identifies their group.
     let mut groups: BTreeMap<String, (OwnedGroup, Vec<Found>)> = BTreeMap::new();
+    let (mut rows, mut cut) = (0, false);
     for batch in reader.scan(&scan)? {
         if cancelled.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
         }
         let batch = batch?;
         for row in 0..batch.rows() {
+            if rows == most {
+                cut = true;
+                break;
+            }
+            rows += 1;
             let group = group_at(&batch, row);
             let span = Found {
                 start: batch.int(row, Field::Time).unwrap_or(0),
@@ -169,6 +201,18 @@ fn encode(
             groups.entry(format!("{group:?}")).or_insert_with(|| (group, Vec::new())).1.push(span);
         }
         batches.push(batch);
+        if cut {
+            break;
+        }
+    }
+    if let Some(wanted) = wanted {
+        let all = groups.values().flat_map(|(_, spans)| spans);
+        let parent = |s: &Found| SpanId::from_slice(batches[s.batch].id(s.row, Field::ParentSpanId)).unwrap_or_default();
+        let parents = all.map(|s| (s.id, parent(s))).collect();
+        let question = Question { reader, tenant, range, limit: 1, spans_per_set: usize::MAX, cancelled };
+        let chosen = wanted.spans(&question, &parents)?;
+        groups.values_mut().for_each(|(_, spans)| spans.retain(|s| chosen.contains(&s.id)));
+        groups.retain(|_, (_, spans)| !spans.is_empty());
     }
     let mut groups: Vec<(String, OwnedGroup, Vec<Found>)> = groups.into_iter().map(|(key, (g, s))| (key, g, s)).collect();
     groups.iter_mut().for_each(|(_, _, spans)| spans.sort_by_key(|s| (s.start, s.id)));
@@ -191,7 +235,7 @@ fn encode(
             count += 1;
         }
     }
-    Ok((encoder.finish()?, count))
+    Ok((encoder.finish()?, count, cut))
 }
 
 fn group_at(batch: &Batch, row: usize) -> OwnedGroup {

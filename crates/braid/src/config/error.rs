@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 /// Keys that their projects know and this version of Braid does not read yet.
-const LATER: [&str; 11] = [
+const LATER: [&str; 13] = [
     "alerting",
     "connectors",
     "exporters",
@@ -14,6 +14,8 @@ const LATER: [&str; 11] = [
     "remote_write",
     "rule_files",
     "service",
+    "thrift_binary",
+    "thrift_compact",
     "tls",
     "tls_config",
 ];

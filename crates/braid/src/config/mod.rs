@@ -1,6 +1,7 @@
 //! Configuration: the file as written ([`raw`]) becomes validated values ([`Config`]) here and nowhere else.
 
 mod error;
+mod generator;
 mod raw;
 mod scrape;
 mod units;
@@ -30,11 +31,27 @@ pub(crate) enum Face {
     Loki,
     /// Tempo.
     Tempo,
+    /// Zipkin's receiver.
+    Zipkin,
+    /// Jaeger's receiver of Thrift over HTTP.
+    JaegerHttp,
+    /// Jaeger's receiver of gRPC.
+    JaegerGrpc,
 }
 
 impl Face {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [Self::Braid, Self::OtlpGrpc, Self::OtlpHttp, Self::Prometheus, Self::Loki, Self::Tempo];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Braid,
+        Self::OtlpGrpc,
+        Self::OtlpHttp,
+        Self::Prometheus,
+        Self::Loki,
+        Self::Tempo,
+        Self::Zipkin,
+        Self::JaegerHttp,
+        Self::JaegerGrpc,
+    ];
 
     /// The name in `--print-ready` and in the log.
     pub(crate) fn as_str(self) -> &'static str {
@@ -45,7 +62,15 @@ impl Face {
             Self::Prometheus => "prometheus",
             Self::Loki => "loki",
             Self::Tempo => "tempo",
+            Self::Zipkin => "zipkin",
+            Self::JaegerHttp => "jaeger_http",
+            Self::JaegerGrpc => "jaeger_grpc",
         }
+    }
+
+    /// Whether it only takes data in: no pages there, and no queries.
+    pub(crate) fn is_receiver(self) -> bool {
+        matches!(self, Self::OtlpGrpc | Self::OtlpHttp | Self::Zipkin | Self::JaegerHttp | Self::JaegerGrpc)
     }
 
     /// The port that it has when nobody says otherwise.
@@ -57,6 +82,9 @@ impl Face {
             Self::Prometheus => 9090,
             Self::Loki => 3100,
             Self::Tempo => 3200,
+            Self::Zipkin => 9411,
+            Self::JaegerHttp => 14268,
+            Self::JaegerGrpc => 14250,
         }
     }
 }
@@ -126,8 +154,12 @@ pub(crate) struct Config {
     pub(crate) in_flight: usize,
     /// Web pages that may send OTLP.
     pub(crate) origins: Origins,
+    /// Whether Zipkin's tags become numbers and booleans where they look like such.
+    pub(crate) parse_zipkin_tags: bool,
     /// What to scrape.
     pub(crate) scrapes: Vec<ScrapeConfig>,
+    /// Which metrics are made of spans.
+    pub(crate) generator: graph::Settings,
 }
 
 /// What the command line and the environment say; it wins over the file.
@@ -244,7 +276,9 @@ impl Config {
             None => Origins::default(),
         };
         let endpoints = endpoints(name, &file, overrides)?;
-        Ok(Self { endpoints, memory, storage, limits, queries, in_flight, origins, scrapes })
+        let parse_zipkin_tags = file.receivers.zipkin.parse_string_tags;
+        let generator = file.metrics_generator.settings(name)?;
+        Ok(Self { endpoints, memory, storage, limits, queries, in_flight, origins, parse_zipkin_tags, scrapes, generator })
     }
 }
 
@@ -255,6 +289,7 @@ fn endpoints(name: &str, file: &raw::File, overrides: &Overrides) -> Result<Vec<
         (None, None) => (IpAddr::V4(Ipv4Addr::LOCALHOST), None),
     };
     let protocols = &file.receivers.otlp.protocols;
+    let jaeger = &file.receivers.jaeger.protocols;
     let mut endpoints = Vec::new();
     for face in Face::ALL {
         let port = |configured: Option<u16>| (interface, configured.unwrap_or(face.customary_port()), configured.is_some());
@@ -272,6 +307,14 @@ fn endpoints(name: &str, file: &raw::File, overrides: &Overrides) -> Result<Vec<
             Face::Tempo => port(file.ports.tempo),
             Face::OtlpGrpc => {
                 at("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.as_ref().and_then(|p| p.endpoint.as_ref()))?
+            }
+            Face::Zipkin => at("receivers.zipkin.endpoint", file.receivers.zipkin.endpoint.as_ref())?,
+            Face::JaegerHttp => at(
+                "receivers.jaeger.protocols.thrift_http.endpoint",
+                jaeger.thrift_http.as_ref().and_then(|p| p.endpoint.as_ref()),
+            )?,
+            Face::JaegerGrpc => {
+                at("receivers.jaeger.protocols.grpc.endpoint", jaeger.grpc.as_ref().and_then(|p| p.endpoint.as_ref()))?
             }
             Face::OtlpHttp => {
                 at("receivers.otlp.protocols.http.endpoint", protocols.http.as_ref().and_then(|p| p.endpoint.as_ref()))?

@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) queries: Queries,
     pub(super) receivers: Receivers,
+    pub(super) metrics_generator: super::generator::File,
     /// These three are read by `prometheus::Config`, which knows them whole.
     #[serde(rename = "global")]
     _global: IgnoredAny,
@@ -77,6 +78,28 @@ pub(super) struct Queries {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Receivers {
     pub(super) otlp: Otlp,
+    pub(super) zipkin: Zipkin,
+    pub(super) jaeger: Jaeger,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Zipkin {
+    pub(super) endpoint: Option<String>,
+    pub(super) parse_string_tags: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Jaeger {
+    pub(super) protocols: JaegerProtocols,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct JaegerProtocols {
+    pub(super) grpc: Option<Grpc>,
+    pub(super) thrift_http: Option<Grpc>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,3 +12,4 @@ mod protobuf;
 mod queries;
 mod receivers;
 mod scraping;
+mod tempo;

@@ -13,7 +13,7 @@ use super::client::{Answered, Client, Question};
 use super::page::{Aim, Counts, Page, Requests};
 use super::pool::TargetLimit;
 use super::target::Target;
-use crate::ingest::Envelope;
+use crate::ingest::{Envelope, Translation};
 use crate::{ContentEncoding, Ingest, Refusal, Via};
 
 /// A scrape that begins this much later than it should still gets the time at which it should have begun: equal distances
@@ -260,8 +260,13 @@ impl Worker {
         };
         for payload in payloads.into_iter().map(bytes::Bytes::from) {
             loop {
-                let envelope =
-                    Envelope { via: Via::Scrape, encoding: Encoding::RemoteWrite, compression: ContentEncoding::Identity, begun };
+                let envelope = Envelope {
+                    via: Via::Scrape,
+                    encoding: Encoding::RemoteWrite,
+                    compression: ContentEncoding::Identity,
+                    begun,
+                    translation: Translation::None,
+                };
                 let refusal = match ingest.hold(payload.len()) {
                     Ok(held) => match ingest.take(envelope, Tenant::default(), payload.clone(), held).await {
                         Ok(_) => break,

@@ -389,7 +389,7 @@ impl Engine {
     /// # Errors
     /// IO.
     pub fn remove_reader(&self, name: &str) -> Result<(), StoreError> {
-        self.core.cursors_or_create()?.remove(name)
+        self.core.cursors().map_or(Ok(()), |cursors| cursors.remove(name))
     }
 
     /// Writes the heads, merges what can be merged, cuts the log and unlinks what is dropped, until nothing is left to do
@@ -484,6 +484,31 @@ impl NamedReader {
         self.cursors.save(&self.name, self.reader.position() - 1)?;
         self.core.wake.notify_all();
         Ok(())
+    }
+
+    /// [`NamedReader::save`] together with what the reader has made of the records: after a crash [`NamedReader::state`]
+    /// gives back what belongs to the position at which it goes on.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn save_with(&self, state: &[u8]) -> Result<(), StoreError> {
+        self.cursors.save_with(&self.name, self.reader.position() - 1, state)?;
+        self.core.wake.notify_all();
+        Ok(())
+    }
+
+    /// What was saved last with [`NamedReader::save_with`]; `None` for a reader that never did.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn state(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.cursors.state(&self.name)
+    }
+
+    /// How many records are appended and not read yet (gaps in the sequence counted as records).
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        (self.core.log.committed() + 1).saturating_sub(self.reader.position())
     }
 }
 

@@ -5,13 +5,15 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use redb::{Database, ReadableTable, StorageBackend, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
 use crate::StoreError;
 use crate::disk::{Disk, DiskFile};
 
 const FILE: &str = "state.redb";
 const TABLE: TableDefinition<'static, &str, u64> = TableDefinition::new("cursors");
+/// What a reader keeps beside its position; written in one transaction with it.
+const STATES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("states");
 /// The database is small; its cache need not be large.
 const CACHE: usize = 1 << 20;
 
@@ -106,7 +108,7 @@ impl Cursors {
         let saved = self.known.lock().get(name).map(|(sequence, _)| *sequence);
         let sequence = saved.unwrap_or(start);
         if saved.is_none() {
-            self.write(name, Some(sequence))?;
+            self.write(name, Some(sequence), None)?;
         }
         self.known.lock().insert(name.to_owned(), (sequence, at_cap));
         Ok(sequence)
@@ -119,7 +121,7 @@ impl Cursors {
     pub fn save(&self, name: &str, sequence: u64) -> Result<(), StoreError> {
         let behind = self.known.lock().get(name).is_none_or(|(saved, _)| *saved < sequence);
         if behind {
-            self.write(name, Some(sequence))?;
+            self.write(name, Some(sequence), None)?;
             if let Some((saved, _)) = self.known.lock().get_mut(name) {
                 *saved = sequence.max(*saved);
             }
@@ -127,22 +129,57 @@ impl Cursors {
         Ok(())
     }
 
+    /// [`Cursors::save`] together with what the reader knows at that position: after a crash both are there, or neither.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn save_with(&self, name: &str, sequence: u64, state: &[u8]) -> Result<(), StoreError> {
+        let sequence = self.known.lock().get(name).map_or(sequence, |(saved, _)| sequence.max(*saved));
+        self.write(name, Some(sequence), Some(state))?;
+        if let Some((saved, _)) = self.known.lock().get_mut(name) {
+            *saved = sequence.max(*saved);
+        }
+        Ok(())
+    }
+
+    /// What the reader saved last with [`Cursors::save_with`].
+    ///
+    /// # Errors
+    /// IO.
+    pub fn state(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.database.begin_read().map_err(failed)?;
+        let table = match read.open_table(STATES) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        Ok(table.get(name).map_err(failed)?.map(|bytes| bytes.value().to_vec()))
+    }
+
     /// Forgets a reader: the log is kept for it no longer.
     ///
     /// # Errors
     /// IO.
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
-        self.write(name, None)?;
+        self.write(name, None, None)?;
         self.known.lock().remove(name);
         Ok(())
     }
 
-    fn write(&self, name: &str, sequence: Option<u64>) -> Result<(), StoreError> {
+    /// Without a sequence the reader goes, and its state with it.
+    fn write(&self, name: &str, sequence: Option<u64>, state: Option<&[u8]>) -> Result<(), StoreError> {
         let write = self.database.begin_write().map_err(failed)?;
         {
             let mut table = write.open_table(TABLE).map_err(failed)?;
             match sequence {
                 Some(sequence) => table.insert(name, sequence).map_err(failed)?,
+                None => table.remove(name).map_err(failed)?,
+            };
+        }
+        if sequence.is_none() || state.is_some() {
+            let mut table = write.open_table(STATES).map_err(failed)?;
+            match state {
+                Some(state) => table.insert(name, state).map_err(failed)?,
                 None => table.remove(name).map_err(failed)?,
             };
         }

@@ -97,6 +97,12 @@ impl Frame {
 }
 
 impl TraceEncoder {
+    /// Bytes of the message so far.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.out.len() + self.0.scopes.len() + self.0.scope.len()
+    }
+
     /// The message.
     ///
     /// # Errors

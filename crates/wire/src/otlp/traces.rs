@@ -12,9 +12,13 @@ const BAD_SPAN_ID: &str = "spans with an invalid span id (8 bytes, not all zero)
 const BAD_PARENT_ID: &str = "spans with an invalid parent span id (8 bytes or none)";
 const BAD_TIME: &str = "spans with a time after the year 2262";
 
+const CUT_ATTRIBUTES: &str = "attributes past the limit of a span";
+const CUT_NESTED: &str = "events and links past the limit of a span";
+
 /// Calls `sink` for each span of the request in `bytes`.
 ///
-/// A span is refused for an invalid id of its own and for a time that does not fit; a link with an invalid id, and an
+/// What a span has too much of (attributes, events, links) is left out, counted as dropped in the span, and named among what
+/// was skipped; a sink without use for events and links hears nothing of theirs. A span is refused for an invalid id of its own and for a time that does not fit; a link with an invalid id, and an
 /// attribute without a key, are left out and counted in the span's own counts of dropped things.
 pub(crate) fn walk<S: SpanSink + ?Sized>(bytes: &[u8], limits: &Limits, sink: &mut S) -> Result<Summary, WireError> {
     let mut walker = Walker { limits, summary: Summary::default(), buffers: Buffers::default() };
@@ -70,6 +74,8 @@ impl<'a> Walker<'_, 'a> {
         events.clear();
         links.clear();
         let mut span = Span::default();
+        let (size, with_nested) = (r.rest().len(), sink.wants_nested());
+        let mut cut = 0;
         let mut refused = None;
         let mut status = None;
         while let Some(f) = r.field("Span")? {
@@ -87,19 +93,23 @@ impl<'a> Walker<'_, 'a> {
                 8 => span.end = time(&f, &mut refused)?,
                 9 => attributes.push(f.message()?, self.limits)?,
                 10 => span.dropped_attributes = f.u32()?,
-                11 => {
-                    more(events, self.limits)?;
+                11 if events.len() >= self.limits.max_events_per_span => {
+                    span.dropped_events = span.dropped_events.saturating_add(1);
+                    cut += 1;
+                }
+                11 if with_nested => {
                     events.push(event(f.message()?, nested, &mut refused, self.limits)?);
                 }
-                12 => span.dropped_events = f.u32()?,
-                13 => {
-                    more(links, self.limits)?;
-                    match link(f.message()?, nested, self.limits)? {
-                        Some(link) => links.push(link),
-                        None => span.dropped_links = span.dropped_links.saturating_add(1),
-                    }
-                }
                 // The sender's count comes on top of what was left out here, in whichever order they come.
+                12 => span.dropped_events = span.dropped_events.saturating_add(f.u32()?),
+                13 if links.len() >= self.limits.max_events_per_span => {
+                    span.dropped_links = span.dropped_links.saturating_add(1);
+                    cut += 1;
+                }
+                13 if with_nested => match link(f.message()?, nested, self.limits)? {
+                    Some(link) => links.push(link),
+                    None => span.dropped_links = span.dropped_links.saturating_add(1),
+                },
                 14 => span.dropped_links = span.dropped_links.saturating_add(f.u32()?),
                 15 => status = Some(f.message()?),
                 16 => span.flags = f.fixed32()?,
@@ -130,6 +140,9 @@ impl<'a> Walker<'_, 'a> {
         span.links = links;
         span.nested = &nested.list;
         self.summary.accepted += 1;
+        self.summary.skipped.add_many(CUT_ATTRIBUTES, attributes.cut + nested.cut);
+        self.summary.skipped.add_many(CUT_NESTED, cut);
+        sink.size(size);
         sink.span(&span);
         Ok(())
     }
@@ -142,13 +155,6 @@ fn time(f: &Field<'_>, refused: &mut Option<&'static str>) -> Result<Timestamp, 
         *refused = Some(BAD_TIME);
         0
     }))
-}
-
-fn more<T>(list: &[T], limits: &Limits) -> Result<(), WireError> {
-    if list.len() < limits.max_events_per_span {
-        return Ok(());
-    }
-    Err(WireError::TooLarge { what: "the number of events or links of a span", limit: limits.max_events_per_span })
 }
 
 fn event<'a>(

@@ -13,8 +13,10 @@ use crate::{Limits, WireError};
 #[derive(Debug, Default)]
 pub(crate) struct Attributes<'a> {
     pub(crate) list: Vec<Attr<'a>>,
-    /// What the sender says it dropped, and what was dropped here: attributes without a key.
+    /// What was dropped here: attributes without a key, and those past the limit.
     pub(crate) dropped: u32,
+    /// Those past the limit alone.
+    pub(crate) cut: u64,
 }
 
 impl<'a> Attributes<'a> {
@@ -22,13 +24,18 @@ impl<'a> Attributes<'a> {
     pub(crate) fn clear(&mut self) {
         self.list.clear();
         self.dropped = 0;
+        self.cut = 0;
     }
 
-    /// Reads one `KeyValue`.
+    /// Reads one `KeyValue`. Past the limit it is left out and counted, as SDKs do at limits of theirs.
     #[inline]
     pub(crate) fn push(&mut self, key_value: Reader<'a>, limits: &Limits) -> Result<(), WireError> {
         match attribute(key_value, limits)? {
-            Some(_) if self.list.len() >= limits.max_attributes_per_record => Err(too_many(limits)),
+            Some(_) if self.list.len() >= limits.max_attributes_per_record => {
+                self.dropped = self.dropped.saturating_add(1);
+                self.cut += 1;
+                Ok(())
+            }
             Some(attr) => {
                 self.list.push(attr);
                 Ok(())
@@ -39,11 +46,6 @@ impl<'a> Attributes<'a> {
             }
         }
     }
-}
-
-#[cold]
-fn too_many(limits: &Limits) -> WireError {
-    WireError::TooLarge { what: "the number of attributes of a record", limit: limits.max_attributes_per_record }
 }
 
 /// A key and a text, both shorter than 128 bytes, in this order and with nothing else: what most attributes are.
