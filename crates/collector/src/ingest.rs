@@ -1,7 +1,7 @@
 //! What all receivers share: from a body to an acknowledgement.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -110,10 +110,11 @@ impl Ingest {
         mut held: Held,
     ) -> Result<Summary, Refusal> {
         let Envelope { via, encoding, compression, begun } = envelope;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
         let plain = compression == ContentEncoding::Identity;
         let (payload, mut summary, _held) = if bytes.len() <= if plain { IN_PLACE } else { IN_PLACE / 8 } {
             let payload = if plain { bytes } else { self.inflate(compression, &bytes, &mut held)? };
-            let summary = wire::check(encoding, &payload, &self.limits.wire)?;
+            let summary = wire::check_at(encoding, &payload, &self.limits.wire, now)?;
             (payload, summary, held)
         } else {
             let limits = self.limits.clone();
@@ -122,7 +123,7 @@ impl Ingest {
                     ContentEncoding::Identity => bytes,
                     other => inflate(other, &bytes, limits.inflated, &mut held)?.into(),
                 };
-                let summary = wire::check(encoding, &payload, &limits.wire)?;
+                let summary = wire::check_at(encoding, &payload, &limits.wire, now)?;
                 Ok::<_, Refusal>((payload, summary, held))
             };
             match tokio::task::spawn_blocking(work).await {
