@@ -34,7 +34,7 @@ impl Face {
     /// The API that a path below one shared root belongs to.
     pub(crate) fn of_path(path: &str) -> Option<Self> {
         let starts = |prefixes: &[&str]| prefixes.iter().any(|p| path.starts_with(p));
-        if starts(&["/loki/"]) {
+        if starts(&["/loki/", "/api/prom/", "/prometheus/"]) {
             Some(Self::Loki)
         } else if starts(&["/api/v1/"]) {
             Some(Self::Prometheus)

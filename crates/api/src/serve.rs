@@ -31,6 +31,26 @@ impl Routes {
         Self { api: api.clone(), face, router: Router::new() }
     }
 
+    /// `path` answers `methods` with what `handler` makes of the request itself.
+    pub(crate) fn raw<F, Fut>(mut self, path: &'static str, methods: MethodFilter, handler: F) -> Self
+    where
+        F: Fn(Arc<Api>, Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let (api, face) = (self.api.clone(), self.face);
+        let serve = move |request: Request| {
+            let (api, handler) = (api.clone(), handler.clone());
+            async move {
+                let began = Instant::now();
+                let response = handler(api.clone(), request).await;
+                api.metrics.record(face, path, response.status().as_u16(), began.elapsed(), 0, 0);
+                response
+            }
+        };
+        self.router = self.router.route(path, on(methods, serve));
+        self
+    }
+
     /// `path` answers GET, HEAD and form-encoded POST with what `handler` returns.
     pub(crate) fn route<F, Fut>(mut self, path: &'static str, handler: F) -> Self
     where
@@ -99,7 +119,7 @@ pub fn prometheus_router(api: &Arc<Api>) -> Router {
     prometheus::routes(Routes::new(api, Face::Prometheus)).router.merge(prometheus::read::route(api))
 }
 
-/// `/loki/api/v1/…`.
+/// `/loki/api/v1/…`, `/api/prom/…`, `/prometheus/api/v1/…`.
 pub fn loki_router(api: &Arc<Api>) -> Router {
     loki::routes(Routes::new(api, Face::Loki)).router
 }
@@ -122,7 +142,8 @@ pub fn prometheus_port(api: &Arc<Api>) -> Router {
 
 /// What answers on Loki's own port.
 pub fn loki_port(api: &Arc<Api>) -> Router {
-    own_port(loki_router(api).merge(ready(api)), Face::Loki)
+    let own = loki::own_routes(Routes::new(api, Face::Loki)).router;
+    own_port(loki_router(api).merge(own).merge(ready(api)), Face::Loki)
 }
 
 /// What answers on Tempo's own port.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use store::Source;
+use store::{Source, Writer};
 use tokio::sync::Semaphore;
 
+use crate::loki::rules::Rules;
+use crate::loki::tail::Tails;
 use crate::{QueryMetrics, Targets};
 
 /// Bounds of queries. The defaults are those of the originals.
@@ -32,6 +34,12 @@ pub struct Settings {
     pub max_entries: usize,
     /// How many spans of one trace an answer may hold; a longer trace is cut, and the answer says so.
     pub max_trace_spans: usize,
+    /// Whether log lines get a `detected_level` (Loki's `discover_log_levels`).
+    pub discover_levels: bool,
+    /// How many clients may tail logs at a time.
+    pub max_tails: usize,
+    /// How long log lines are kept: what clients are told.
+    pub log_retention: Duration,
 }
 
 impl Default for Settings {
@@ -47,6 +55,9 @@ impl Default for Settings {
             max_lines: 20_000_000,
             max_entries: 5000,
             max_trace_spans: 100_000,
+            discover_levels: true,
+            max_tails: 64,
+            log_retention: Duration::from_secs(7 * 86_400),
         }
     }
 }
@@ -58,6 +69,12 @@ pub struct Api {
     pub(crate) settings: Settings,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) metrics: QueryMetrics,
+    /// Where new log lines are heard of.
+    pub(crate) live: Option<Arc<dyn Writer>>,
+    pub(crate) tails: Arc<Tails>,
+    /// How requests are read that come in.
+    pub(crate) limits: Arc<wire::Limits>,
+    pub(crate) rules: Rules,
     ready: AtomicBool,
 }
 
@@ -66,7 +83,35 @@ impl Api {
     #[must_use]
     pub fn new(source: Arc<dyn Source>, targets: Arc<dyn Targets>, settings: Settings) -> Self {
         let permits = Arc::new(Semaphore::new(settings.concurrency.max(1)));
-        Self { source, targets, settings, permits, metrics: QueryMetrics::default(), ready: AtomicBool::new(false) }
+        Self {
+            source,
+            targets,
+            settings,
+            permits,
+            metrics: QueryMetrics::default(),
+            live: None,
+            tails: Arc::default(),
+            limits: Arc::default(),
+            rules: Rules::default(),
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Logs can be tailed: what `live` takes in is read under `limits`.
+    #[must_use]
+    pub fn with_live(self, live: Arc<dyn Writer>, limits: wire::Limits) -> Self {
+        Self { live: Some(live), limits: Arc::new(limits), ..self }
+    }
+
+    /// Rule groups are kept below `dir`; without one they go with the process.
+    #[must_use]
+    pub fn with_rules(self, dir: std::path::PathBuf) -> Self {
+        Self { rules: Rules::open(dir), ..self }
+    }
+
+    /// Counts of the clients that tail logs, in Prometheus' text format.
+    pub fn write_tail_metrics(&self, out: &mut String) {
+        self.tails.write_text(out);
     }
 
     /// Threads that one more query may use: with others running, they have the cores.

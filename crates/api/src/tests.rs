@@ -279,9 +279,9 @@ async fn loki_answers_are_those_of_loki() {
     assert_eq!(
         all["result"],
         json!([
-            {"stream": {"app": "db", "env": "prod"}, "values": [["3000000000", "three"]]},
-            {"stream": {"app": "shop"}, "values": [["2000000000", "two"]]},
-            {"stream": {"app": "shop", "trace_id": "x"}, "values": [["1000000000", "one \"quoted\""]]},
+            {"stream": {"app": "db", "detected_level": "unknown", "env": "prod"}, "values": [["3000000000", "three"]]},
+            {"stream": {"app": "shop", "detected_level": "unknown"}, "values": [["2000000000", "two"]]},
+            {"stream": {"app": "shop", "detected_level": "unknown", "trace_id": "x"}, "values": [["1000000000", "one \"quoted\""]]},
         ])
     );
     let request = Request::get(format!("/loki/api/v1/query_range?query=%7Bapp=%22shop%22%7D&direction=forward&{range}"))
@@ -292,13 +292,14 @@ async fn loki_answers_are_those_of_loki() {
     assert_eq!(
         categorized["result"],
         json!([{"stream": {"app": "shop"}, "values": [
-            ["1000000000", "one \"quoted\"", {"structuredMetadata": {"trace_id": "x"}}],
-            ["2000000000", "two", {}],
+            ["1000000000", "one \"quoted\"", {"structuredMetadata": {"detected_level": "unknown", "trace_id": "x"}}],
+            ["2000000000", "two", {"structuredMetadata": {"detected_level": "unknown"}}],
         ]}])
     );
     // Start is inside, end is not.
     let edges = data(get_json(&router, "/loki/api/v1/query_range?query=%7Bapp=~%22.%2B%22%7D&start=2&end=3&limit=5").await);
-    assert_eq!(edges["result"], json!([{"stream": {"app": "shop"}, "values": [["2000000000", "two"]]}]));
+    let two = json!([{"stream": {"app": "shop", "detected_level": "unknown"}, "values": [["2000000000", "two"]]}]);
+    assert_eq!(edges["result"], two);
     // Grafana's health check.
     let health =
         data(get_json(&router, "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000&direction=backward").await);

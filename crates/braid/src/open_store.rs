@@ -1,6 +1,7 @@
 //! The store that a configuration asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use store::disk::RealDisk;
@@ -21,6 +22,8 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     options.set_memory(config.memory);
     options.retention = [wanted.traces, wanted.logs, wanted.metrics];
     options.max_bytes = wanted.max_size;
+    options.discover_service_name = config.limits.wire.discover_service_name;
+    options.max_line_age = config.limits.wire.max_line_age_ns.map(|ns| Duration::from_nanos(ns.unsigned_abs()));
     options.min_free = wanted.min_free.unwrap_or(options.min_free);
     options.log.sync = match wanted.sync {
         SyncMode::Always => log::SyncMode::EveryCommit,

@@ -51,7 +51,10 @@ pub(crate) fn run(
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 8));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
         let targets = Arc::new(Scraped(scraper.clone()));
-        let api = Arc::new(Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, config.queries.clone()));
+        let api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, config.queries.clone())
+            .with_live(Arc::clone(&store) as Arc<dyn Writer>, config.limits.wire.clone())
+            .with_rules(config.storage.dir.join("rules").join("loki"));
+        let api = Arc::new(api);
         let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again));
         let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
         let runtime = tokio::runtime::Handle::current();
@@ -67,7 +70,10 @@ pub(crate) fn run(
                 let (index, decoded) = (stored.index_memory(), stored.decoded_memory());
                 store_metrics::write_text(&stored.stats(), index, decoded, &stored.cache(), out);
             }),
-            Box::new(move |out| queries.metrics().write_text(out)),
+            Box::new(move |out| {
+                queries.metrics().write_text(out);
+                queries.write_tail_metrics(out);
+            }),
             {
                 let reloads = Arc::clone(&reloads);
                 Box::new(move |out| reloads.write_text(out))

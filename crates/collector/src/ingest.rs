@@ -1,7 +1,7 @@
 //! What all receivers share: from a body to an acknowledgement.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -138,11 +138,12 @@ impl Ingest {
         mut held: Held,
     ) -> Result<Summary, Refusal> {
         let Envelope { via, encoding, compression, begun, translation } = envelope;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
         let plain = compression == ContentEncoding::Identity;
         let (payload, mut summary, _held) = if bytes.len() <= if plain { IN_PLACE } else { IN_PLACE / 8 } {
             let payload = if plain { bytes } else { self.inflate(compression, &bytes, &mut held)? };
             let payload = translation.apply(payload, &self.limits.wire, &mut held)?;
-            let summary = wire::check(encoding, &payload, &self.limits.wire)?;
+            let summary = wire::check_at(encoding, &payload, &self.limits.wire, now)?;
             (payload, summary, held)
         } else {
             let limits = self.limits.clone();
@@ -152,7 +153,7 @@ impl Ingest {
                     other => inflate(other, &bytes, limits.inflated, &mut held)?.into(),
                 };
                 let payload = translation.apply(payload, &limits.wire, &mut held)?;
-                let summary = wire::check(encoding, &payload, &limits.wire)?;
+                let summary = wire::check_at(encoding, &payload, &limits.wire, now)?;
                 Ok::<_, Refusal>((payload, summary, held))
             };
             match tokio::task::spawn_blocking(work).await {

@@ -68,6 +68,8 @@ impl Lines {
 
     pub(crate) fn ask<T>(&self, tenant: &Tenant, ask: impl FnOnce(&Question<'_>) -> T) -> T {
         let (reader, cancelled) = (self.store.snapshot(), AtomicBool::new(false));
-        ask(&Question { reader: &*reader, tenant, max_lines: 1_000_000, cancelled: &cancelled })
+        // The cases know only the labels that they load.
+        let discover_levels = false;
+        ask(&Question { reader: &*reader, tenant, max_lines: 1_000_000, discover_levels, cancelled: &cancelled })
     }
 }

@@ -5,11 +5,15 @@
 //! the rest of a pipeline runs on the rows of each batch, and its parsers extract only what the query uses.
 
 mod ast;
+mod drain;
 mod error;
 mod eval;
+mod fields;
 pub mod invariants;
+mod levels;
 mod lexer;
 mod lines;
+mod live;
 mod parser;
 mod pipeline;
 mod predicate;
@@ -18,6 +22,7 @@ mod print;
 mod regexp;
 mod rows;
 mod units;
+mod volume;
 
 #[cfg(test)]
 mod tests;
@@ -27,12 +32,17 @@ pub use ast::{
     LineFilter, LineOp, LineTerm, LogQuery, LogfmtFlags, Matching, NamedMatcher, RangeAggregation, RangeOp, Stage, Unwrap,
     Variants, VectorAggregation,
 };
+pub use drain::Pattern;
 pub use error::{EvalError, ParseError};
 pub use eval::{Grid, Metric, metric};
+pub use fields::{DetectedField, FieldType, detected_fields, field_values};
+pub use levels::SOURCES as LEVEL_SOURCES;
 pub use lines::{Direction, Line, Question, lines};
+pub use live::{Arrived, Arriving, Tail};
 pub use parser::{MAX_QUERY, parse, parse_matchers};
 pub use pipeline::LabelSet;
 pub use predicate::matchers_predicate;
+pub use volume::{LabelCost, StreamStats, Volume, VolumeBy, patterns, stream_stats, volume};
 
 /// A duration as LogQL writes it (`5m`, `1h30m`, `1.5s`, `2d`), nanoseconds. `None` where `text` is none.
 #[must_use]

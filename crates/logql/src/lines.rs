@@ -1,6 +1,5 @@
 //! Log queries: lines with their labels, as Loki shows them.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +13,9 @@ use crate::pipeline::{Category, Hints, LabelSet, Labels, Pipeline};
 use crate::predicate::{is_pushed, predicate};
 use crate::rows::{NeededLabels, Needs, Rows};
 
+/// Bytes of text that the lines of one answer may have: a line may be as large as a request.
+const MAX_ANSWER: usize = 96 << 20;
+
 /// What a query is asked of, and within which bounds.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
@@ -23,6 +25,8 @@ pub struct Question<'a> {
     pub tenant: &'a Tenant,
     /// How many lines a metric query may read.
     pub max_lines: usize,
+    /// Whether each line's level is found and added to its structured metadata as `detected_level` (Loki's `discover_log_levels`).
+    pub discover_levels: bool,
     /// Set by whoever no longer wants the answer; looked at for each batch.
     pub cancelled: &'a AtomicBool,
 }
@@ -53,7 +57,7 @@ pub struct Line {
 }
 
 impl Line {
-    fn new(time: i64, text: String, labels: &Labels) -> Self {
+    pub(crate) fn new(time: i64, text: String, labels: &Labels) -> Self {
         if labels.is_stream() {
             let stream = labels.stream().clone();
             return Self { time, text, stream, metadata: LabelSet::default(), parsed: LabelSet::default() };
@@ -101,7 +105,7 @@ pub fn lines(
     };
     let pipeline = pipeline(query, Hints::default())?;
     let limit_pushed = pipeline.is_empty().then_some(limit);
-    let mut out = Vec::new();
+    let (mut out, mut bytes) = (Vec::new(), 0);
     if limit == 0 {
         return Ok(out);
     }
@@ -109,7 +113,14 @@ pub fn lines(
     each_row(question, query, &Predicate::True, range, order, limit_pushed, &needs, &mut |rows, row, labels| {
         rows.labels(row, labels);
         let time = rows.time(row);
-        if let Some(text) = pipeline.run(Cow::Borrowed(rows.line(row)), time, labels) {
+        if let Some(text) = pipeline.run(rows.line(row), time, labels) {
+            bytes += text.len();
+            if bytes > MAX_ANSWER {
+                return Err(EvalError::Execution(format!(
+                    "the lines of the answer take more than {} MiB: ask for fewer lines at a time",
+                    MAX_ANSWER >> 20
+                )));
+            }
             out.push(Line::new(time, text.into_owned(), labels));
         }
         Ok(out.len() < limit)
@@ -137,12 +148,13 @@ pub(crate) fn each_row(
     needs: &Needs,
     each: &mut dyn FnMut(&mut Rows<'_>, usize, &mut Labels) -> Result<bool, EvalError>,
 ) -> Result<(), EvalError> {
+    let levels = question.discover_levels && needs.level();
     let scan = Scan {
         tenant: question.tenant.clone(),
         table: Table::Logs,
         range,
         predicate: predicate(query).and(Said::of(query).may_pass(question, range)?).and(also.clone()),
-        projection: needs.projection(),
+        projection: needs.projection(levels),
         order,
         limit,
     };
@@ -152,7 +164,7 @@ pub(crate) fn each_row(
         if question.cancelled.load(Ordering::Relaxed) {
             return Err(EvalError::Cancelled);
         }
-        let mut rows = Rows::new(&batch);
+        let mut rows = Rows::new(&batch, levels);
         for row in 0..batch.rows() {
             if !each(&mut rows, row, &mut labels)? {
                 return Ok(());

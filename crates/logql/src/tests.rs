@@ -46,7 +46,7 @@ fn log<'a>(time: i64, line: &'a str, attributes: &'a [Attr<'a>]) -> Log<'a> {
 
 fn ask<T>(store: &Memory, f: impl FnOnce(&Question<'_>) -> T) -> T {
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
-    f(&Question { reader: &view, tenant: &tenant, max_lines: 1000, cancelled: &cancelled })
+    f(&Question { reader: &view, tenant: &tenant, max_lines: 1000, discover_levels: false, cancelled: &cancelled })
 }
 
 fn read(store: &Memory, query: &str, direction: Direction, limit: usize) -> Vec<Line> {
@@ -166,7 +166,7 @@ fn metric_queries_count_lines_of_a_range_whose_far_end_is_open() {
     }
     let Ok(expr) = parse(r#"count_over_time({app="a"}[1h])"#) else { panic!("valid") };
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
-    let question = Question { reader: &view, tenant: &tenant, max_lines: 3, cancelled: &cancelled };
+    let question = Question { reader: &view, tenant: &tenant, max_lines: 3, discover_levels: false, cancelled: &cancelled };
     let result = metric(&question, &expr, Grid { start: 10 * SECOND, end: 10 * SECOND, step: 1 });
     assert!(matches!(result, Err(EvalError::Execution(_))), "{result:?}");
 }
@@ -255,6 +255,93 @@ fn deep_and_long_queries_are_refused() {
     assert!(parse(&" ".repeat(crate::MAX_QUERY + 1)).is_err());
 }
 
+/// A level that was found is a label like any other: it names series, and filters see it.
+#[test]
+fn levels_that_were_found_name_series() {
+    let store =
+        store(&[(&[("app", "a")], &["level=warn x", "an info", "an info too"]), (&[("app", "b"), ("level", "ERR")], &["z"])]);
+    let count = |query: &str| {
+        let expr = parse(query).expect("a query");
+        let grid = Grid { start: 10 * SECOND, end: 10 * SECOND, step: 1 };
+        let found = ask(&store, |q| metric(&Question { discover_levels: true, ..*q }, &expr, grid));
+        let Ok(Metric::Series(series)) = found else { panic!("{query}: {found:?}") };
+        series.iter().map(|(labels, values)| format!("{labels} {}", values[0].unwrap_or(0.0))).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        count(r#"sum by (detected_level) (count_over_time({app=~".+"}[1m]))"#),
+        [r#"{detected_level="error"} 1"#, r#"{detected_level="info"} 2"#, r#"{detected_level="warn"} 1"#]
+    );
+    assert_eq!(count(r#"sum(count_over_time({app=~".+"} | detected_level="info" [1m]))"#), ["{} 2"]);
+    assert_eq!(
+        count(r#"count_over_time({app=~".+"} | detected_level!~"info|warn" [1m])"#),
+        [r#"{app="b", detected_level="error", level="ERR"} 1"#]
+    );
+    assert_eq!(count(r#"sum by (app) (count_over_time({app="a"}[1m]))"#), [r#"{app="a"} 3"#]);
+}
+
+/// What a tail shows of lines that arrive is what a query shows of them later, levels included.
+#[test]
+fn a_tail_shows_what_a_query_shows() {
+    let text = |key, value| Attr { key, value: Value::Str(value) };
+    let nested = r#"{"kvlistValue":{"values":[{"key":"x.y","value":{"stringValue":"z"}},{"key":"n","value":{"intValue":"5"}}]}}"#;
+    let resource = [text("service.name", "a"), text("host.name", "h"), text("level", "from the resource")];
+    let labels: &[(&str, &str)] = &[("service_name", "a")];
+    let attributes: Vec<Vec<Attr<'_>>> = vec![
+        vec![text("k.1", "v"), text("1st", "w"), Attr { key: "m", value: Value::Nested(nested.into()) }],
+        vec![text("severity", "WRN"), Attr { key: "d", value: Value::Double(1.5) }],
+        vec![text("detected_level", "Information")],
+        Vec::new(),
+    ];
+    let logs: Vec<Log<'_>> = attributes
+        .iter()
+        .enumerate()
+        .map(|(i, attributes)| Log {
+            observed: 7 + i as i64 * SECOND,
+            severity_number: i as i32 * 8,
+            severity_text: if i == 3 { "Fatal" } else { "" },
+            trace_id: TraceId([i as u8; 16]),
+            span_id: SpanId([i as u8; 8]),
+            dropped_attributes: i as u32,
+            ..log(i as i64 * SECOND, "a line with err: in it", attributes)
+        })
+        .collect();
+    for (resource, labels) in [(&resource[..], labels), (&[], &[("app", "b"), ("lvl", "dbg")]), (&[], &[("app", "b")])] {
+        let group = Group { resource, labels, scope_name: "lib", ..Group::default() };
+        let store = Memory::new();
+        let mut sink = store.ingest(&Tenant::default());
+        sink.group(&group);
+        logs.iter().for_each(|log| sink.log(log));
+        drop(sink);
+        for query in [
+            r#"{app="b"} | label_format q="{{.detected_level}}""#,
+            r#"{service_name="a"} | detected_level =~ ".+""#,
+            r#"{app="b"} | detected_level != "debug" | drop lvl"#,
+        ] {
+            let Ok(Expr::Log(parsed)) = parse(query) else { panic!("{query}") };
+            let stored = ask(&store, |q| {
+                let q = Question { discover_levels: true, ..*q };
+                lines(&q, &parsed, TimeRange::ALL, Direction::Forward, 100)
+            });
+            let mut tail = crate::Tail::new(&parsed).expect("a pipeline");
+            let arriving = crate::Arriving::new(&group, true);
+            let wanted = tail.wants(arriving.stream());
+            let live: Vec<Line> = logs.iter().filter(|_| wanted).filter_map(|log| tail.line(&arriving.line(log))).collect();
+            assert_eq!(live, stored.expect("lines"), "{query}");
+        }
+    }
+    // What was found: from a label, the metadata, the severity, the line; the metadata's own is only spelt anew.
+    let found = |labels| {
+        let arriving = crate::Arriving::new(&Group { labels, ..Group::default() }, true);
+        let Ok(Expr::Log(all)) = parse(r#"{app="b"}"#) else { panic!() };
+        let mut tail = crate::Tail::new(&all).expect("no stages");
+        let level =
+            |log: &Log<'_>| tail.line(&arriving.line(log)).and_then(|l| l.metadata.get("detected_level").map(str::to_owned));
+        logs.iter().map(level).map(Option::unwrap_or_default).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&[("app", "b"), ("lvl", "dbg")]), ["debug", "debug", "info", "debug"]);
+    assert_eq!(found(&[("app", "b")]), ["error", "warn", "info", "fatal"]);
+}
+
 proptest! {
     #[test]
     fn any_text_parses_or_is_refused(text in ".{0,60}") {
@@ -279,5 +366,20 @@ proptest! {
         Just("|> \"<_>a<_>\""), Just("|= ip(\"::1\")"), Just("| a=ip(\"1.2.3.0/24\")"),
     ], 0..6), line in "[ -~{}\"=:é\u{1b}]{0,40}") {
         crate::invariants::pipeline(&format!("{}\n{line}", stages.join(" ")));
+    }
+
+    #[test]
+    fn any_line_is_read_by_each_parser(which in 0..crate::invariants::PARSERS.len(), line in "[ -~{}\\[\\]\"=:,\\\\é\u{1b}]{0,60}") {
+        crate::invariants::line_parser(which, &line);
+        crate::invariants::found_in(&line);
+    }
+
+    #[test]
+    fn any_template_is_built_or_refused(words in proptest::collection::vec(prop_oneof![
+        Just("{{"), Just("}}"), Just(" "), Just("."), Just("a"), Just("__line__"), Just("repeat 5"), Just("|"), Just("upper"), Just("if"),
+        Just("range"), Just("end"), Just("else"), Just("$x"), Just(":="), Just("\"s\""), Just("regexReplaceAll"), Just("("), Just(")"),
+        Just("fromJson"), Just("trunc -3"), Just("substr 9 1"), Just("alignLeft 7"), Just("date"), Just("toDateInZone"), Just("unixEpoch"),
+    ], 0..14)) {
+        crate::invariants::line_template(&words.concat(), "a=5 {\"x\":[1,2]}");
     }
 }

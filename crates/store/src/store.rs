@@ -1,6 +1,7 @@
 //! The store as it is used: the engine over the tables of spans, log lines and samples.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{Labels, Tenant, TimeRange};
 use tokio::sync::broadcast;
@@ -15,6 +16,9 @@ use crate::engine::{Engine, Live, NamedReader, Options, Stats};
 use crate::log::AtCap;
 use crate::series::{SeriesOptions, SeriesTable, SeriesView};
 use crate::{Segments, StoreError};
+
+/// How long a request may be under way between its check and the log.
+const AGE_SLACK: Duration = Duration::from_secs(60);
 
 /// A data directory in use: takes requests ([`Writer`]), gives out snapshots ([`Source`]).
 pub struct Store {
@@ -33,7 +37,13 @@ impl Store {
     /// [`StoreError::Locked`], [`StoreError::Version`], IO.
     pub fn open(options: Options, series: SeriesOptions) -> Result<Self, StoreError> {
         let mut tables = None;
-        let limits = wire::Limits { discover_service_name: options.discover_service_name, ..wire::Limits::default() };
+        // A request is checked a moment before it gets the time in the log: what was accepted then must not be too old here.
+        let max_line_age = options.max_line_age.map(|age| age + AGE_SLACK);
+        let limits = wire::Limits {
+            discover_service_name: options.discover_service_name,
+            max_line_age_ns: max_line_age.and_then(|age| i64::try_from(age.as_nanos()).ok()),
+            ..wire::Limits::default()
+        };
         let cache = Arc::new(ColumnCache::new(options.cache_bytes));
         let columns = Arc::clone(&cache);
         let engine = Engine::open(options, |segments| {

@@ -30,6 +30,7 @@ pub mod zipkin;
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
 pub use limits::Limits;
+pub use loki::SERVICE_NAME_SOURCES;
 pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};
 
 /// Reads a whole request and keeps nothing: what a receiver does before it appends. A request that passes is walked
@@ -38,9 +39,17 @@ pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, Samp
 /// # Errors
 /// [`WireError`] when the request as a whole cannot be read.
 pub fn check(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Result<Summary, WireError> {
+    check_at(encoding, bytes, limits, 0)
+}
+
+/// The same for a request that came at `received` (nanoseconds since the Unix epoch): lines may be too old for it.
+///
+/// # Errors
+/// As for [`check`].
+pub fn check_at(encoding: Encoding, bytes: &[u8], limits: &Limits, received: i64) -> Result<Summary, WireError> {
     match encoding.signal() {
         Signal::Traces => walk_spans(encoding, bytes, limits, &mut Discard),
-        Signal::Logs => walk_logs(encoding, bytes, limits, 0, &mut Discard),
+        Signal::Logs => walk_logs(encoding, bytes, limits, received, &mut Discard),
         Signal::Metrics => walk_samples(encoding, bytes, limits, &mut Discard),
     }
 }
@@ -79,8 +88,8 @@ pub fn walk_logs<S: LogSink + ?Sized>(
         Encoding::OtlpLogsJson => {
             otlp::logs::walk(&otlp::from_json(&otlp::LOGS, bytes, limits.max_depth)?, limits, received, sink)
         }
-        Encoding::LokiPush => loki::push::walk(bytes, limits, sink),
-        Encoding::LokiPushJson => loki::json::walk(bytes, limits, sink),
+        Encoding::LokiPush => loki::push::walk(bytes, limits, received, sink),
+        Encoding::LokiPushJson => loki::json::walk(bytes, limits, received, sink),
         _ => Err(WRONG_SIGNAL),
     }
 }

@@ -22,6 +22,19 @@ pub struct Limits {
     pub max_symbols: usize,
     /// Whether a Loki stream that has no `service_name` gets one (Loki's `discover_service_name`).
     pub discover_service_name: bool,
+    /// How much older than the moment it was received a pushed line may be, nanoseconds (Loki's `reject_old_samples_max_age`).
+    /// OTLP has no such limit.
+    pub max_line_age_ns: Option<i64>,
+}
+
+impl Limits {
+    /// The oldest time that a line may have that is received at `received`; with 0 for a moment that is not known any time is fine.
+    pub(crate) fn oldest_line(&self, received: i64) -> i64 {
+        match self.max_line_age_ns {
+            Some(age) if received > 0 => received.saturating_sub(age),
+            _ => i64::MIN,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -36,6 +49,7 @@ impl Default for Limits {
             max_native_buckets: 10_000,
             max_symbols: 1 << 20,
             discover_service_name: true,
+            max_line_age_ns: None,
         }
     }
 }

@@ -1,12 +1,11 @@
-//! What streams there are: labels, their values, series, statistics.
+//! What streams there are: labels, their values, series.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use logql::matchers_predicate;
-use model::{Labels, Scope};
-use store::{Column, Distinct, Field, Order, Predicate, Scan, Table};
+use model::Scope;
+use store::{Column, Distinct, Predicate, Table};
 
 use super::range;
 use crate::answer::{Answer, Failure};
@@ -27,26 +26,35 @@ fn success(data: &str, rows: usize, partial: Option<String>) -> Answer {
     Answer::json(format!("{{\"status\":\"success\",\"data\":{data}}}"), rows).partial(partial)
 }
 
-async fn texts(api: Arc<Api>, ask: Ask, what: Distinct) -> Result<Answer, Failure> {
-    let (range, predicate, tenant) = (range(&ask, 6)?, streams(&ask)?, ask.tenant()?);
+type Texts = (Vec<String>, Option<String>);
+
+async fn texts(api: &Arc<Api>, ask: &Ask, what: Distinct) -> Result<Texts, Failure> {
+    let (range, predicate, tenant) = (range(ask, 6)?, streams(ask)?, ask.tenant()?);
     let state = api.clone();
-    blocking(&api, None, move |_| {
+    blocking(api, None, move |_| {
         let reader = state.source.snapshot();
         let found = reader.distinct(&tenant, Table::Logs, range, &predicate, &what, None)?;
-        let texts = found.into_iter().flatten().map(|(_, text)| text);
-        let texts: Vec<String> = texts.collect();
-        Ok(success(&json::strings(&texts), texts.len(), reader.partial()))
+        Ok((found.into_iter().flatten().map(|(_, text)| text).collect(), reader.partial()))
     })
     .await
 }
 
-pub(super) async fn names(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+pub(super) async fn found_names(api: &Arc<Api>, ask: &Ask) -> Result<Texts, Failure> {
     texts(api, ask, Distinct::Keys(Some(Scope::Label))).await
 }
 
+pub(super) async fn found_values(api: &Arc<Api>, ask: &Ask) -> Result<Texts, Failure> {
+    texts(api, ask, Distinct::Values(Column::attribute(Scope::Label, ask.path("name")))).await
+}
+
+pub(super) async fn names(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let (texts, partial) = found_names(&api, &ask).await?;
+    Ok(success(&json::strings(&texts), texts.len(), partial))
+}
+
 pub(super) async fn values(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let column = Column::attribute(Scope::Label, ask.path("name"));
-    texts(api, ask, Distinct::Values(column)).await
+    let (texts, partial) = found_values(&api, &ask).await?;
+    Ok(success(&json::strings(&texts), texts.len(), partial))
 }
 
 pub(super) async fn series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
@@ -59,39 +67,27 @@ pub(super) async fn series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let state = api.clone();
     blocking(&api, None, move |_| {
         let reader = state.source.snapshot();
-        let mut found = BTreeSet::new();
-        for predicate in selectors {
-            let sets = reader.distinct(&tenant, Table::Logs, range, &predicate, &Distinct::LabelSets, None)?;
-            found.extend(sets.into_iter().map(Labels::from_pairs));
-        }
-        let mut out = String::from("[");
-        json::list(&mut out, &found, json::labels);
-        out.push(']');
-        Ok(success(&out, found.len(), reader.partial()))
-    })
-    .await
-}
-
-/// How much a query would read: streams, lines and bytes, counted. A stream counts as one chunk.
-pub(super) async fn stats(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let (range, predicate, tenant) = (range(&ask, 6)?, streams(&ask)?, ask.tenant()?);
-    let state = api.clone();
-    blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
-        let streams = reader.distinct(&tenant, Table::Logs, range, &predicate, &Distinct::LabelSets, None)?.len();
-        let projection = vec![Column::Field(Field::Body)];
-        let scan = Scan { tenant, table: Table::Logs, range, predicate, projection, order: Order::Any, limit: None };
-        let (mut entries, mut bytes) = (0, 0);
-        for batch in reader.scan(&scan)? {
-            let batch = batch?;
-            entries += batch.rows();
-            bytes += (0..batch.rows()).map(|row| batch.text(row, Field::Body).len()).sum::<usize>();
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(Failure::Cancelled);
+        let distinct =
+            |predicate: &Predicate| reader.distinct(&tenant, Table::Logs, range, predicate, &Distinct::LabelSets, None);
+        let mut found = match selectors.split_first() {
+            Some((first, _)) => distinct(first)?,
+            None => Vec::new(),
+        };
+        if selectors.len() > 1 {
+            let mut all: BTreeSet<_> = found.into_iter().collect();
+            for predicate in &selectors[1..] {
+                all.extend(distinct(predicate)?);
             }
+            found = all.into_iter().collect();
         }
-        let body = format!("{{\"streams\":{streams},\"chunks\":{streams},\"entries\":{entries},\"bytes\":{bytes}}}");
-        Ok(Answer::json(body, 1).partial(reader.partial()))
+        let rows = found.len();
+        // There may be a million of them: one buffer that fits, and each set goes as it is written.
+        let size = |set: &Vec<(String, String)>| 3 + set.iter().map(|(n, v)| n.len() + v.len() + 6).sum::<usize>();
+        let mut out = String::with_capacity(64 + found.iter().map(size).sum::<usize>());
+        out.push_str("{\"status\":\"success\",\"data\":[");
+        json::list(&mut out, found, |out, set| json::pairs(out, set.iter().map(|(n, v)| (n.as_str(), v.as_str()))));
+        out.push_str("]}");
+        Ok(Answer::json(out, rows).partial(reader.partial()))
     })
     .await
 }

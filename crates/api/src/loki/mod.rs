@@ -1,24 +1,27 @@
 //! Loki's HTTP API.
 
+mod explore;
+mod index;
 mod labels;
+mod legacy;
 mod query;
+pub(crate) mod rules;
+mod status;
+pub(crate) mod tail;
 
-use std::sync::Arc;
-
+use axum::routing::MethodFilter;
 use model::TimeRange;
+use store::LabelMatcher;
 
-use crate::Api;
-use crate::answer::{Answer, Failure};
+use crate::answer::Failure;
 use crate::ask::Ask;
 use crate::serve::Routes;
 use crate::time::{loki_duration_ns, loki_ns};
 
-/// The Loki whose API this is.
-const COMPATIBLE: &str = "3.5.0";
 const HOUR_NS: i64 = 3_600_000_000_000;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
-    routes
+    let routes = routes
         .route("/loki/api/v1/query", query::instant)
         .route("/loki/api/v1/query_range", query::range)
         .route("/loki/api/v1/format_query", query::format)
@@ -26,20 +29,43 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/loki/api/v1/label", labels::names)
         .route("/loki/api/v1/label/{name}/values", labels::values)
         .route("/loki/api/v1/series", labels::series)
-        .route("/loki/api/v1/index/stats", labels::stats)
-        .route("/loki/api/v1/status/buildinfo", buildinfo)
+        .route("/loki/api/v1/index/stats", index::stats)
+        .route("/loki/api/v1/index/volume", index::volume)
+        .route("/loki/api/v1/index/volume_range", index::volume_range)
+        .route("/loki/api/v1/patterns", explore::patterns)
+        .route("/loki/api/v1/detected_fields", explore::detected_fields)
+        .route("/loki/api/v1/detected_field/{name}/values", explore::detected_field_values)
+        .route("/loki/api/v1/detected_labels", explore::detected_labels)
+        .route("/loki/api/v1/drilldown-limits", status::drilldown_limits)
+        .route("/loki/api/v1/status/buildinfo", status::buildinfo)
+        .route("/loki/api/v1/status/labels", index::label_costs)
+        .route("/prometheus/api/v1/rules", rules::prometheus_rules)
+        .route("/prometheus/api/v1/alerts", rules::prometheus_alerts)
+        .route("/api/prom/query", legacy::query)
+        .route("/api/prom/label", legacy::names)
+        .route("/api/prom/label/{name}/values", legacy::values)
+        .route("/api/prom/series", labels::series)
+        .raw("/loki/api/v1/tail", MethodFilter::GET, tail::tail)
+        .raw("/api/prom/tail", MethodFilter::GET, tail::legacy);
+    let all = MethodFilter::GET.or(MethodFilter::POST).or(MethodFilter::DELETE);
+    [
+        ["/loki/api/v1/rules", "/loki/api/v1/rules/{namespace}", "/loki/api/v1/rules/{namespace}/{group}"],
+        ["/api/prom/rules", "/api/prom/rules/{namespace}", "/api/prom/rules/{namespace}/{group}"],
+    ]
+    .into_iter()
+    .flatten()
+    .fold(routes, |routes, path| routes.raw(path, all, rules::handle))
 }
 
-async fn buildinfo(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
-    let info = serde_json::json!({
-        "version": COMPATIBLE,
-        "revision": concat!("braid-", env!("CARGO_PKG_VERSION")),
-        "branch": "",
-        "buildUser": "",
-        "buildDate": "",
-        "goVersion": "",
-    });
-    Ok(Answer::json(info.to_string(), 1))
+/// What only Loki's own port has.
+pub(crate) fn own_routes(routes: Routes) -> Routes {
+    routes.route("/config", status::config).route("/services", status::services).route("/log_level", status::log_level)
+}
+
+/// The matchers of the parameter `query`; none where it is empty or `{}`.
+fn matchers(ask: &Ask) -> Result<Vec<LabelMatcher>, Failure> {
+    let text = ask.get("query").unwrap_or("{}");
+    logql::parse_matchers(text).map_err(|e| Failure::BadData(e.to_string()))
 }
 
 fn time(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {

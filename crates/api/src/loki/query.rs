@@ -13,18 +13,19 @@ use super::{duration, range as time_range, time};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
-use crate::{Api, json};
+use crate::{Api, Settings, json};
 
 /// Most steps of a range query.
 const MAX_STEPS: i64 = 11_000;
 const SECOND_NS: i64 = 1_000_000_000;
 
-fn parse(ask: &Ask) -> Result<Expr, Failure> {
+pub(super) fn parse(ask: &Ask) -> Result<Expr, Failure> {
     logql::parse(ask.get("query").unwrap_or("")).map_err(|e| Failure::BadData(e.to_string()))
 }
 
-fn question<'a>(api: &Api, reader: &'a dyn Reader, tenant: &'a Tenant, cancelled: &'a AtomicBool) -> Question<'a> {
-    Question { reader, tenant, max_lines: api.settings.max_lines, cancelled }
+pub(super) fn question<'a>(api: &Api, reader: &'a dyn Reader, tenant: &'a Tenant, cancelled: &'a AtomicBool) -> Question<'a> {
+    let Settings { max_lines, discover_levels, .. } = api.settings;
+    Question { reader, tenant, max_lines, discover_levels, cancelled }
 }
 
 pub(super) async fn instant(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
@@ -81,7 +82,15 @@ pub(super) async fn range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     }
 }
 
-async fn lines(api: Arc<Api>, ask: Ask, log: LogQuery, range: TimeRange) -> Result<Answer, Failure> {
+/// Which lines are asked for.
+pub(super) struct AskedLines {
+    log: LogQuery,
+    range: TimeRange,
+    direction: Direction,
+    limit: usize,
+}
+
+pub(super) fn asked_lines(api: &Api, ask: &Ask, log: LogQuery, range: TimeRange) -> Result<AskedLines, Failure> {
     let limit = ask.count("limit", 100)?;
     let most = api.settings.max_entries;
     if limit > most {
@@ -94,24 +103,41 @@ async fn lines(api: Arc<Api>, ask: Ask, log: LogQuery, range: TimeRange) -> Resu
         d if d.eq_ignore_ascii_case("forward") => Direction::Forward,
         other => return Err(Failure::BadData(format!("invalid direction '{other}'"))),
     };
-    let categorize = ask.header("x-loki-response-encoding-flags").split(',').any(|f| f.trim() == "categorize-labels");
+    // Loki takes 0 for "no limit of mine".
+    Ok(AskedLines { log, range, direction, limit: if limit == 0 { most } else { limit } })
+}
+
+pub(super) async fn found_lines(api: &Arc<Api>, ask: &Ask, asked: AskedLines) -> Result<(Vec<Line>, Option<String>), Failure> {
     let tenant = ask.tenant()?;
     let state = api.clone();
-    blocking(&api, None, move |cancelled| {
-        let began = Instant::now();
+    blocking(api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        // Loki takes 0 for "no limit of mine".
-        let limit = if limit == 0 { most } else { limit };
+        let AskedLines { log, range, direction, limit } = asked;
         let found = logql::lines(&question(&state, &*reader, &tenant, cancelled), &log, range, direction, limit)?;
-        let read = Read { lines: found.len(), bytes: found.iter().map(|l| l.text.len()).sum() };
-        let body = streams_json(&found, categorize);
-        Ok(envelope("streams", &body, read.lines, read, began, categorize, reader.partial()))
+        Ok((found, reader.partial()))
     })
     .await
 }
 
+/// Whether labels are wanted by where they come from.
+pub(super) fn categorizes(ask: &Ask) -> bool {
+    ask.header("x-loki-response-encoding-flags").split(',').any(|f| f.trim() == "categorize-labels")
+}
+
+async fn lines(api: Arc<Api>, ask: Ask, log: LogQuery, range: TimeRange) -> Result<Answer, Failure> {
+    let began = Instant::now();
+    let asked = asked_lines(&api, &ask, log, range)?;
+    let (found, partial) = found_lines(&api, &ask, asked).await?;
+    let read = Read { lines: found.len(), bytes: found.iter().map(|l| l.text.len()).sum() };
+    let categorize = categorizes(&ask);
+    // Off the async threads: it may be long.
+    let body = tokio::task::spawn_blocking(move || streams_json(&found, categorize)).await;
+    let body = body.map_err(|e| Failure::Internal(format!("writing the answer: {e}")))?;
+    Ok(envelope("streams", &body, read.lines, read, began, categorize, partial))
+}
+
 /// Lines grouped by their labels; each group keeps the order of the lines.
-fn streams_json(lines: &[Line], categorize: bool) -> String {
+pub(super) fn streams_json(lines: &[Line], categorize: bool) -> String {
     let mut streams: BTreeMap<LabelSet, Vec<&Line>> = BTreeMap::new();
     for line in lines {
         let labels = if categorize { LabelSet::clone(&line.stream) } else { line.labels() };
@@ -142,9 +168,10 @@ fn streams_json(lines: &[Line], categorize: bool) -> String {
     out
 }
 
-async fn series(api: Arc<Api>, ask: Ask, expr: Expr, range: TimeRange) -> Result<Answer, Failure> {
+/// The parameter `step`, nanoseconds; without it as Loki chooses.
+pub(super) fn step(ask: &Ask, range: TimeRange) -> Result<i64, Failure> {
     let span = range.end.saturating_sub(range.start);
-    let step = match duration(&ask, "step")? {
+    let step = match duration(ask, "step")? {
         Some(step) => step,
         None => (span / SECOND_NS / 250).max(1) * SECOND_NS,
     };
@@ -153,12 +180,23 @@ async fn series(api: Arc<Api>, ask: Ask, expr: Expr, range: TimeRange) -> Result
             "zero or negative query resolution step widths are not accepted. Try a positive integer".to_owned(),
         ));
     }
-    if span / step > MAX_STEPS {
+    Ok(step)
+}
+
+/// Refuses a range of too many steps.
+pub(super) fn check_steps(range: TimeRange, step: i64) -> Result<(), Failure> {
+    if range.end.saturating_sub(range.start) / step.max(1) > MAX_STEPS {
         return Err(Failure::BadData(
             "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter"
                 .to_owned(),
         ));
     }
+    Ok(())
+}
+
+async fn series(api: Arc<Api>, ask: Ask, expr: Expr, range: TimeRange) -> Result<Answer, Failure> {
+    let step = step(&ask, range)?;
+    check_steps(range, step)?;
     // Loki aligns both ends to the step.
     let align = |t: i64| t.div_euclid(step) * step;
     let grid = Grid { start: align(range.start), end: align(range.end), step };
@@ -199,12 +237,12 @@ fn series_json(series: &Series, values: impl Fn(&mut String, &[Option<f64>])) ->
 
 /// What a query read, for the statistics that clients show.
 #[derive(Debug, Clone, Copy, Default)]
-struct Read {
+pub(super) struct Read {
     lines: usize,
     bytes: usize,
 }
 
-fn envelope(
+pub(super) fn envelope(
     kind: &str,
     result: &str,
     rows: usize,

@@ -225,7 +225,18 @@ impl Config {
         let limits = Limits {
             body: size("limits.body", &file.limits.body, defaults.body)?,
             inflated: size("limits.inflated", &file.limits.inflated, defaults.inflated)?,
-            wire: defaults.wire,
+            wire: wire::Limits {
+                discover_service_name: file.limits.discover_service_name.unwrap_or(true),
+                max_line_age_ns: match file.limits.reject_old_samples_max_age.as_deref() {
+                    Some("0" | "0s") => None,
+                    _ => {
+                        let key = "limits.reject_old_samples_max_age";
+                        let age = time(key, &file.limits.reject_old_samples_max_age, 7 * DAY)?;
+                        i64::try_from(age.as_nanos()).ok()
+                    }
+                },
+                ..defaults.wire
+            },
         };
         // An eighth, but never so little that one request of the largest kind could not pass.
         let in_flight =
@@ -266,6 +277,10 @@ impl Config {
             max_samples: file.queries.max_samples.unwrap_or(asked.max_samples),
             max_series: file.queries.max_series.unwrap_or(asked.max_series),
             max_query_memory: size("queries.max_memory", &file.queries.max_memory, memory / 4)?,
+            discover_levels: file.limits.discover_log_levels.unwrap_or(true),
+            max_entries: file.limits.max_entries_limit_per_query.unwrap_or(asked.max_entries),
+            max_tails: file.limits.max_concurrent_tail_requests.unwrap_or(asked.max_tails),
+            log_retention: storage.logs,
             ..asked
         };
         if queries.concurrency == 0 {

@@ -61,6 +61,11 @@ pub(super) struct Limits {
     pub(super) body: Option<String>,
     pub(super) inflated: Option<String>,
     pub(super) in_flight: Option<String>,
+    pub(super) discover_service_name: Option<bool>,
+    pub(super) discover_log_levels: Option<bool>,
+    pub(super) reject_old_samples_max_age: Option<String>,
+    pub(super) max_entries_limit_per_query: Option<usize>,
+    pub(super) max_concurrent_tail_requests: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

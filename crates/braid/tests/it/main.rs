@@ -8,6 +8,7 @@ mod disk;
 mod grpc;
 mod hostile;
 mod lifecycle;
+mod loki;
 mod protobuf;
 mod queries;
 mod receivers;

@@ -1,6 +1,5 @@
 //! Lines of a range to numbers.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -186,7 +185,7 @@ fn by_line(
             return Ok(true);
         }
         rows.labels(row, labels);
-        let Some(line) = pipeline.run(Cow::Borrowed(rows.line(row)), time, labels) else { return Ok(true) };
+        let Some(line) = pipeline.run(rows.line(row), time, labels) else { return Ok(true) };
         let number = match &value {
             Some(value) => match value.of(labels) {
                 Some(number) => number,

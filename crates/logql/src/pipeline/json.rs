@@ -246,6 +246,82 @@ fn walk(text: &str, prefix: &mut String, labels: &mut Labels, hints: &Hints, dep
     })
 }
 
+/// How deep a level is looked for: the line's own fields and those of the objects in it.
+const LEVEL_DEPTH: usize = 2;
+
+/// The first string whose key names a level ([`crate::levels::SOURCES`]), as it is written.
+pub(crate) fn level(line: &str) -> Option<Cow<'_, str>> {
+    fn walk<'t>(text: &'t str, depth: usize, level: &mut Option<&'t str>) -> Result<(), Stop> {
+        object(text, &mut |key, found| match found.kind {
+            Kind::Str if crate::levels::rank(key).is_some() => {
+                *level = Some(found.text);
+                Err(Stop::Enough)
+            }
+            Kind::Object if depth < LEVEL_DEPTH => walk(found.text, depth + 1, level),
+            _ => Ok(()),
+        })
+    }
+    let mut level = None;
+    // What was found before the line turned out to be broken counts.
+    let _ = walk(line, 1, &mut level);
+    level.map(Cow::Borrowed)
+}
+
+/// What a JSON line says at one place.
+pub(crate) struct Leaf<'p> {
+    /// The keys that lead there.
+    pub(crate) path: &'p [String],
+    /// The label's name that they make.
+    pub(crate) label: &'p str,
+    /// The value as a label's.
+    pub(crate) value: Arc<str>,
+}
+
+/// Calls `each` for every value that [`fields`] makes a label of; `false` where the line is no object, or broken.
+pub(crate) fn leaves(line: &str, each: &mut dyn FnMut(Leaf<'_>)) -> bool {
+    fn walk(text: &str, path: &mut Vec<String>, label: &mut String, each: &mut dyn FnMut(Leaf<'_>)) -> Result<(), Stop> {
+        object(text, &mut |key, found| {
+            if matches!(found.kind, Kind::Null | Kind::Array) || path.len() > MAX_DEPTH {
+                return Ok(());
+            }
+            let length = label.len();
+            if length > 0 {
+                label.push('_');
+            }
+            push_sanitized(label, key);
+            path.push(key.to_owned());
+            let result = match found.kind {
+                Kind::Object => walk(found.text, path, label, each),
+                _ => {
+                    each(Leaf { path, label, value: label_value(&found) });
+                    Ok(())
+                }
+            };
+            path.pop();
+            label.truncate(length);
+            result
+        })
+    }
+    walk(line, &mut Vec::new(), &mut String::new(), each).is_ok()
+}
+
+/// The first of `keys` whose value is a string of the line's own, without its escapes.
+pub(crate) fn text_of<'t>(line: &'t str, keys: &[&str]) -> Option<Cow<'t, str>> {
+    let mut best: Option<(usize, &'t str)> = None;
+    let _ = object(line, &mut |key, found| {
+        if let (Kind::Str, Some(rank)) = (found.kind, keys.iter().position(|k| *k == key))
+            && best.is_none_or(|(known, _)| rank < known)
+        {
+            best = Some((rank, found.text));
+            if rank == 0 {
+                return Err(Stop::Enough);
+            }
+        }
+        Ok(())
+    });
+    best.map(|(_, text)| unescape(text).unwrap_or(Cow::Borrowed(text)))
+}
+
 /// A key as a part of a label's name.
 fn push_sanitized(out: &mut String, key: &str) {
     let key = key.trim();

@@ -112,6 +112,11 @@ impl Labels {
         self.added.is_empty() && self.deleted.is_empty() && self.error.is_empty() && self.details.is_empty()
     }
 
+    /// Whether there is structured metadata.
+    pub(crate) fn has_metadata(&self) -> bool {
+        self.added.iter().any(|(c, ..)| *c == Category::Metadata)
+    }
+
     /// Adds structured metadata; a name of the stream's gets a suffix.
     pub(crate) fn add_metadata(&mut self, name: &Arc<str>, value: Arc<str>) {
         match &**name {

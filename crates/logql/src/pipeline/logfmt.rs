@@ -193,6 +193,36 @@ pub(crate) fn pairs(line: &str, flags: LogfmtFlags, labels: &mut Labels, hints: 
     }
 }
 
+/// The value of the pair whose key counts most among those that name a level ([`crate::levels::SOURCES`]), in any case; what
+/// comes after the first flaw of the line is not looked at.
+pub(crate) fn level(line: &str) -> Option<Cow<'_, str>> {
+    let mut pairs = Pairs { line, at: 0, error: None };
+    let mut best = None;
+    while let Some(Some((key, value))) = pairs.next() {
+        let sources = &crate::levels::SOURCES;
+        let Some(rank) = sources.iter().position(|s| s.eq_ignore_ascii_case(key)) else { continue };
+        if best.as_ref().is_none_or(|(known, _)| rank < *known) {
+            best = Some((rank, value));
+        }
+        if rank == 0 {
+            break;
+        }
+    }
+    best.map(|(_, value)| value)
+}
+
+/// Calls `each` for the pairs of a line that have a value, what is none passed over.
+pub(crate) fn each_pair<'t>(line: &'t str, each: &mut dyn FnMut(&'t str, Cow<'t, str>)) {
+    let mut pairs = Pairs { line, at: 0, error: None };
+    while let Some(pair) = pairs.next() {
+        if let Some((key, value)) = pair
+            && !value.is_empty()
+        {
+            each(key, value);
+        }
+    }
+}
+
 /// Checks the key of an expression.
 pub(crate) fn check_key(text: &str) -> Result<(), String> {
     let bad = |what: String| Err(format!("cannot parse expression [{text}]: {what}"));

@@ -24,9 +24,11 @@ use crate::regexp::compile;
 pub(crate) use filter::Condition;
 use format::{Format, LabelFormats};
 pub(crate) use hints::Hints;
+pub(crate) use json::{leaves as json_leaves, level as json_level, text_of as json_text};
 pub use labels::LabelSet;
 pub(crate) use labels::{Category, ERROR, Labels, PRESERVE_ERROR, sanitize};
 use line::LineCondition;
+pub(crate) use logfmt::{each_pair as logfmt_pairs, level as logfmt_level};
 use pattern::Pattern;
 
 /// The stages of a query, ready to run.

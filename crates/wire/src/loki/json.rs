@@ -1,19 +1,25 @@
 //! Loki's JSON push body:
 //! `{"streams":[{"stream":{"app":"a"},"values":[["<nanoseconds>","line",{"trace_id":"x"}]]}]}`.
 
-use model::{Attr, Group, Value};
+use model::{Attr, Group, Timestamp, Value};
 
 use super::push::{line_of, push_metadata};
-use super::{BAD_TIME, StreamLabels};
+use super::{BAD_TIME, StreamLabels, TOO_OLD};
 use crate::json::{Parser, Token};
 use crate::{Limits, LogSink, Summary, WireError};
 
-/// Calls `sink` for each line of the request in `bytes`. Unknown fields are passed over.
-pub(crate) fn walk<S: LogSink + ?Sized>(bytes: &[u8], limits: &Limits, sink: &mut S) -> Result<Summary, WireError> {
+/// Calls `sink` for each line of the request in `bytes`, which came at `received` (0 for not known). Unknown fields are passed over.
+pub(crate) fn walk<S: LogSink + ?Sized>(
+    bytes: &[u8],
+    limits: &Limits,
+    received: Timestamp,
+    sink: &mut S,
+) -> Result<Summary, WireError> {
+    let oldest = limits.oldest_line(received);
     let mut summary = Summary::default();
     let mut parser = Parser::new(bytes)?;
     parser.object(|parser, key| match &*key {
-        "streams" => parser.array(|parser, _| stream(parser, limits, &mut summary, sink)),
+        "streams" => parser.array(|parser, _| stream(parser, limits, oldest, &mut summary, sink)),
         _ => parser.skip(),
     })?;
     parser.end()?;
@@ -23,6 +29,7 @@ pub(crate) fn walk<S: LogSink + ?Sized>(bytes: &[u8], limits: &Limits, sink: &mu
 fn stream<'a, S: LogSink + ?Sized>(
     parser: &mut Parser<'a>,
     limits: &Limits,
+    oldest: Timestamp,
     summary: &mut Summary,
     sink: &mut S,
 ) -> Result<(), WireError> {
@@ -74,6 +81,7 @@ fn stream<'a, S: LogSink + ?Sized>(
             return Err(parser.error(format_args!("the time stamp {time:?} is no number of nanoseconds")));
         }
         match refused.map_or_else(|| time.parse().map_err(|_| BAD_TIME), Err) {
+            Ok(time) if time < oldest => summary.refused.add(TOO_OLD),
             Ok(time) => {
                 let mut attributes: Vec<Attr<'_>> = Vec::with_capacity(metadata.len());
                 for (name, value) in &metadata {

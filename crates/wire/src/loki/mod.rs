@@ -10,7 +10,7 @@ pub(crate) const SERVICE_NAME: &str = "service_name";
 pub(crate) const UNKNOWN_SERVICE: &str = "unknown_service";
 
 /// Labels that stand in for an absent `service_name`, the first one present wins (Loki's `discover_service_name`).
-pub(crate) const SERVICE_NAME_SOURCES: [&str; 13] = [
+pub const SERVICE_NAME_SOURCES: [&str; 13] = [
     "service",
     "app",
     "application",
@@ -29,4 +29,5 @@ pub(crate) const SERVICE_NAME_SOURCES: [&str; 13] = [
 /// Why a stream's lines are refused, in Loki's words.
 pub(crate) const NO_LABELS: &str = "error at least one label pair is required per stream";
 pub(crate) const DUPLICATE_LABEL: &str = "stream has a label name more than once";
+pub(crate) const TOO_OLD: &str = "lines whose timestamp is too old";
 pub(crate) const BAD_TIME: &str = "lines with a time outside of the years 1678 to 2262";

@@ -2,19 +2,24 @@
 
 use model::{Attr, Group, Log, SpanId, Timestamp, TraceId, Value};
 
-use super::{BAD_TIME, StreamLabels};
+use super::{BAD_TIME, StreamLabels, TOO_OLD};
 use crate::protobuf::Reader;
 use crate::snappy::decompressed;
 use crate::{Limits, LogSink, Summary, WireError};
 
-/// Calls `sink` for each line of the request in `bytes`.
+/// Calls `sink` for each line of the request in `bytes`, which came at `received` (0 for not known).
 ///
 /// A line is bytes to Loki; what of it is not UTF-8 becomes U+FFFD here, as it does in Loki's own JSON answers.
-pub(crate) fn walk<S: LogSink + ?Sized>(bytes: &[u8], limits: &Limits, sink: &mut S) -> Result<Summary, WireError> {
-    decompressed(bytes, limits.max_uncompressed, |body| walk_body(body, limits, sink))
+pub(crate) fn walk<S: LogSink + ?Sized>(
+    bytes: &[u8],
+    limits: &Limits,
+    received: Timestamp,
+    sink: &mut S,
+) -> Result<Summary, WireError> {
+    decompressed(bytes, limits.max_uncompressed, |body| walk_body(body, limits, limits.oldest_line(received), sink))
 }
 
-fn walk_body<S: LogSink + ?Sized>(body: &[u8], limits: &Limits, sink: &mut S) -> Result<Summary, WireError> {
+fn walk_body<S: LogSink + ?Sized>(body: &[u8], limits: &Limits, oldest: Timestamp, sink: &mut S) -> Result<Summary, WireError> {
     let mut summary = Summary::default();
     let mut labels = StreamLabels::default();
     let mut metadata = Vec::new();
@@ -42,6 +47,7 @@ fn walk_body<S: LogSink + ?Sized>(body: &[u8], limits: &Limits, sink: &mut S) ->
             if f.number == 2 {
                 let (time, line) = entry(f.message()?, &mut metadata, limits)?;
                 match refused.map_or_else(|| time.ok_or(BAD_TIME), Err) {
+                    Ok(time) if time < oldest => summary.refused.add(TOO_OLD),
                     Ok(time) => {
                         summary.accepted += 1;
                         match std::str::from_utf8(line) {
