@@ -1,6 +1,7 @@
 //! Configuration: the file as written ([`raw`]) becomes validated values ([`Config`]) here and nowhere else.
 
 mod error;
+mod objects;
 mod raw;
 mod scrape;
 mod units;
@@ -14,6 +15,7 @@ use collector::{Limits, Origins};
 use prometheus::ScrapeConfig;
 
 pub(crate) use error::ConfigError;
+pub(crate) use objects::ObjectStore;
 
 /// What a port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +109,8 @@ pub(crate) struct Storage {
     pub(crate) min_free: Option<u64>,
     /// How much older than the newest of its series a sample may be.
     pub(crate) out_of_order: Duration,
+    /// The object store behind the data directory.
+    pub(crate) objects: Option<ObjectStore>,
 }
 
 /// Everything that `braid serve` needs to know.
@@ -226,6 +230,7 @@ impl Config {
                 Some("0") => Duration::ZERO,
                 _ => time("storage.out_of_order_time_window", &file.storage.out_of_order_time_window, OUT_OF_ORDER)?,
             },
+            objects: ObjectStore::validate(name, &file.storage)?,
         };
         let asked = api::Settings::default();
         let queries = api::Settings {
