@@ -274,7 +274,9 @@ impl RunningServer {
 
     /// The server need not keep the files any more; it would notice by itself after a while.
     fn release(&self) {
-        let _ = self.runtime.block_on(self.client.delete(format!("{}/{}", self.base, self.answer.id)).send());
+        let request = self.client.delete(format!("{}/{}", self.base, self.answer.id));
+        // Inside the runtime, where its timers are.
+        let _ = self.runtime.block_on(async move { request.send().await });
     }
 }
 
