@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use crate::config::Face;
 use crate::landing;
 use crate::process::Process;
+use crate::snapshots::{self, Snapshots};
 
 /// The text format's content type.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,6 +48,7 @@ pub(crate) struct App {
     metrics: Vec<MetricsWriter>,
     settle: Settle,
     reload: Reload,
+    snapshots: Option<Arc<Snapshots>>,
     process: Process,
     addresses: OnceLock<Vec<(Face, SocketAddr)>>,
     stopping: AtomicBool,
@@ -61,7 +63,23 @@ impl App {
         (settle, reload): (Settle, Reload),
         process: Process,
     ) -> Self {
-        Self { receivers, apis, metrics, settle, reload, process, addresses: OnceLock::new(), stopping: AtomicBool::new(false) }
+        Self {
+            receivers,
+            apis,
+            metrics,
+            settle,
+            reload,
+            snapshots: None,
+            process,
+            addresses: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Gives out moments of the store for backups.
+    pub(crate) fn with_snapshots(mut self, snapshots: Snapshots) -> Self {
+        self.snapshots = Some(Arc::new(snapshots));
+        self
     }
 
     /// What it listens at, once known.
@@ -90,6 +108,9 @@ impl App {
         }
         if face == Face::Braid && request.method() == Method::POST && request.uri().path() == "/api/admin/settle" {
             return self.settle().await;
+        }
+        if let (Face::Braid, true, Some(snapshots)) = (face, request.uri().path().starts_with(snapshots::PATH), &self.snapshots) {
+            return snapshot(Arc::clone(snapshots), &request).await;
         }
         let reloads = matches!(face, Face::Braid | Face::Prometheus) && request.uri().path() == "/-/reload";
         if reloads && matches!(*request.method(), Method::POST | Method::PUT) {
@@ -172,6 +193,16 @@ impl App {
             write(&mut out);
         }
         out
+    }
+}
+
+/// Reads files, so not on the runtime's own threads.
+async fn snapshot(snapshots: Arc<Snapshots>, request: &Request<Incoming>) -> Response<Body> {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let answer = move || snapshots.answer(&method, uri.path(), uri.query().unwrap_or_default());
+    match tokio::task::spawn_blocking(answer).await {
+        Ok(answer) => answer,
+        Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")),
     }
 }
 

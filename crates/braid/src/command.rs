@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::backup::{BackupCommand, RestoreCommand};
 use crate::config::{Config, Overrides};
 use crate::{logging, serve};
 
@@ -19,6 +20,10 @@ pub(crate) struct Command {
 enum What {
     /// Run the server
     Serve(Serve),
+    /// Copy what is stored to an object store or a folder
+    Backup(BackupCommand),
+    /// Make a data directory of a backup
+    Restore(RestoreCommand),
     /// Validate a configuration file; exits with 2 and says where when it is wrong
     Check(Check),
 }
@@ -80,6 +85,8 @@ impl Command {
                 println!("{}: ok", check.config.display());
                 Ok(())
             }
+            What::Backup(backup) => backup.run(),
+            What::Restore(restore) => restore.run(),
             What::Serve(serve) => {
                 let overrides = Overrides {
                     data_dir: serve.data_dir,

@@ -1,6 +1,7 @@
 //! The binary: command line, configuration, wiring, shutdown.
 
 mod app;
+mod backup;
 mod command;
 mod config;
 mod landing;
@@ -10,6 +11,7 @@ mod process;
 mod reload;
 mod serve;
 mod server;
+mod snapshots;
 mod store_metrics;
 mod targets;
 
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("braid: {failure:#}");
-            ExitCode::from(if failure.is::<config::ConfigError>() { 2 } else { 1 })
+            ExitCode::from(if failure.is::<config::ConfigError>() { 2 } else { backup::exit_code(&failure) })
         }
     }
 }

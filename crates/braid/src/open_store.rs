@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use store::disk::RealDisk;
 use store::series::SeriesOptions;
-use store::{Options, Store, log};
+use store::{Options, RemoteOptions, Store, log};
 
 use crate::config::{Config, SyncMode};
 
@@ -29,6 +29,11 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
         SyncMode::Always => log::SyncMode::EveryCommit,
         SyncMode::Interval(interval) => log::SyncMode::Interval(interval),
     };
+    if let Some(objects) = &wanted.objects {
+        collector::tls::provide();
+        let bucket = objects.location.connect(&objects.settings).context("cannot use the object store")?;
+        options.remote = Some(RemoteOptions { cache_bytes: objects.cache, lease: objects.lease, ..RemoteOptions::new(bucket) });
+    }
     let out_of_order_ms = i64::try_from(wanted.out_of_order.as_millis()).unwrap_or(i64::MAX);
     let series = SeriesOptions { index_bytes: config.memory / 8, decoded_bytes: config.memory / 8, out_of_order_ms };
     Store::open(options, series).with_context(dir)

@@ -18,6 +18,7 @@ use crate::app::{Apis, App, MetricsWriter, Reload, Settle};
 use crate::config::{Config, ConfigError, Endpoint, Face};
 use crate::process::Process;
 use crate::reload::Reloads;
+use crate::snapshots::Snapshots;
 use crate::targets::Scraped;
 use crate::{open_store, server, store_metrics};
 
@@ -69,6 +70,9 @@ pub(crate) fn run(
             Box::new(move |out| {
                 let (index, decoded) = (stored.index_memory(), stored.decoded_memory());
                 store_metrics::write_text(&stored.stats(), index, decoded, &stored.cache(), out);
+                if let Some(objects) = stored.objects() {
+                    objects.counters().write_text(out);
+                }
             }),
             Box::new(move |out| {
                 queries.metrics().write_text(out);
@@ -90,7 +94,8 @@ pub(crate) fn run(
             let reloads = Arc::clone(&reloads);
             Arc::new(move || reloads.reload())
         };
-        let app = Arc::new(App::new(receivers, apis(&api), metrics, (settle, Arc::clone(&reload)), process));
+        let app = App::new(receivers, apis(&api), metrics, (settle, Arc::clone(&reload)), process);
+        let app = Arc::new(app.with_snapshots(Snapshots::new(Arc::clone(&store))));
 
         let listeners = bind(&config.endpoints).await?;
         let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();

@@ -51,6 +51,36 @@ pub(crate) fn write_text(stats: &Stats, index_memory: usize, decoded_memory: usi
     ] {
         one(name, "gauge", help, value);
     }
+    if let Some(remote) = &stats.remote {
+        for (name, help, value) in [
+            ("braid_object_cache_hits_total", "Reads that a local copy answered.", remote.hits),
+            ("braid_object_cache_misses_total", "Reads that had to fetch from the object store.", remote.misses),
+            ("braid_object_cache_evictions_total", "Local copies that were let go for others.", remote.evictions),
+            ("braid_object_store_uploaded_segments_total", "Segments copied to the object store.", remote.uploaded),
+            ("braid_object_store_deleted_objects_total", "Objects deleted there.", remote.deleted),
+            ("braid_object_store_failed_rounds_total", "Rounds of copying that failed and are made again.", remote.failures),
+        ] {
+            one(name, "counter", help, value as f64);
+        }
+        for (name, help, value) in [
+            ("braid_object_cache_bytes", "Local copies of what is in the object store.", remote.cache_bytes),
+            ("braid_object_cache_limit_bytes", "What they may be.", remote.cache_limit),
+            ("braid_object_store_pending_segments", "Segments that are on the local disk only.", remote.pending_segments),
+            ("braid_object_store_pending_bytes", "Bytes in them.", remote.pending_bytes),
+            (
+                "braid_object_store_away_seconds",
+                "How long the object store has not answered; 0 while it does.",
+                remote.away_seconds,
+            ),
+            (
+                "braid_object_store_fenced",
+                "Whether another writer has taken over, and nothing is taken in.",
+                u64::from(remote.fenced),
+            ),
+        ] {
+            one(name, "gauge", help, value as f64);
+        }
+    }
     let mut by_signal = |name: &str, kind: &str, help: &str, values: [f64; 3]| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for signal in Signal::ALL {

@@ -3,6 +3,7 @@
 //! All that the languages know of it is the *contract*: [`Reader`] (scan, distinct, series, samples) over a
 //! consistent snapshot, [`Predicate`] and [`Column`] to ask with, [`Batch`] to read from.
 
+pub mod backup;
 pub mod body;
 pub mod columns;
 pub mod contract;
@@ -12,6 +13,7 @@ mod lock;
 pub mod log;
 pub mod manifest;
 pub mod memory;
+mod remote;
 pub mod series;
 mod store;
 mod table;
@@ -24,5 +26,6 @@ pub use contract::{
 };
 pub use engine::{Engine, NamedReader, Options, Stats};
 pub use log::AtCap;
+pub use remote::{RemoteOptions, RemoteStats};
 pub use store::Store;
 pub use table::{Frozen, Record, SegmentFile, SegmentMeta, SegmentSource, Segments, Table as SignalTable};

@@ -19,6 +19,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
@@ -88,7 +89,8 @@ fn path_of(number: u64) -> String {
     format!("{FOLDER}/{number:012}.json")
 }
 
-fn encode(manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
+/// Puts the line with the checksum before `manifest`.
+pub(crate) fn encode<T: Serialize>(manifest: &T) -> Result<Vec<u8>, StoreError> {
     let body =
         serde_json::to_vec(manifest).map_err(|e| StoreError::Io { what: "encoding the manifest".into(), source: e.into() })?;
     let head = Head { format: FORMAT, bytes: body.len() as u64, crc32c: crc32c::crc32c(&body) };
@@ -99,7 +101,8 @@ fn encode(manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
     Ok(bytes)
 }
 
-fn decode(file: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
+/// Reads what [`encode`] has written; `file` for messages.
+pub(crate) fn decode<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, StoreError> {
     let corrupt = |reason: String| StoreError::Corrupt { file: file.to_owned(), reason };
     let end = memchr::memchr(b'\n', bytes).ok_or_else(|| corrupt("no first line".into()))?;
     let (head, body) = (&bytes[..end], &bytes[end + 1..]);

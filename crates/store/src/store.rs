@@ -93,6 +93,26 @@ impl Store {
         self.cache.stats()
     }
 
+    /// See [`Engine::pin`].
+    ///
+    /// # Errors
+    /// IO; [`StoreError::Busy`] while the log is being replayed.
+    pub fn pin(&self) -> Result<crate::backup::Pinned, StoreError> {
+        self.engine.pin()
+    }
+
+    /// Whether the log is still being replayed, and of which signals.
+    #[must_use]
+    pub fn replaying(&self) -> Option<String> {
+        self.engine.partial()
+    }
+
+    /// The object store behind the disk.
+    #[must_use]
+    pub fn objects(&self) -> Option<&objects::Bucket> {
+        self.engine.objects()
+    }
+
     /// Bytes of label sets and of the indexes of open metric segments.
     #[must_use]
     pub fn index_memory(&self) -> usize {

@@ -2,6 +2,7 @@
 
 mod error;
 mod generator;
+mod objects;
 mod raw;
 mod scrape;
 mod units;
@@ -15,6 +16,7 @@ use collector::{Limits, Origins};
 use prometheus::ScrapeConfig;
 
 pub(crate) use error::ConfigError;
+pub(crate) use objects::ObjectStore;
 
 /// What a port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,6 +137,8 @@ pub(crate) struct Storage {
     pub(crate) min_free: Option<u64>,
     /// How much older than the newest of its series a sample may be.
     pub(crate) out_of_order: Duration,
+    /// The object store behind the data directory.
+    pub(crate) objects: Option<ObjectStore>,
 }
 
 /// Everything that `braid serve` needs to know.
@@ -269,6 +273,7 @@ impl Config {
                 Some("0") => Duration::ZERO,
                 _ => time("storage.out_of_order_time_window", &file.storage.out_of_order_time_window, OUT_OF_ORDER)?,
             },
+            objects: ObjectStore::validate(name, &file.storage)?,
         };
         let asked = api::Settings::default();
         let queries = api::Settings {

@@ -44,6 +44,31 @@ pub(super) struct Storage {
     pub(super) min_free: Option<String>,
     pub(super) retention: Retention,
     pub(super) out_of_order_time_window: Option<String>,
+    pub(super) object_store: Option<ObjectStore>,
+    pub(super) cache: Cache,
+}
+
+/// Where segments go; the keys are S3's, but for Azure's account.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ObjectStore {
+    pub(super) url: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) path_style: Option<bool>,
+    pub(super) access_key_id: Option<String>,
+    pub(super) secret_access_key: Option<String>,
+    pub(super) session_token: Option<String>,
+    pub(super) account_name: Option<String>,
+    pub(super) account_key: Option<String>,
+    pub(super) lease: Option<String>,
+}
+
+/// Local copies of what is in the object store.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Cache {
+    pub(super) max_size: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -37,6 +37,14 @@ pub enum StoreError {
         /// ` (pid N)` where known, else empty.
         holder: String,
     },
+    /// The object store belongs to another writer.
+    #[error("the object store {store} cannot be used: {why}")]
+    Held {
+        /// The object store.
+        store: String,
+        /// Who writes there, and what can be done.
+        why: String,
+    },
     /// Too much at once: retryable; receivers answer 503 with `Retry-After`, gRPC `UNAVAILABLE`.
     #[error("{0}")]
     Busy(String),

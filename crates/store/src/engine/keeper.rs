@@ -7,8 +7,9 @@ use std::time::Duration;
 use wire::Signal;
 
 use super::clock::{Clock, TrustedTime};
+use super::live::Live;
 use super::open::quarantined;
-use super::segments::DiskSegments;
+use super::segments::{DiskSegments, files_of};
 use super::stats::{Stats, count};
 use super::{Core, Segment};
 use crate::log::{AtCap, Cursors, QUARANTINE};
@@ -269,7 +270,7 @@ impl Core {
     fn move_to_quarantine(&self, segment: &SegmentMeta) {
         let disk = &self.options.disk;
         let moved = disk.create_dir(QUARANTINE).and_then(|()| {
-            for file in DiskSegments::files_of(&**disk, &segment.file)? {
+            for file in files_of(&**disk, &segment.file)? {
                 let name = file.replace('/', "_");
                 disk.rename(&file, &format!("{QUARANTINE}/{name}"))?;
             }
@@ -277,6 +278,9 @@ impl Core {
         });
         if let Err(e) = moved {
             tracing::warn!(file = segment.file, error = %e, "the damaged segment could not be moved");
+        }
+        if let Some(remote) = &self.remote {
+            remote.forget(segment, true);
         }
     }
 
@@ -320,9 +324,23 @@ impl Core {
         }
     }
 
+    /// The log sequence up to which two manifests say that segments hold everything.
+    pub(super) fn agreed(&self) -> u64 {
+        self.kept.lock().manifests.agreed().into_iter().min().unwrap_or(0)
+    }
+
+    /// The manifest in force with the segments that it names, which keep their files.
+    pub(crate) fn in_force(&self) -> Option<(Arc<Manifest>, Arc<Live>)> {
+        let kept = self.kept.lock();
+        Some((kept.manifests.current()?.clone(), self.live()))
+    }
+
     /// Cuts the log behind what two manifests cover and all named readers have read.
     fn cut(&self) {
-        let covered = self.kept.lock().manifests.agreed().into_iter().min().unwrap_or(0);
+        let mut covered = self.agreed();
+        if let Some(remote) = &self.remote {
+            covered = covered.min(remote.covered());
+        }
         let cursors = self.cursors();
         let read = cursors.iter().flat_map(|c| c.all()).map(|(_, sequence, _)| sequence).min();
         let upto = covered.min(read.unwrap_or(u64::MAX));
@@ -365,6 +383,9 @@ impl Core {
         };
         for dropped in ready {
             DiskSegments::unlink(&*self.options.disk, &dropped.segment.file);
+            if let Some(remote) = &self.remote {
+                remote.forget(&dropped.segment, false);
+            }
         }
     }
 
@@ -415,10 +436,11 @@ impl Core {
         for _ in 0..2 {
             self.agree(true)?;
         }
+        self.mirror_all()?;
         self.cut();
         self.log.wait_until_cut(Duration::from_secs(2));
         self.unlink(true);
-        Ok(())
+        self.mirror_all()
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -459,6 +481,7 @@ impl Core {
             log_unknown: get(&log.unknown_records),
             dropped_for_readers: get(&c.dropped_for_readers),
             full: self.full.load(Ordering::Relaxed),
+            remote: self.remote.as_ref().map(|r| r.stats()),
         }
     }
 }

@@ -19,6 +19,7 @@ mod dedupe;
 mod feed;
 mod keeper;
 mod live;
+mod mirror;
 mod open;
 mod options;
 mod segments;
@@ -41,12 +42,14 @@ pub use stats::Stats;
 use crate::contract::{Appended, Request, Writer};
 use crate::lock::DirectoryLock;
 use crate::log::{AtCap, Cursors, Log, LogReader, Pending};
+use crate::remote::Remote;
 use crate::table::Table;
 use crate::{Record, SegmentMeta, StoreError};
 use dedupe::{Begun, Dedupe, Outcome, Waiter, fingerprint};
 use feed::{Ack, Feed};
 use keeper::Kept;
 use segments::DiskSegments;
+pub(crate) use segments::files_of;
 use stats::{Counters, count};
 
 /// Requests that a live tail may lag behind.
@@ -58,6 +61,7 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) log: Log,
+    pub(crate) remote: Option<Arc<Remote>>,
     tables: [Arc<dyn Table>; 3],
     feeds: [Feed; 3],
     pub(crate) segments: Arc<DiskSegments>,
@@ -252,8 +256,13 @@ impl Core {
         if self.full.load(Ordering::Acquire) {
             return Err(StoreError::Full("the data directory is almost full; appends are refused until there is space".into()));
         }
+        if let Some(why) = self.remote.as_ref().and_then(|r| r.fenced()) {
+            return Err(StoreError::Full(why));
+        }
         if self.log_blocked.load(Ordering::Acquire) {
-            return Err(StoreError::Busy("the log is at its size cap; a reader of it is behind".into()));
+            let behind = self.remote.as_ref().filter(|r| r.covered() < self.agreed());
+            let why = behind.map_or_else(|| "the log is at its size cap; a reader of it is behind".into(), |r| r.behind());
+            return Err(StoreError::Busy(why));
         }
         let units = units(request.payload.len()).min(units(self.options.in_flight_bytes));
         let permit = match Arc::clone(&self.in_flight).try_acquire_many_owned(units) {
@@ -417,6 +426,16 @@ impl Engine {
         self.core.expire();
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// The object store behind the disk.
+    #[must_use]
+    pub fn objects(&self) -> Option<&objects::Bucket> {
+        self.core.options.remote.as_ref().map(|r| &*r.bucket)
+    }
+
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -435,6 +454,10 @@ impl Engine {
         core.feeds.iter().for_each(Feed::close);
         core.wake.notify_all();
         core.segments.close();
+        if let Some(remote) = &core.remote {
+            remote.release();
+            remote.close();
+        }
         core.kept.lock().close();
         let deadline = Instant::now() + PATIENCE;
         for thread in self.threads.lock().drain(..) {

@@ -14,11 +14,12 @@ use super::keeper::Kept;
 use super::live::Live;
 use super::segments::{DiskSegments, FOLDER};
 use super::stats::{Counters, count};
-use super::{Core, Engine, Options, TAIL, compact, keeper, units};
+use super::{Core, Engine, Options, TAIL, compact, keeper, mirror, units};
 use crate::disk::Disk;
 use crate::lock::DirectoryLock;
 use crate::log::{Cursors, Log, QUARANTINE, path_of};
 use crate::manifest::{Manifests, Quarantined};
+use crate::remote::{Local, Remote, RemoteOptions};
 use crate::table::Table;
 use crate::{SegmentMeta, Segments, StoreError};
 
@@ -39,7 +40,7 @@ fn files_below(disk: &dyn Disk, folder: &str, depth: u32, out: &mut HashMap<Stri
 
 /// The id that a segment's file is named after.
 fn id_of(path: &str) -> Option<u64> {
-    path.rsplit('/').next()?.split('.').next()?.parse().ok()
+    path.rsplit('/').next()?.split(['.', '-']).next()?.parse().ok()
 }
 
 impl Engine {
@@ -51,7 +52,11 @@ impl Engine {
     pub fn open(options: Options, tables: impl FnOnce(Arc<dyn Segments>) -> [Arc<dyn Table>; 3]) -> Result<Self, StoreError> {
         let disk = Arc::clone(&options.disk);
         let lock = DirectoryLock::take(&*disk)?;
-        let manifests = Manifests::open(Arc::clone(&disk))?;
+        let mut manifests = Manifests::open(Arc::clone(&disk))?;
+        let remote = match &options.remote {
+            Some(wanted) => Some(open_remote(wanted, &disk, &mut manifests)?),
+            None => None,
+        };
         let manifest = manifests.current().map(|m| (**m).clone()).unwrap_or_default();
         let counters = Counters::default();
         counters.quarantined.fetch_add(manifests.damaged, Ordering::Relaxed);
@@ -61,9 +66,9 @@ impl Engine {
         files_below(&*disk, FOLDER, 3, &mut files)?;
         let highest = files.keys().filter_map(|p| id_of(p)).max().unwrap_or(0);
         let wake = Arc::new(Condvar::new());
-        let next_segment = manifest.next_segment.max(highest + 1);
-        let segments = Arc::new(DiskSegments::new(Arc::clone(&disk), next_segment, Arc::clone(&wake)));
-        let (sound, damaged) = examine(&manifest.segments, &files);
+        let next_segment = manifest.next_segment.max(highest + 1).max(remote.as_ref().map_or(1, |r| r.next_segment()));
+        let segments = Arc::new(DiskSegments::new(Arc::clone(&disk), remote.clone(), next_segment, Arc::clone(&wake)));
+        let (sound, damaged) = examine(&manifest.segments, &files, remote.as_deref());
         for (segment, reason) in damaged {
             segments.quarantine(&segment, &reason);
         }
@@ -93,6 +98,7 @@ impl Engine {
         *segments.live.write() = Arc::new(Live::new(&sound));
         let core = Arc::new(Core {
             log,
+            remote,
             tables: tables(Arc::clone(&segments) as Arc<dyn Segments>),
             feeds: Signal::ALL.map(Feed::new),
             live: Arc::clone(&segments.live),
@@ -133,6 +139,10 @@ impl Engine {
         engine.spawn("braid-keeper", move || keeper::run(&core))?;
         let core = Arc::clone(&engine.core);
         engine.spawn("braid-compact", move || compact::run(&core))?;
+        if engine.core.remote.is_some() {
+            let core = Arc::clone(&engine.core);
+            engine.spawn("braid-remote", move || mirror::run(&core))?;
+        }
         Ok(engine)
     }
 
@@ -144,6 +154,21 @@ impl Engine {
         self.threads.lock().push(thread);
         Ok(())
     }
+}
+
+/// The object store; a directory that has held nothing yet goes on with what is there.
+fn open_remote(wanted: &RemoteOptions, disk: &Arc<dyn Disk>, manifests: &mut Manifests) -> Result<Arc<Remote>, StoreError> {
+    let fresh = manifests.current().is_none()
+        && manifests.damaged == 0
+        && disk.list("log").map_err(StoreError::io("listing log/"))?.is_empty();
+    let current = manifests.current().map(|m| (**m).clone());
+    let (remote, adopted) = Remote::open(wanted, disk, Local { manifest: current.as_ref(), fresh })?;
+    if let Some(state) = adopted {
+        // Twice, so that losing one loses nothing.
+        manifests.write(state.clone())?;
+        manifests.write(state)?;
+    }
+    Ok(Arc::new(remote))
 }
 
 /// A cursor database that cannot be opened does not keep the store from starting. A damaged one is moved to the quarantine,
@@ -173,11 +198,12 @@ fn open_cursors(disk: &dyn Disk, counters: &Counters) -> Option<Cursors> {
 type Damaged = Vec<(SegmentMeta, String)>;
 
 /// Which segments of the manifest have their files in full.
-fn examine(named: &[SegmentMeta], files: &HashMap<String, u64>) -> (Vec<Arc<SegmentMeta>>, Damaged) {
+fn examine(named: &[SegmentMeta], files: &HashMap<String, u64>, remote: Option<&Remote>) -> (Vec<Arc<SegmentMeta>>, Damaged) {
     let mut damaged = Vec::new();
     for segment in named {
         match files.get(&segment.file) {
             Some(_) => {}
+            None if remote.is_some_and(|r| r.has(&segment.file)) => {}
             None => damaged.push((segment.clone(), "its file is missing".to_owned())),
         }
     }

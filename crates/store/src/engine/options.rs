@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::{Clock, SystemClock};
+use crate::RemoteOptions;
 use crate::disk::Disk;
 use crate::log::LogOptions;
 
@@ -15,6 +16,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct Options {
     /// Where everything is kept.
     pub disk: Arc<dyn Disk>,
+    /// An object store behind the disk, if there is one.
+    pub remote: Option<RemoteOptions>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// How the log is kept.
@@ -59,6 +62,7 @@ impl Options {
     pub fn new(disk: Arc<dyn Disk>) -> Self {
         let mut options = Self {
             disk,
+            remote: None,
             clock: Arc::new(SystemClock::default()),
             log: LogOptions::default(),
             log_cap: 2 << 30,

@@ -12,6 +12,7 @@ use wire::Signal;
 
 use super::live::Live;
 use crate::disk::{Disk, DiskFile, folder_of};
+use crate::remote::Remote;
 use crate::{SegmentFile, SegmentMeta, SegmentSource, Segments, StoreError};
 
 /// Folder of the segments.
@@ -25,6 +26,8 @@ const PIECE: usize = 1 << 18;
 #[derive(Debug)]
 pub(crate) struct DiskSegments {
     disk: Arc<dyn Disk>,
+    /// Has the files that are not on the disk any more.
+    remote: Option<Arc<Remote>>,
     next: AtomicU64,
     damaged: Mutex<Vec<(SegmentMeta, String)>>,
     /// Told when there is something in `damaged`.
@@ -36,9 +39,10 @@ pub(crate) struct DiskSegments {
 }
 
 impl DiskSegments {
-    pub(crate) fn new(disk: Arc<dyn Disk>, next: u64, wake: Arc<Condvar>) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, remote: Option<Arc<Remote>>, next: u64, wake: Arc<Condvar>) -> Self {
         Self {
             disk,
+            remote,
             next: AtomicU64::new(next.max(1)),
             damaged: Mutex::default(),
             wake,
@@ -62,23 +66,9 @@ impl DiskSegments {
         std::mem::take(&mut *self.damaged.lock())
     }
 
-    /// The files of a segment: itself and its sidecars.
-    pub(crate) fn files_of(disk: &dyn Disk, path: &str) -> io::Result<Vec<String>> {
-        let folder = folder_of(path);
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-        let mut files = Vec::new();
-        for entry in disk.list(folder)? {
-            if !entry.folder && entry.name.split_once('.').map_or(&*entry.name, |(s, _)| s) == stem {
-                files.push(format!("{folder}/{}", entry.name));
-            }
-        }
-        Ok(files)
-    }
-
     /// Unlinks a segment's files.
     pub(crate) fn unlink(disk: &dyn Disk, path: &str) {
-        let removed = Self::files_of(disk, path).and_then(|files| files.iter().try_for_each(|f| disk.remove(f)));
+        let removed = files_of(disk, path).and_then(|files| files.iter().try_for_each(|f| disk.remove(f)));
         if let Err(e) = removed {
             tracing::warn!(path, error = %e, "the files of a dropped segment could not be removed");
         }
@@ -87,11 +77,27 @@ impl DiskSegments {
     }
 }
 
+/// The files of a segment on the disk: itself and its sidecars.
+pub(crate) fn files_of(disk: &dyn Disk, path: &str) -> io::Result<Vec<String>> {
+    let folder = folder_of(path);
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    let mut files = Vec::new();
+    for entry in disk.list(folder)? {
+        if !entry.folder && entry.name.split_once('.').map_or(&*entry.name, |(s, _)| s) == stem {
+            files.push(format!("{folder}/{}", entry.name));
+        }
+    }
+    Ok(files)
+}
+
 impl Segments for DiskSegments {
     fn allocate(&self, tenant: &Tenant, signal: Signal, hour: i64) -> (u64, String) {
         let id = self.next.fetch_add(1, Ordering::AcqRel);
         let ending = if signal == Signal::Metrics { "chunks" } else { "parquet" };
-        (id, format!("{FOLDER}/{tenant}/{}/{hour}/{id:010}.{ending}", signal.as_str()))
+        // In an object store other directories' segments may have the same numbers.
+        let tag = self.remote.as_ref().map_or_else(String::new, |r| format!("-{}", r.tag()));
+        (id, format!("{FOLDER}/{tenant}/{}/{hour}/{id:010}{tag}.{ending}", signal.as_str()))
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn SegmentFile>, StoreError> {
@@ -114,7 +120,13 @@ impl Segments for DiskSegments {
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn SegmentSource>, StoreError> {
-        let file = self.disk.open(path).map_err(StoreError::io(format!("opening {path}")))?;
+        let file = match (self.disk.open(path), &self.remote) {
+            (Err(e), Some(remote)) if e.kind() == io::ErrorKind::NotFound => return remote.source(path),
+            (file, remote) => {
+                remote.iter().for_each(|r| r.touch(path));
+                file.map_err(StoreError::io(format!("opening {path}")))?
+            }
+        };
         let size = file.size().map_err(StoreError::io(format!("size of {path}")))?;
         Ok(Arc::new(Source { file, path: path.to_owned(), size }))
     }

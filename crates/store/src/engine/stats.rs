@@ -101,4 +101,6 @@ pub struct Stats {
     pub dropped_for_readers: u64,
     /// Whether appends are refused for want of disk space.
     pub full: bool,
+    /// The object store, where there is one.
+    pub remote: Option<crate::RemoteStats>,
 }
