@@ -21,6 +21,7 @@ pub use contract::{
     Literal, MatchOp, Meaning, Order, Predicate, Reader, Request, Scan, Selection, SeriesExemplars, SeriesSamples, SeriesStream,
     Source, StoreError, Table, Writer, in_order, text_at, value_text,
 };
-pub use engine::{Engine, Options, Stats};
+pub use engine::{Engine, NamedReader, Options, Stats};
+pub use log::AtCap;
 pub use store::Store;
 pub use table::{Frozen, Record, SegmentFile, SegmentMeta, SegmentSource, Segments, Table as SignalTable};

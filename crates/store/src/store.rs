@@ -11,7 +11,8 @@ use crate::contract::{
     Appended, BatchStream, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, Selection, SeriesExemplars, Source, Table,
     Writer,
 };
-use crate::engine::{Engine, Live, Options, Stats};
+use crate::engine::{Engine, Live, NamedReader, Options, Stats};
+use crate::log::AtCap;
 use crate::series::{SeriesOptions, SeriesTable, SeriesView};
 use crate::{Segments, StoreError};
 
@@ -49,6 +50,22 @@ impl Store {
     /// The first failure.
     pub fn settle(&self) -> Result<(), StoreError> {
         self.engine.flush_all()
+    }
+
+    /// A named reader of the log with a durable cursor; see [`Engine::reader`].
+    ///
+    /// # Errors
+    /// IO.
+    pub fn reader(&self, name: &str, at_cap: AtCap) -> Result<NamedReader, StoreError> {
+        self.engine.reader(name, at_cap)
+    }
+
+    /// Forgets a named reader: the log is kept for it no longer.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn remove_reader(&self, name: &str) -> Result<(), StoreError> {
+        self.engine.remove_reader(name)
     }
 
     /// What the engine counts.
