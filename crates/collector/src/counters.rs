@@ -22,11 +22,16 @@ pub enum Via {
     RemoteWrite = 3,
     /// Scraped by Braid itself.
     Scrape = 4,
+    /// Plain JSON at `/api/logs`.
+    LogsApi = 5,
+    /// Syslog over UDP, TCP or TLS.
+    Syslog = 6,
 }
 
 impl Via {
     /// Every door, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::OtlpGrpc, Self::OtlpHttp, Self::LokiPush, Self::RemoteWrite, Self::Scrape];
+    pub const ALL: [Self; 7] =
+        [Self::OtlpGrpc, Self::OtlpHttp, Self::LokiPush, Self::RemoteWrite, Self::Scrape, Self::LogsApi, Self::Syslog];
 
     /// The value of the `receiver` label.
     #[must_use]
@@ -37,6 +42,8 @@ impl Via {
             Self::LokiPush => "loki_push",
             Self::RemoteWrite => "remote_write",
             Self::Scrape => "scrape",
+            Self::LogsApi => "api_logs",
+            Self::Syslog => "syslog",
         }
     }
 }

@@ -17,10 +17,12 @@ mod ingest;
 mod loki;
 mod otlp_http;
 mod receivers;
+mod records;
 mod refusal;
 mod remote_write;
 mod reply;
 pub mod scrape;
+pub mod syslog;
 pub mod tls;
 
 pub use budget::{Budget, Held};

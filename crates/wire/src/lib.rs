@@ -24,6 +24,7 @@ pub mod remote_read;
 pub mod remote_write;
 mod sink;
 mod snappy;
+pub mod syslog;
 
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
