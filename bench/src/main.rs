@@ -3,6 +3,7 @@
 //! `braid-bench load` is the generator (three shapes, deterministic in its seed); `braid-bench ingest` starts servers
 //! one after the other on fresh data, loads them, lets them settle and prints a table. See `bench/README.md`.
 
+mod correlate;
 mod ingest;
 mod load;
 mod process;
@@ -26,11 +27,14 @@ enum Command {
     Load(load::Options),
     /// Start servers on fresh data, load them one after the other, print CPU, bytes, memory and latencies.
     Ingest(ingest::Options),
+    /// Send traces and logs whose belonging together is known, and print how much of it correlation finds, and at which cost.
+    Correlate(correlate::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(options) => load::run(&options),
         Command::Ingest(options) => ingest::run(&options),
+        Command::Correlate(options) => correlate::run(&options),
     }
 }
