@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use correlate::Correlator;
 use store::Source;
 use tokio::sync::Semaphore;
 
@@ -55,6 +56,7 @@ pub struct Api {
     pub(crate) settings: Settings,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) metrics: QueryMetrics,
+    pub(crate) correlator: Option<Arc<Correlator>>,
     ready: AtomicBool,
 }
 
@@ -63,7 +65,29 @@ impl Api {
     #[must_use]
     pub fn new(source: Arc<dyn Source>, targets: Arc<dyn Targets>, settings: Settings) -> Self {
         let permits = Arc::new(Semaphore::new(settings.concurrency.max(1)));
-        Self { source, targets, settings, permits, metrics: QueryMetrics::default(), ready: AtomicBool::new(false) }
+        Self {
+            source,
+            targets,
+            settings,
+            permits,
+            metrics: QueryMetrics::default(),
+            correlator: None,
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, with what correlation knows beside the store: entities, names of the business keys.
+    #[must_use]
+    pub fn with_correlator(self, correlator: Arc<Correlator>) -> Self {
+        Self { correlator: Some(correlator), ..self }
+    }
+
+    /// The names of the business keys.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        match &self.correlator {
+            Some(correlator) => correlator.settings().keys.iter().map(|k| k.name.clone()).collect(),
+            None => correlate::DEFAULT_KEYS.iter().map(|k| (*k).to_owned()).collect(),
+        }
     }
 
     /// Threads that one more query may use: with others running, they have the cores.

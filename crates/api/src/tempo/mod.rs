@@ -2,6 +2,7 @@
 
 mod metrics;
 mod search;
+mod shade;
 mod tags;
 mod trace;
 

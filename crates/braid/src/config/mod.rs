@@ -1,8 +1,10 @@
 //! Configuration: the file as written ([`raw`]) becomes validated values ([`Config`]) here and nowhere else.
 
+mod correlation;
 mod error;
 mod raw;
 mod scrape;
+mod syslog;
 mod units;
 
 use std::fmt;
@@ -10,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use collector::syslog::SyslogSettings;
 use collector::{Limits, Origins};
 use prometheus::ScrapeConfig;
 
@@ -30,11 +33,14 @@ pub(crate) enum Face {
     Loki,
     /// Tempo.
     Tempo,
+    /// Correlation.
+    Correlation,
 }
 
 impl Face {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [Self::Braid, Self::OtlpGrpc, Self::OtlpHttp, Self::Prometheus, Self::Loki, Self::Tempo];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Braid, Self::OtlpGrpc, Self::OtlpHttp, Self::Prometheus, Self::Loki, Self::Tempo, Self::Correlation];
 
     /// The name in `--print-ready` and in the log.
     pub(crate) fn as_str(self) -> &'static str {
@@ -45,6 +51,7 @@ impl Face {
             Self::Prometheus => "prometheus",
             Self::Loki => "loki",
             Self::Tempo => "tempo",
+            Self::Correlation => "correlation",
         }
     }
 
@@ -57,6 +64,7 @@ impl Face {
             Self::Prometheus => 9090,
             Self::Loki => 3100,
             Self::Tempo => 3200,
+            Self::Correlation => 8080,
         }
     }
 }
@@ -128,6 +136,10 @@ pub(crate) struct Config {
     pub(crate) origins: Origins,
     /// What to scrape.
     pub(crate) scrapes: Vec<ScrapeConfig>,
+    /// What joins records; `None` where correlation is switched off.
+    pub(crate) correlation: Option<correlate::Settings>,
+    /// Where to listen for syslog.
+    pub(crate) syslog: Option<SyslogSettings>,
 }
 
 /// What the command line and the environment say; it wins over the file.
@@ -244,7 +256,9 @@ impl Config {
             None => Origins::default(),
         };
         let endpoints = endpoints(name, &file, overrides)?;
-        Ok(Self { endpoints, memory, storage, limits, queries, in_flight, origins, scrapes })
+        let correlation = correlation::settings(name, &file.correlation, memory, &limits.wire)?;
+        let syslog = syslog::settings(name, file.receivers.syslog.as_ref(), overrides)?;
+        Ok(Self { endpoints, memory, storage, limits, queries, in_flight, origins, scrapes, correlation, syslog })
     }
 }
 
@@ -270,6 +284,7 @@ fn endpoints(name: &str, file: &raw::File, overrides: &Overrides) -> Result<Vec<
             Face::Prometheus => port(file.ports.prometheus),
             Face::Loki => port(file.ports.loki),
             Face::Tempo => port(file.ports.tempo),
+            Face::Correlation => port(file.ports.correlation),
             Face::OtlpGrpc => {
                 at("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.as_ref().and_then(|p| p.endpoint.as_ref()))?
             }

@@ -1,5 +1,6 @@
 //! The configuration file as it is written: every section optional, every key known.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -16,6 +17,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) queries: Queries,
     pub(super) receivers: Receivers,
+    pub(super) correlation: Correlation,
     /// These three are read by `prometheus::Config`, which knows them whole.
     #[serde(rename = "global")]
     _global: IgnoredAny,
@@ -33,6 +35,35 @@ pub(super) struct Ports {
     pub(super) prometheus: Option<u16>,
     pub(super) loki: Option<u16>,
     pub(super) tempo: Option<u16>,
+    pub(super) correlation: Option<u16>,
+}
+
+/// What joins records, and how long they are waited for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Correlation {
+    pub(super) enabled: Option<bool>,
+    pub(super) window: Option<String>,
+    pub(super) window_from: Option<String>,
+    pub(super) memory: Option<String>,
+    pub(super) keys: Option<Vec<BusinessKey>>,
+    pub(super) entities: BTreeMap<String, String>,
+}
+
+/// A business key: its name, or its name with patterns.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum BusinessKey {
+    Name(String),
+    Patterns(KeyPatterns),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyPatterns {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) patterns: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +108,32 @@ pub(super) struct Queries {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Receivers {
     pub(super) otlp: Otlp,
+    pub(super) syslog: Option<Syslog>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Syslog {
+    pub(super) udp: Option<SyslogPort>,
+    pub(super) tcp: Option<SyslogPort>,
+    pub(super) location: Option<String>,
+    /// The forms are told apart by themselves; what the Collector's configuration says here is checked and not needed.
+    pub(super) protocol: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SyslogPort {
+    pub(super) listen_address: Option<String>,
+    pub(super) max_log_size: Option<String>,
+    pub(super) tls: Option<SyslogTls>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SyslogTls {
+    pub(super) cert_file: PathBuf,
+    pub(super) key_file: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
