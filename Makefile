@@ -11,7 +11,7 @@ help: ## List the targets
 build: ## Build the release binaries
 	cargo build --release --locked -p braid -p braid-lab
 
-demo: ## Build, start Braid, the lab and traffic, show four live answers; Ctrl-C stops everything
+demo: ## Build, start Braid, the lab and traffic, show five live answers; Ctrl-C stops everything
 	@lab/demo
 
 test: ## Run every test (needs no server running; ../shared and PyPI are used when they are there)

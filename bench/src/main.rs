@@ -4,6 +4,7 @@
 //! one after the other on fresh data, loads them, lets them settle and prints a table; `braid-bench queries` times the
 //! answers of a loaded one. See `bench/README.md`.
 
+mod correlate;
 mod ingest;
 mod load;
 mod process;
@@ -30,6 +31,8 @@ enum Command {
     Ingest(ingest::Options),
     /// Ask a server that was loaded the queries of a workload: check the answers, then time them.
     Queries(queries::Options),
+    /// Send traces and logs whose belonging together is known, and print how much of it correlation finds, and at which cost.
+    Correlate(correlate::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -37,5 +40,6 @@ fn main() -> anyhow::Result<()> {
         Command::Load(options) => load::run(&options),
         Command::Ingest(options) => ingest::run(&options),
         Command::Queries(options) => queries::run(&options),
+        Command::Correlate(options) => correlate::run(&options),
     }
 }

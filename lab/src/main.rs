@@ -10,6 +10,7 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+mod legacy;
 mod ports;
 mod show;
 mod state;
@@ -51,6 +52,8 @@ enum Part {
     Palantir(sense::Options),
     /// The third sense service.
     Arda(sense::Options),
+    /// A host whose syslog has no ids but the circuit's.
+    Legacy(legacy::Options),
     /// Simulated visitors of the page and of the sense services (service traffic).
     Traffic(traffic::Options),
     /// Start and supervise all services and traffic, and Braid if told where it is.
@@ -99,6 +102,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Part::Beorn(options) => sense::run(Service::Beorn, options, &command.otlp, stop).await?,
         Part::Palantir(options) => sense::run(Service::Palantir, options, &command.otlp, stop).await?,
         Part::Arda(options) => sense::run(Service::Arda, options, &command.otlp, stop).await?,
+        Part::Legacy(options) => legacy::run(options, stop).await?,
         Part::Traffic(options) => traffic::run(options, &command.otlp, stop).await?,
         Part::Up(options) => return up::up(options, stop).await,
         Part::Demo(options) => return up::demo(options, stop).await,

@@ -16,7 +16,12 @@ pub(crate) struct Ports {
     pub(crate) loki: u16,
     pub(crate) tempo: u16,
     pub(crate) prometheus: u16,
+    pub(crate) correlation: u16,
+    pub(crate) syslog: u16,
 }
+
+/// Where Braid takes syslog, before any offset; as in `lab/braid.yaml`.
+pub(crate) const SYSLOG: u16 = 5514;
 
 impl Ports {
     /// The customary ports plus `offset`. An offset that leaves the range of ports is an error.
@@ -34,6 +39,8 @@ impl Ports {
             loki: shift(3100)?,
             tempo: shift(3200)?,
             prometheus: shift(9090)?,
+            correlation: shift(8080)?,
+            syslog: shift(SYSLOG)?,
         })
     }
 

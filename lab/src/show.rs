@@ -8,6 +8,7 @@ use kit::{Asker, query_string};
 use sense::{KEYS, Service};
 use serde_json::Value;
 
+use crate::legacy;
 use crate::ports::Ports;
 
 const TRACES: &str = r#"{ resource.service.name = "traffic" && name = "create-task" }"#;
@@ -26,6 +27,7 @@ pub(crate) fn where_to_look(ports: &Ports) {
         ("Braid, all APIs", format!("http://localhost:{}/", ports.braid)),
         ("traces (Tempo API)", format!("http://localhost:{}/api/search", ports.tempo)),
         ("logs (Loki API)", format!("http://localhost:{}/loki/api/v1/labels", ports.loki)),
+        ("correlations", format!("http://localhost:{}/api/correlations?limit=5", ports.correlation)),
         ("metrics (Prometheus API)", format!("http://localhost:{}/api/v1/query?query=up", ports.prometheus)),
     ] {
         crate::say!("  {what:<25} {url}");
@@ -43,7 +45,7 @@ pub(crate) async fn when_there_is_data(ports: &Ports, patience: Duration) -> boo
         let (trace, circuit) = (show.find(TRACES, reaches_database).await, show.find(CIRCUITS, crosses_sense).await);
         let rate = show.instant(RATE).await;
         let found = [trace, circuit].iter().all(|trace| matches!(trace, Ok(Some(_))));
-        if found && rate.is_ok_and(|rate| !rate.is_empty()) {
+        if found && rate.is_ok_and(|rate| !rate.is_empty()) && show.has_tied().await {
             break;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -63,6 +65,7 @@ struct Show {
     tempo: String,
     loki: String,
     prometheus: String,
+    correlation: String,
 }
 
 impl Show {
@@ -73,6 +76,7 @@ impl Show {
             tempo: at(ports.tempo),
             loki: at(ports.loki),
             prometheus: at(ports.prometheus),
+            correlation: at(ports.correlation),
         }
     }
 
@@ -87,7 +91,39 @@ impl Show {
         let rate = self.rate().await;
         crate::say!("\n4. One trace across beorn, palantir and arda, found by its circuit");
         let circuit = self.trace(CIRCUITS, crosses_sense, "No trace that crosses all three has been found yet.").await;
-        trace.is_some() && lines && rate && circuit.is_some()
+        let tied = self.tied().await;
+        trace.is_some() && lines && rate && circuit.is_some() && tied
+    }
+
+    /// Prints a correlation that ties lines of the legacy host to a trace, with its evidence.
+    async fn tied(&self) -> bool {
+        crate::say!("\n5. Lines of a legacy host whose syslog has only a circuit id, tied to their trace");
+        let query = query_string(&[("service", legacy::APPLICATION), ("limit", "20")]);
+        let url = format!("{}/api/correlations?{query}", self.correlation);
+        crate::say!("   GET      {url}\n");
+        match self.asker.json(&url).await {
+            Ok(answer) => match answer.as_array().and_then(|events| events.iter().find(|e| is_tied(e))) {
+                Some(event) => {
+                    crate::say!("{}", tied_text(event));
+                    true
+                }
+                None => {
+                    crate::say!("   None yet: it takes one window.");
+                    false
+                }
+            },
+            Err(error) => {
+                crate::say!("   The correlation API gave no answer: {error:#}");
+                false
+            }
+        }
+    }
+
+    /// Whether there is such a correlation.
+    async fn has_tied(&self) -> bool {
+        let query = query_string(&[("service", legacy::APPLICATION), ("limit", "20")]);
+        let answer = self.asker.json(&format!("{}/api/correlations?{query}", self.correlation)).await;
+        answer.is_ok_and(|a| a.as_array().is_some_and(|events| events.iter().any(is_tied)))
     }
 
     /// Prints the newest trace that `traceql` finds and `fits`, and returns its id.
@@ -193,6 +229,39 @@ impl Show {
         };
         Ok(result.iter().filter_map(element).collect())
     }
+}
+
+/// Whether an event has lines of the legacy host and spans of the sense services.
+fn is_tied(event: &Value) -> bool {
+    let has = |name: &str| event.get(name).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    has("joined_logs") && event.get("span_count").and_then(Value::as_u64).unwrap_or(0) > 0
+}
+
+/// An event with each of its joined lines and the evidence for it.
+fn tied_text(event: &Value) -> String {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let services = event.get("services").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let services: Vec<&str> = services.iter().filter_map(Value::as_str).collect();
+    let mut out = format!(
+        "   trace {} · {} spans, {} lines · {}",
+        text(event.get("trace_id")),
+        event.get("span_count").unwrap_or(&Value::Null),
+        event.get("log_count").unwrap_or(&Value::Null),
+        services.join(", "),
+    );
+    for line in event.get("joined_logs").and_then(Value::as_array).into_iter().flatten() {
+        let of = |name: &str| text(line.pointer(&format!("/evidence/{name}")));
+        out.push_str(&format!("\n     {}  {} {}", text(line.get("host")), text(line.get("service")), text(line.get("line"))));
+        out.push_str(&format!(
+            "\n       because {} = {} (in its {}), {} away in time: {}",
+            of("key"),
+            of("value"),
+            of("found_in"),
+            format_args!("{} ms", line.pointer("/evidence/distance_ms").unwrap_or(&Value::Null)),
+            of("notes"),
+        ));
+    }
+    out
 }
 
 /// Whether a trace goes from the client to the database.

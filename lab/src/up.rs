@@ -286,6 +286,8 @@ fn lab_parts(options: &Options, ports: &Ports) -> anyhow::Result<Vec<Part>> {
     }
     if !options.no_traffic {
         let sense = ports.sense.map(url).join(",");
+        let (syslog, tester) = (format!("127.0.0.1:{}", ports.syslog), url(ports.sense[0]));
+        parts.push(part("legacy", &["--syslog", &syslog, "--sense", &tester]));
         parts.push(part("traffic", &["--target", &target, "--sense", &sense, "--rate", &rate, "--seed", &seed]));
     }
     for part in &mut parts {

@@ -15,19 +15,22 @@ pub enum Face {
     Loki,
     /// Tempo: plain text.
     Tempo,
+    /// Braid's own about what belongs together: `{"error":…}`.
+    Correlation,
 }
 
 /// Says why an answer may lack something.
 pub(crate) const PARTIAL: HeaderName = HeaderName::from_static("x-braid-partial");
 
 impl Face {
-    /// `prometheus`, `loki`, `tempo`.
+    /// `prometheus`, `loki`, `tempo`, `correlation`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Prometheus => "prometheus",
             Self::Loki => "loki",
             Self::Tempo => "tempo",
+            Self::Correlation => "correlation",
         }
     }
 
@@ -38,6 +41,8 @@ impl Face {
             Some(Self::Loki)
         } else if starts(&["/api/v1/"]) {
             Some(Self::Prometheus)
+        } else if starts(&["/api/correlat", "/api/entities", "/api/logs", "/api/otlp/"]) {
+            Some(Self::Correlation)
         } else if starts(&["/api/"]) {
             Some(Self::Tempo)
         } else {
@@ -61,6 +66,10 @@ impl Face {
             Failure::Unavailable(m) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, m),
             Failure::Internal(m) => ("internal", StatusCode::INTERNAL_SERVER_ERROR, m),
         };
+        if self == Self::Correlation {
+            let body = serde_json::json!({"error": message, "kind": kind}).to_string();
+            return (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        }
         if self != Self::Prometheus {
             return (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message).into_response();
         }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod ask;
+mod correlation;
 mod face;
 mod graph;
 mod json;
@@ -25,6 +26,9 @@ mod tests;
 
 pub use face::Face;
 pub use metrics::QueryMetrics;
-pub use serve::{every_port, graph_router, loki_port, loki_router, prometheus_port, prometheus_router, tempo_port, tempo_router};
+pub use serve::{
+    correlation_port, correlation_router, every_port, graph_router, loki_port, loki_router, prometheus_port, prometheus_router,
+    tempo_port, tempo_router,
+};
 pub use state::{Api, Settings};
 pub use targets::{DroppedTargets, FamilyText, NoTargets, ScrapeTarget, Targets};

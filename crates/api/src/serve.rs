@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::face::PARTIAL;
-use crate::{Api, Face, graph, loki, prometheus, tempo};
+use crate::{Api, Face, correlation, graph, loki, prometheus, tempo};
 
 /// Answers shorter than this are not worth compressing, bytes.
 const COMPRESS_FROM: usize = 1024;
@@ -135,6 +135,16 @@ pub fn graph_router(api: &Arc<Api>) -> Router {
     graph::routes(Routes::new(api, Face::Tempo)).router
 }
 
+/// `/api/correlations`, `/api/correlate`, `/api/entities`, `/api/logs`, `/api/traces/{id}/logs`.
+pub fn correlation_router(api: &Arc<Api>) -> Router {
+    correlation::routes(Routes::new(api, Face::Correlation)).router
+}
+
+/// What answers on correlation's own port.
+pub fn correlation_port(api: &Arc<Api>) -> Router {
+    own_port(correlation_router(api).merge(ready(api)), Face::Correlation)
+}
+
 /// What answers on Prometheus' own port.
 pub fn prometheus_port(api: &Arc<Api>) -> Router {
     own_port(prometheus_router(api), Face::Prometheus)
@@ -151,10 +161,11 @@ pub fn tempo_port(api: &Arc<Api>) -> Router {
     own_port(tempo_router(api).merge(ready(api)).merge(tempo::pages(api)), Face::Tempo)
 }
 
-/// All three below one root; `/ready` and the like stay free. Unknown paths below an API are a 404 in its shape, all
+/// All of them below one root; `/ready` and the like stay free. Unknown paths below an API are a 404 in its shape, all
 /// others a plain one.
 pub fn every_port(api: &Arc<Api>) -> Router {
-    let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api)).merge(graph_router(api));
+    let own = graph_router(api).merge(correlation_router(api));
+    let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api)).merge(own);
     router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path())) })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use correlate::Correlator;
 use store::{Source, Writer};
 use tokio::sync::Semaphore;
 
@@ -75,6 +76,7 @@ pub struct Api {
     /// How requests are read that come in.
     pub(crate) limits: Arc<wire::Limits>,
     pub(crate) rules: Rules,
+    pub(crate) correlator: Option<Arc<Correlator>>,
     ready: AtomicBool,
 }
 
@@ -93,6 +95,7 @@ impl Api {
             tails: Arc::default(),
             limits: Arc::default(),
             rules: Rules::default(),
+            correlator: None,
             ready: AtomicBool::new(false),
         }
     }
@@ -112,6 +115,20 @@ impl Api {
     /// Counts of the clients that tail logs, in Prometheus' text format.
     pub fn write_tail_metrics(&self, out: &mut String) {
         self.tails.write_text(out);
+    }
+
+    /// The same, with what correlation knows beside the store: entities, names of the business keys.
+    #[must_use]
+    pub fn with_correlator(self, correlator: Arc<Correlator>) -> Self {
+        Self { correlator: Some(correlator), ..self }
+    }
+
+    /// The names of the business keys.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        match &self.correlator {
+            Some(correlator) => correlator.settings().keys.iter().map(|k| k.name.clone()).collect(),
+            None => correlate::DEFAULT_KEYS.iter().map(|k| (*k).to_owned()).collect(),
+        }
     }
 
     /// Threads that one more query may use: with others running, they have the cores.

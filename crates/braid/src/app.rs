@@ -39,6 +39,8 @@ pub(crate) struct Apis {
     pub(crate) loki: Router,
     /// Tempo's.
     pub(crate) tempo: Router,
+    /// Correlation's.
+    pub(crate) correlation: Router,
 }
 
 /// Everything that is behind the ports.
@@ -121,6 +123,7 @@ impl App {
             Face::Prometheus => &self.apis.prometheus,
             Face::Loki => &self.apis.loki,
             Face::Tempo => &self.apis.tempo,
+            Face::Correlation => &self.apis.correlation,
             Face::OtlpGrpc | Face::OtlpHttp | Face::Zipkin | Face::JaegerHttp | Face::JaegerGrpc => {
                 return text(StatusCode::NOT_FOUND, "404 page not found\n");
             }
@@ -143,9 +146,17 @@ impl App {
         };
         Some(match (request.uri().path(), face) {
             ("/metrics", _) => with_type(text(StatusCode::OK, self.metrics()), TEXT_FORMAT),
-            ("/ready", Face::Braid | Face::Loki | Face::Tempo) => state("ready\n"),
+            ("/ready", Face::Braid | Face::Loki | Face::Tempo | Face::Correlation) => state("ready\n"),
             ("/-/ready", Face::Prometheus) => state("Prometheus Server is Ready.\n"),
             ("/-/healthy", Face::Prometheus) => text(StatusCode::OK, "Prometheus Server is Healthy.\n"),
+            ("/health", Face::Correlation) => {
+                let body = serde_json::json!({
+                    "status": if ready { "healthy" } else { "stopping" },
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "uptime_seconds": self.process.uptime(),
+                });
+                with_type(text(StatusCode::OK, body.to_string()), "application/json")
+            }
             ("/health", Face::Braid) => {
                 let body = serde_json::json!({
                     "status": if ready { "ok" } else { "stopping" },
@@ -218,6 +229,7 @@ fn doors(face: Face) -> Doors {
         Face::Zipkin => Doors { zipkin: true, ..Doors::default() },
         Face::JaegerHttp => Doors { jaeger_http: true, ..Doors::default() },
         Face::JaegerGrpc => Doors { jaeger_grpc: true, ..Doors::default() },
+        Face::Correlation => Doors { correlation: true, ..Doors::default() },
     }
 }
 

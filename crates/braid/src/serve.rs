@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use api::Api;
 use collector::scrape::Scraper;
+use collector::syslog::{self, SyslogCounters};
 use collector::{Budget, Counters, Ingest, Receivers};
+use correlate::{CorrelateError, Correlator};
 use store::{Source, Store, Writer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -52,19 +54,34 @@ pub(crate) fn run(
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 8));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
         let targets = Arc::new(Scraped(scraper.clone()));
-        let api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, config.queries.clone())
+        let correlator = correlator(&store, config.correlation.as_ref())?;
+        let mut api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, config.queries.clone())
             .with_live(Arc::clone(&store) as Arc<dyn Writer>, config.limits.wire.clone())
             .with_rules(config.storage.dir.join("rules").join("loki"));
+        if let Some(correlator) = &correlator {
+            api = api.with_correlator(Arc::clone(correlator));
+        }
         let api = Arc::new(api);
         let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again));
         let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
         let runtime = tokio::runtime::Handle::current();
         let generator = generator(&store, &config, runtime);
         let generated = generator.clone();
+        let correlation = correlator.clone();
+        let syslog_counters = Arc::new(SyslogCounters::default());
+        let for_syslog = config.syslog.is_some().then(|| Arc::clone(&syslog_counters));
         let metrics: Vec<MetricsWriter> = vec![
             Box::new(move |out| {
                 if let Some(generator) = &generated {
                     generator.counters().write_text(out);
+                }
+            }),
+            Box::new(move |out| {
+                if let Some(correlator) = &correlation {
+                    correlator.write_text(out);
+                }
+                if let Some(counters) = &for_syslog {
+                    counters.write_text(out);
                 }
             }),
             Box::new(move |out| {
@@ -97,6 +114,12 @@ pub(crate) fn run(
         let app = App::new(receivers, apis(&api), metrics, (settle, Arc::clone(&reload)), process);
         let app = Arc::new(app.with_snapshots(Snapshots::new(Arc::clone(&store))));
 
+        let mut others = Vec::new();
+        if let Some(settings) = &config.syslog {
+            let found = syslog::listen(settings, &ingest, &syslog_counters, &tasks, &stop).await.map_err(anyhow::Error::msg)?;
+            others.extend(["syslog_udp", "syslog_tcp"].into_iter().zip(found).filter_map(|(name, at)| Some((name, at?))));
+            others.iter().for_each(|(name, at)| tracing::info!("{name} on {at}"));
+        }
         let listeners = bind(&config.endpoints).await?;
         let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();
         app.listening(addresses.clone());
@@ -106,7 +129,7 @@ pub(crate) fn run(
         api.set_ready(true);
         tracing::info!("ready after {:?}; data in {}", begun.elapsed(), config.storage.dir.display());
         if print_ready {
-            println!("{}", ready_line(&addresses));
+            println!("{}", ready_line(&addresses, &others));
         }
 
         let which = loop {
@@ -125,6 +148,10 @@ pub(crate) fn run(
         if let Some(generator) = generator {
             // Off this thread: it may be writing, which needs the runtime.
             let _ = tokio::task::spawn_blocking(move || generator.stop()).await;
+        }
+        if let Some(correlator) = correlator {
+            // Off this thread: it may be writing, which needs the runtime.
+            let _ = tokio::task::spawn_blocking(move || correlator.stop()).await;
         }
         stop.cancel();
         tasks.close();
@@ -158,12 +185,32 @@ fn generator(store: &Arc<Store>, config: &Config, runtime: tokio::runtime::Handl
     }
 }
 
+/// Correlation at work; `None` where it is switched off, or the store has no cursor for it (a read-only file system).
+fn correlator(store: &Arc<Store>, settings: Option<&correlate::Settings>) -> anyhow::Result<Option<Arc<Correlator>>> {
+    let Some(settings) = settings else {
+        // What was left to be read is given up, or the log would be kept for it.
+        if let Err(e) = store.remove_reader(correlate::READER) {
+            tracing::warn!("correlation's cursor cannot be removed: {e}");
+        }
+        return Ok(None);
+    };
+    match Correlator::start(Arc::clone(store), settings.clone(), tokio::runtime::Handle::current()) {
+        Ok(correlator) => Ok(Some(Arc::new(correlator))),
+        Err(CorrelateError::Store(e)) => {
+            tracing::error!("correlation is off: {e}");
+            Ok(None)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
 fn apis(api: &Arc<Api>) -> Apis {
     Apis {
         braid: api::every_port(api),
         prometheus: api::prometheus_port(api),
         loki: api::loki_port(api),
         tempo: api::tempo_port(api),
+        correlation: api::correlation_port(api),
     }
 }
 
@@ -185,11 +232,14 @@ async fn bind(endpoints: &[Endpoint]) -> anyhow::Result<Vec<(Face, SocketAddr, T
 }
 
 /// `{"pid":1,"braid":"127.0.0.1:3000",…}`.
-fn ready_line(addresses: &[(Face, SocketAddr)]) -> serde_json::Value {
+fn ready_line(addresses: &[(Face, SocketAddr)], others: &[(&str, SocketAddr)]) -> serde_json::Value {
     let mut line = serde_json::Map::new();
     line.insert("pid".into(), std::process::id().into());
     for (face, address) in addresses {
         line.insert(face.as_str().into(), address.to_string().into());
+    }
+    for (name, address) in others {
+        line.insert((*name).into(), address.to_string().into());
     }
     line.into()
 }

@@ -143,7 +143,7 @@ mod tests {
     async fn a_panic_costs_one_request_and_is_counted() {
         let ingest = Ingest::new(Arc::new(Broken), Limits::default(), Budget::new(1 << 20), Arc::new(Counters::default()));
         let none = axum::Router::new;
-        let apis = Apis { braid: none(), prometheus: none(), loki: none(), tempo: none() };
+        let apis = Apis { braid: none(), prometheus: none(), loki: none(), tempo: none(), correlation: none() };
         let receivers = Receivers::new(Arc::new(ingest), Origins::default());
         let app = Arc::new(App::new(receivers, apis, Vec::new(), (Arc::new(|| Ok(())), Arc::new(|| Ok(()))), Process::new()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

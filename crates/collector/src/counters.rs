@@ -28,11 +28,15 @@ pub enum Via {
     JaegerHttp = 6,
     /// Jaeger's gRPC.
     JaegerGrpc = 7,
+    /// Plain JSON at `/api/logs`.
+    LogsApi = 8,
+    /// Syslog over UDP, TCP or TLS.
+    Syslog = 9,
 }
 
 impl Via {
     /// Every door, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::OtlpGrpc,
         Self::OtlpHttp,
         Self::LokiPush,
@@ -41,6 +45,8 @@ impl Via {
         Self::Zipkin,
         Self::JaegerHttp,
         Self::JaegerGrpc,
+        Self::LogsApi,
+        Self::Syslog,
     ];
 
     /// The value of the `receiver` label.
@@ -55,6 +61,8 @@ impl Via {
             Self::Zipkin => "zipkin",
             Self::JaegerHttp => "jaeger_http",
             Self::JaegerGrpc => "jaeger_grpc",
+            Self::LogsApi => "api_logs",
+            Self::Syslog => "syslog",
         }
     }
 }

@@ -177,7 +177,7 @@ impl Ingest {
         Ok(summary)
     }
 
-    fn inflate(&self, compression: ContentEncoding, bytes: &[u8], held: &mut Held) -> Result<Bytes, Refusal> {
+    pub(crate) fn inflate(&self, compression: ContentEncoding, bytes: &[u8], held: &mut Held) -> Result<Bytes, Refusal> {
         Ok(inflate(compression, bytes, self.limits.inflated, held)?.into())
     }
 

@@ -17,11 +17,13 @@ mod ingest;
 mod loki;
 mod otlp_http;
 mod receivers;
+mod records;
 mod refusal;
 mod remote_write;
 mod reply;
 pub mod scrape;
 mod spans;
+pub mod syslog;
 pub mod tls;
 
 pub use budget::{Budget, Held};

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use wire::Signal;
 
 use crate::otlp_http::{self, Manner, Origins};
-use crate::{Ingest, grpc, loki, remote_write, spans};
+use crate::{Ingest, grpc, loki, records, remote_write, spans};
 
 /// Which receivers a port has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +27,8 @@ pub struct Doors {
     pub jaeger_http: bool,
     /// Jaeger's gRPC (14250).
     pub jaeger_grpc: bool,
+    /// Records as plain JSON, and OTLP below `/api/otlp` (8080).
+    pub correlation: bool,
 }
 
 impl Doors {
@@ -39,6 +41,7 @@ impl Doors {
         zipkin: true,
         jaeger_http: true,
         jaeger_grpc: true,
+        correlation: true,
     };
 }
 
@@ -99,6 +102,13 @@ impl Receivers {
             "/v1/traces" if doors.otlp_http => (Signal::Traces, Manner::Otlp),
             "/v1/logs" if doors.otlp_http => (Signal::Logs, Manner::Otlp),
             "/v1/metrics" if doors.otlp_http => (Signal::Metrics, Manner::Otlp),
+            // Asking for records is the API's.
+            "/api/logs" if doors.correlation && request.method() == http::Method::POST => {
+                return Ok(records::handle(ingest, request).await);
+            }
+            "/api/otlp/v1/traces" if doors.correlation => (Signal::Traces, Manner::Otlp),
+            "/api/otlp/v1/logs" if doors.correlation => (Signal::Logs, Manner::Otlp),
+            "/api/otlp/v1/metrics" if doors.correlation => (Signal::Metrics, Manner::Otlp),
             "/otlp/v1/logs" if doors.loki => (Signal::Logs, Manner::Loki),
             "/api/v1/otlp/v1/metrics" if doors.prometheus => (Signal::Metrics, Manner::Prometheus),
             _ => return Err(request),

@@ -288,3 +288,19 @@ fn must<T>(result: Result<T, WireError>) -> T {
         Err(e) => panic!("what was read cannot be written and read again: {e}"),
     }
 }
+
+/// Syslog: every message is read, its text is the end of the line; a stream gives the same messages however it is cut.
+pub fn syslog(bytes: &[u8]) {
+    let line = String::from_utf8_lossy(bytes);
+    let message = crate::syslog::parse(&line, crate::syslog::Clock { now: 1_795_806_000_000_000_000, offset: 0 });
+    assert!(line.trim_end_matches(['\n', '\r', '\0']).ends_with(message.text));
+    assert!(message.data.len() <= crate::syslog::MAX_PARAMETERS);
+    let frames = |pieces: &[&[u8]]| {
+        let (mut framer, mut out) = (crate::syslog::Framer::new(1 << 20), Vec::new());
+        pieces.iter().for_each(|p| framer.push(p, &mut |m| out.push(m.to_vec())));
+        framer.finish(&mut |m| out.push(m.to_vec()));
+        out
+    };
+    let (a, b) = bytes.split_at(bytes.len() / 2);
+    assert_eq!(frames(&[bytes]), frames(&[a, b]));
+}

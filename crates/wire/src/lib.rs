@@ -25,6 +25,7 @@ pub mod remote_read;
 pub mod remote_write;
 mod sink;
 mod snappy;
+pub mod syslog;
 pub mod zipkin;
 
 pub use encoding::{Encoding, Signal, UnknownEncoding};

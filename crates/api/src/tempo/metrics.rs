@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use traceql::metrics::{Exemplar, Series, Window, evaluate, is_metrics};
 use traceql::{Query, Question, parse_duration};
 
-use super::{attributes, number};
+use super::{attributes, number, shade};
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -107,9 +107,9 @@ async fn run(
     shape: impl Fn(&Series) -> Json + Send + 'static,
 ) -> Result<Answer, Failure> {
     let (query, tenant) = (metrics_query(&ask)?, ask.tenant()?);
-    let state = api.clone();
+    let (state, text) = (api.clone(), ask.get("q").or_else(|| ask.get("query")).map(str::to_owned));
     blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
+        let reader = shade::snapshot(&*state.source, &[text.as_deref()]);
         let range = model::TimeRange::new(window.start, window.end);
         let question = Question { reader: &*reader, tenant: &tenant, range, limit: 0, spans_per_set: 0, cancelled };
         let series = evaluate(&question, &query, &window, exemplars)?;

@@ -3,6 +3,7 @@
 mod metrics;
 mod protobuf;
 mod search;
+mod shade;
 mod status;
 mod streaming;
 mod tags;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 use traceql::{FoundSet, FoundSpan, FoundTrace, Plan, Question, logfmt, parse_duration, tags_query};
 
-use super::{attributes, range};
+use super::{attributes, range, shade};
+use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -37,9 +38,9 @@ pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     if limit == 0 {
         return Err(Failure::BadData("invalid limit: must be a positive number".to_owned()));
     }
-    let state = api.clone();
+    let (state, texts) = (api.clone(), [ask.get("q").map(str::to_owned), ask.get("tags").map(str::to_owned)]);
     blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
+        let reader = shade::snapshot(&*state.source, &texts.each_ref().map(Option::as_deref));
         // 0 means all spans.
         let spans_per_set = if spans_per_set == 0 { usize::MAX } else { spans_per_set };
         let question = Question { reader: &*reader, tenant: &tenant, range, limit, spans_per_set, cancelled };

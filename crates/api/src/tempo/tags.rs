@@ -10,7 +10,7 @@ use traceql::{
     Attribute, AttributeScope, Intrinsic, KINDS, Plan, Question, STATUSES, Static, nested_names, nested_values, parse_identifier,
 };
 
-use super::range;
+use super::{range, shade};
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -54,6 +54,8 @@ struct Wanted {
     /// Only of spans that `q` chooses.
     predicate: Predicate,
     limit: usize,
+    /// `q` as it was written.
+    text: Option<String>,
 }
 
 impl Wanted {
@@ -65,6 +67,7 @@ impl Wanted {
             range: range(ask)?,
             predicate: predicate.unwrap_or(Predicate::True),
             limit: ask.count("limit", 0)?,
+            text: ask.get("q").map(str::to_owned),
         })
     }
 
@@ -121,7 +124,7 @@ pub(super) async fn names_v1(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure>
     let (wanted, scope) = (Wanted::read(&ask)?, scope_of(&ask)?);
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
+        let reader = shade::snapshot(&*state.source, &[wanted.text.as_deref()]);
         let all = names(&wanted, &*reader, cancelled, scope.as_deref())?;
         let mut all: Vec<String> = all.into_iter().flat_map(|(_, names)| names).collect();
         all.sort();
@@ -136,7 +139,7 @@ pub(super) async fn names_v2(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure>
     let (wanted, scope) = (Wanted::read(&ask)?, scope_of(&ask)?);
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
+        let reader = shade::snapshot(&*state.source, &[wanted.text.as_deref()]);
         let scopes = names(&wanted, &*reader, cancelled, scope.as_deref())?;
         let scopes: Vec<Json> = scopes.into_iter().map(|(name, tags)| json!({"name": name, "tags": tags})).collect();
         let rows = scopes.len();
@@ -235,7 +238,7 @@ pub(super) async fn values_v1(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure
     let (wanted, tag) = (Wanted::read(&ask)?, tag(ask.path("name"), true)?);
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
+        let reader = shade::snapshot(&*state.source, &[wanted.text.as_deref()]);
         let found = values(&wanted, &*reader, cancelled, &tag)?;
         let texts: Vec<String> = found.into_iter().map(|(_, v)| v).collect();
         Ok(Answer::json(json!({"tagValues": texts, "metrics": {}}).to_string(), texts.len()).partial(reader.partial()))
@@ -247,7 +250,7 @@ pub(super) async fn values_v2(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure
     let (wanted, tag) = (Wanted::read(&ask)?, tag(ask.path("name"), false)?);
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
+        let reader = shade::snapshot(&*state.source, &[wanted.text.as_deref()]);
         let found = values(&wanted, &*reader, cancelled, &tag)?;
         let all: Vec<Json> = found.iter().map(|(kind, v)| json!({"type": kind, "value": v})).collect();
         Ok(Answer::json(json!({"tagValues": all, "metrics": {}}).to_string(), all.len()).partial(reader.partial()))

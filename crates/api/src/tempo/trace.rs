@@ -116,6 +116,12 @@ async fn find(api: Arc<Api>, ask: Ask, may_choose: bool) -> Result<(Vec<u8>, usi
     .await
 }
 
+/// Rows of correlation that join nothing: events, but no spans of the trace.
+fn only_an_event() -> Predicate {
+    let column = Column::attribute(Scope::Record, correlate::row::JOINS);
+    Predicate::Compare { column, op: CompareOp::Eq, value: Literal::Bool(false) }
+}
+
 /// What the spans of a group share, owned.
 #[derive(Debug, Default)]
 struct OwnedGroup {
@@ -171,7 +177,8 @@ fn encode(
             column: Column::Field(Field::TraceId),
             op: CompareOp::Eq,
             value: Literal::Bytes(id.0.to_vec()),
-        },
+        }
+        .and(Predicate::Not(Box::new(only_an_event()))),
         projection: FIELDS.into_iter().map(Column::Field).chain([Column::Attributes(None)]).collect(),
         order: Order::Any,
         limit: Some(most.saturating_add(1)),
@@ -215,7 +222,11 @@ fn encode(
         groups.retain(|_, (_, spans)| !spans.is_empty());
     }
     let mut groups: Vec<(String, OwnedGroup, Vec<Found>)> = groups.into_iter().map(|(key, (g, s))| (key, g, s)).collect();
-    groups.iter_mut().for_each(|(_, _, spans)| spans.sort_by_key(|s| (s.start, s.id)));
+    for (_, _, spans) in &mut groups {
+        spans.sort_by_key(|s| (s.start, s.id));
+        // Written twice, and not merged yet.
+        spans.dedup_by_key(|s| s.id);
+    }
     // Scopes of one resource stand together; the resource that started first comes first.
     let mut first_of: BTreeMap<String, i64> = BTreeMap::new();
     for (_, group, spans) in &groups {

@@ -1,10 +1,12 @@
 //! Configuration: the file as written ([`raw`]) becomes validated values ([`Config`]) here and nowhere else.
 
+mod correlation;
 mod error;
 mod generator;
 mod objects;
 mod raw;
 mod scrape;
+mod syslog;
 mod units;
 
 use std::fmt;
@@ -12,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use collector::syslog::SyslogSettings;
 use collector::{Limits, Origins};
 use prometheus::ScrapeConfig;
 
@@ -39,11 +42,13 @@ pub(crate) enum Face {
     JaegerHttp,
     /// Jaeger's receiver of gRPC.
     JaegerGrpc,
+    /// Correlation.
+    Correlation,
 }
 
 impl Face {
     /// All of them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Braid,
         Self::OtlpGrpc,
         Self::OtlpHttp,
@@ -53,6 +58,7 @@ impl Face {
         Self::Zipkin,
         Self::JaegerHttp,
         Self::JaegerGrpc,
+        Self::Correlation,
     ];
 
     /// The name in `--print-ready` and in the log.
@@ -67,6 +73,7 @@ impl Face {
             Self::Zipkin => "zipkin",
             Self::JaegerHttp => "jaeger_http",
             Self::JaegerGrpc => "jaeger_grpc",
+            Self::Correlation => "correlation",
         }
     }
 
@@ -87,6 +94,7 @@ impl Face {
             Self::Zipkin => 9411,
             Self::JaegerHttp => 14268,
             Self::JaegerGrpc => 14250,
+            Self::Correlation => 8080,
         }
     }
 }
@@ -164,6 +172,10 @@ pub(crate) struct Config {
     pub(crate) scrapes: Vec<ScrapeConfig>,
     /// Which metrics are made of spans.
     pub(crate) generator: graph::Settings,
+    /// What joins records; `None` where correlation is switched off.
+    pub(crate) correlation: Option<correlate::Settings>,
+    /// Where to listen for syslog.
+    pub(crate) syslog: Option<SyslogSettings>,
 }
 
 /// What the command line and the environment say; it wins over the file.
@@ -298,7 +310,22 @@ impl Config {
         let endpoints = endpoints(name, &file, overrides)?;
         let parse_zipkin_tags = file.receivers.zipkin.parse_string_tags;
         let generator = file.metrics_generator.settings(name)?;
-        Ok(Self { endpoints, memory, storage, limits, queries, in_flight, origins, parse_zipkin_tags, scrapes, generator })
+        let correlation = correlation::settings(name, &file.correlation, memory, &limits.wire)?;
+        let syslog = syslog::settings(name, file.receivers.syslog.as_ref(), overrides)?;
+        Ok(Self {
+            endpoints,
+            memory,
+            storage,
+            limits,
+            queries,
+            in_flight,
+            origins,
+            parse_zipkin_tags,
+            scrapes,
+            generator,
+            correlation,
+            syslog,
+        })
     }
 }
 
@@ -325,6 +352,7 @@ fn endpoints(name: &str, file: &raw::File, overrides: &Overrides) -> Result<Vec<
             Face::Prometheus => port(file.ports.prometheus),
             Face::Loki => port(file.ports.loki),
             Face::Tempo => port(file.ports.tempo),
+            Face::Correlation => port(file.ports.correlation),
             Face::OtlpGrpc => {
                 at("receivers.otlp.protocols.grpc.endpoint", protocols.grpc.as_ref().and_then(|p| p.endpoint.as_ref()))?
             }

@@ -1,5 +1,6 @@
 //! The configuration file as it is written: every section optional, every key known.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -17,6 +18,7 @@ pub(super) struct File {
     pub(super) queries: Queries,
     pub(super) receivers: Receivers,
     pub(super) metrics_generator: super::generator::File,
+    pub(super) correlation: Correlation,
     /// These three are read by `prometheus::Config`, which knows them whole.
     #[serde(rename = "global")]
     _global: IgnoredAny,
@@ -34,6 +36,35 @@ pub(super) struct Ports {
     pub(super) prometheus: Option<u16>,
     pub(super) loki: Option<u16>,
     pub(super) tempo: Option<u16>,
+    pub(super) correlation: Option<u16>,
+}
+
+/// What joins records, and how long they are waited for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Correlation {
+    pub(super) enabled: Option<bool>,
+    pub(super) window: Option<String>,
+    pub(super) window_from: Option<String>,
+    pub(super) memory: Option<String>,
+    pub(super) keys: Option<Vec<BusinessKey>>,
+    pub(super) entities: BTreeMap<String, String>,
+}
+
+/// A business key: its name, or its name with patterns.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum BusinessKey {
+    Name(String),
+    Patterns(KeyPatterns),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyPatterns {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) patterns: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,6 +141,7 @@ pub(super) struct Receivers {
     pub(super) otlp: Otlp,
     pub(super) zipkin: Zipkin,
     pub(super) jaeger: Jaeger,
+    pub(super) syslog: Option<Syslog>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +149,16 @@ pub(super) struct Receivers {
 pub(super) struct Zipkin {
     pub(super) endpoint: Option<String>,
     pub(super) parse_string_tags: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Syslog {
+    pub(super) udp: Option<SyslogPort>,
+    pub(super) tcp: Option<SyslogPort>,
+    pub(super) location: Option<String>,
+    /// The forms are told apart by themselves; what the Collector's configuration says here is checked and not needed.
+    pub(super) protocol: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,6 +172,21 @@ pub(super) struct Jaeger {
 pub(super) struct JaegerProtocols {
     pub(super) grpc: Option<Grpc>,
     pub(super) thrift_http: Option<Grpc>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SyslogPort {
+    pub(super) listen_address: Option<String>,
+    pub(super) max_log_size: Option<String>,
+    pub(super) tls: Option<SyslogTls>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SyslogTls {
+    pub(super) cert_file: PathBuf,
+    pub(super) key_file: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,6 +4,7 @@ mod asking;
 mod braid;
 mod client;
 mod configuration;
+mod correlate;
 mod disk;
 mod grpc;
 mod hostile;

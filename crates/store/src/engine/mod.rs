@@ -499,12 +499,27 @@ impl NamedReader {
         self.reader.next_record()
     }
 
+    /// Every sequence below this has been returned, or will never be.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
     /// Everything returned so far is dealt with: a restart goes on behind it. Costs a sync; do it per batch, not per record.
     ///
     /// # Errors
     /// IO.
     pub fn save(&self) -> Result<(), StoreError> {
-        self.cursors.save(&self.name, self.reader.position() - 1)?;
+        self.save_through(self.reader.position() - 1)
+    }
+
+    /// As [`NamedReader::save`], for a reader that keeps state of what it was given last: a restart gives again what comes
+    /// after `sequence`. A position never moves back.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn save_through(&self, sequence: u64) -> Result<(), StoreError> {
+        self.cursors.save(&self.name, sequence.min(self.reader.position() - 1))?;
         self.core.wake.notify_all();
         Ok(())
     }

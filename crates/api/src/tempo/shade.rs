@@ -1,0 +1,73 @@
+//! Keeps correlation's own spans out of searches, metrics and completion, unless their service is asked for by name.
+
+use std::sync::Arc;
+
+use model::{Labels, Tenant, TimeRange};
+use store::{
+    BatchStream, Distinct, LabelMatcher, Predicate, Reader, Scan, SeriesExemplars, SeriesStream, Source, StoreError, Table,
+};
+
+/// A snapshot for a question in which `texts` were written.
+pub(super) fn snapshot(source: &dyn Source, texts: &[Option<&str>]) -> Arc<dyn Reader> {
+    let reader = source.snapshot();
+    let asked = texts.iter().flatten().any(|text| text.contains(correlate::SERVICE));
+    if asked { reader } else { Arc::new(Shaded(reader)) }
+}
+
+/// A snapshot without the spans of [`correlate::SERVICE`].
+struct Shaded(Arc<dyn Reader>);
+
+fn shaded(predicate: &Predicate) -> Predicate {
+    predicate.clone().and(Predicate::Not(Box::new(correlate::find::own_rows())))
+}
+
+impl Reader for Shaded {
+    fn scan(&self, scan: &Scan) -> Result<BatchStream<'_>, StoreError> {
+        match scan.table {
+            Table::Spans => self.0.scan(&Scan { predicate: shaded(&scan.predicate), ..scan.clone() }),
+            Table::Logs => self.0.scan(scan),
+        }
+    }
+
+    fn distinct(
+        &self,
+        tenant: &Tenant,
+        table: Table,
+        range: TimeRange,
+        predicate: &Predicate,
+        what: &Distinct,
+        limit: Option<usize>,
+    ) -> Result<Vec<Vec<(String, String)>>, StoreError> {
+        let own = match table {
+            Table::Spans => shaded(predicate),
+            Table::Logs => predicate.clone(),
+        };
+        self.0.distinct(tenant, table, range, &own, what, limit)
+    }
+
+    fn series(&self, tenant: &Tenant, matchers: &[LabelMatcher], first: i64, last: i64) -> Result<Vec<Arc<Labels>>, StoreError> {
+        self.0.series(tenant, matchers, first, last)
+    }
+
+    fn samples(&self, tenant: &Tenant, matchers: &[LabelMatcher], first: i64, last: i64) -> Result<SeriesStream<'_>, StoreError> {
+        self.0.samples(tenant, matchers, first, last)
+    }
+
+    fn exemplars(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<SeriesExemplars>, StoreError> {
+        self.0.exemplars(tenant, matchers, first, last)
+    }
+
+    fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, wire::MetricKind, String, String)> {
+        self.0.metadata(tenant, family)
+    }
+
+    fn partial(&self) -> Option<String> {
+        self.0.partial()
+    }
+}

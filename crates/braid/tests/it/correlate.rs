@@ -1,0 +1,160 @@
+//! Correlation from outside: records in by several doors, events out; a process that is killed in an open window.
+
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::braid::Braid;
+use crate::client::post;
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// A configuration in `dir` with a window of so many seconds, and syslog.
+fn config(dir: &Path, seconds: u32) -> String {
+    let file = dir.join("braid.yaml");
+    let text = format!(
+        "correlation:\n  window: {seconds}s\nreceivers:\n  syslog:\n    udp: {{listen_address: \"127.0.0.1:0\"}}\n    tcp: {{listen_address: \"127.0.0.1:0\"}}\n"
+    );
+    std::fs::write(&file, text).expect("written");
+    file.display().to_string()
+}
+
+fn start(dir: &Path, seconds: u32) -> Braid {
+    Braid::start_with(dir, &["--config", &config(dir, seconds)])
+}
+
+fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64
+}
+
+fn send_span(braid: &Braid, trace: &str, span: &str, service: &str, circuit: &str) {
+    let at = now().to_string();
+    let body = json!({"resourceSpans": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]},
+        "scopeSpans": [{"spans": [{
+            "traceId": trace, "spanId": span, "name": "op", "kind": 2, "startTimeUnixNano": at, "endTimeUnixNano": at,
+            "attributes": [{"key": "circuit_id", "value": {"stringValue": circuit}}],
+        }]}],
+    }]});
+    post(braid.at("correlation"), "/api/otlp/v1/traces", &[JSON], body.to_string().as_bytes()).expect(200);
+}
+
+fn events(braid: &Braid, query: &str) -> Vec<Value> {
+    let found = braid.get("correlation", &format!("/api/correlations?{query}")).expect(200).json();
+    found.as_array().expect("an array").clone()
+}
+
+/// The one event that has `lines` lines.
+fn event(braid: &Braid, query: &str, lines: u64) -> Value {
+    braid.eventually("the event", |b| {
+        let found = events(b, query);
+        assert!(found.len() <= 1, "{found:?}");
+        found.into_iter().find(|e| e["log_count"] == lines)
+    })
+}
+
+#[test]
+fn syslog_lines_with_only_a_circuit_are_tied_to_the_trace_with_evidence() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = start(dir.path(), 2);
+    send_span(&braid, TRACE, "1111111111111111", "beorn", "CKT-7");
+    send_span(&braid, TRACE, "2222222222222222", "palantir", "CKT-7");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    udp.send_to(b"<132>bp1 blueplanet[7]: LOS on circuit id CKT-7", braid.at("syslog_udp")).expect("sent");
+    let mut tcp = TcpStream::connect(braid.at("syslog_tcp")).expect("listening");
+    tcp.write_all(b"63 <132>1 - bp1 blueplanet 7 - - {\"msg\":\"up\",\"circuit_id\":\"CKT-7\"}").expect("sent");
+    tcp.write_all(b"\n<132>bp1 other[7]: circuit id CKT-8\n").expect("sent");
+    drop(tcp);
+    let records = json!({"resource": {"service": "gateway"}, "records": [
+        {"timestamp": "2026-11-27T10:00:00Z", "message": "with the id", "trace_id": TRACE},
+        {"timestamp": "never", "message": "x"},
+    ]});
+    let answer = post(braid.at("braid"), "/api/logs", &[JSON], records.to_string().as_bytes()).expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"][0]["index"]), (&json!(1), &json!(1)));
+
+    let event = event(&braid, "circuit_id=CKT-7", 3);
+    assert_eq!(event["trace_id"], TRACE);
+    assert_eq!(event["span_count"], 2);
+    assert_eq!((&event["log_count_by_key"], &event["log_count_by_trace_id"]), (&json!(2), &json!(1)));
+    let evidence = &event["joined_logs"][0]["evidence"];
+    assert_eq!(
+        (&evidence["key"], &evidence["value"], &evidence["candidates"]),
+        (&json!("circuit_id"), &json!("CKT-7"), &json!(1))
+    );
+
+    let lines = braid.get("correlation", &format!("/api/traces/{TRACE}/logs")).expect(200).json();
+    assert_eq!((&lines["counts"]["key"], &lines["counts"]["trace_id"]), (&json!(2), &json!(1)), "{lines}");
+    let all = braid.get("correlation", "/api/correlate?key=circuit_id:CKT-7&start=1").expect(200).json();
+    let kinds: Vec<&str> = all["items"].as_array().expect("items").iter().filter_map(|i| i["kind"].as_str()).collect();
+    assert_eq!(kinds.iter().filter(|k| **k == "span").count(), 2, "{all}");
+    assert_eq!(kinds.iter().filter(|k| **k == "log").count(), 3, "{all}");
+
+    // The synthetic span is in the trace, and nowhere else unless it is asked for.
+    let trace = braid.get("tempo", &format!("/api/traces/{TRACE}")).expect(200).text();
+    assert!(trace.contains("braid-correlation"), "{trace}");
+    let query = |q: &str| braid.get("tempo", &format!("/api/search?q={q}")).expect(200).text();
+    assert!(!query("%7B%7D").contains("braid-correlation"));
+    assert!(query("%7Bresource.service.name=%22braid-correlation%22%7D").contains("braid-correlation"));
+    let services = braid.get("correlation", "/api/entities").expect(200).text();
+    assert!(services.contains("\"blueplanet\"") && services.contains("\"bp1\""), "{services}");
+    assert!(braid.metric("correlation_events_total") >= 1.0);
+    assert_eq!(braid.get("correlation", "/health").expect(200).json()["status"], "healthy");
+}
+
+#[test]
+fn a_process_that_is_killed_in_an_open_window_loses_and_doubles_no_event() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = start(dir.path(), 3);
+    let trace = |n: u32| format!("{n:032x}");
+    for n in 1..=3 {
+        send_span(&braid, &trace(n), "1111111111111111", "beorn", &format!("C-{n}"));
+    }
+    // The first three close and are durable, the next three are open when it is killed.
+    braid.eventually("three events", |b| (events(b, "").len() == 3).then_some(()));
+    for n in 2..=6 {
+        send_span(&braid, &trace(n), "2222222222222222", "palantir", &format!("C-{n}"));
+    }
+    braid.kill();
+    let braid = start(dir.path(), 3);
+    send_span(&braid, &trace(6), "3333333333333333", "arda", "C-6");
+    let found = braid.eventually("all spans in events", |b| {
+        let found = events(b, "");
+        let spans: u64 = found.iter().filter_map(|e| e["span_count"].as_u64()).sum();
+        assert!(spans <= 9, "doubled: {found:?}");
+        (spans == 9).then_some(found)
+    });
+    let mut counts: Vec<(&str, u64)> =
+        found.iter().map(|e| (e["trace_id"].as_str().expect("an id"), e["span_count"].as_u64().expect("a count"))).collect();
+    counts.sort_unstable();
+    assert_eq!(counts.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [1, 2, 2, 1, 1, 2]);
+}
+
+#[test]
+fn what_correlation_is_not_told_rightly_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("bad.yaml");
+    for (text, why) in [
+        ("correlation:\n  window: 5ms\n", "correlation.window"),
+        ("correlation:\n  keys: [{name: a, patterns: ['(']}]\n", "correlation.keys"),
+        ("receivers:\n  syslog: {}\n", "receivers.syslog"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let (_, log) = Braid::try_start(dir.path(), &["--config", &file.display().to_string()]).err().expect("refused");
+        assert!(log.contains(why), "{text}: {log}");
+    }
+    let braid = Braid::start(dir.path());
+    for path in [
+        "/api/correlations?trace_id=x",
+        "/api/correlations?limit=0",
+        "/api/correlate",
+        "/api/correlate?key=x",
+        "/api/traces/x/logs",
+    ] {
+        let answer = braid.get("correlation", path).expect(400).json();
+        assert!(answer["error"].is_string(), "{path}: {answer}");
+    }
+    braid.get("correlation", "/api/nothing").expect(404);
+}

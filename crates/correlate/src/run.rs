@@ -1,0 +1,284 @@
+//! The thread that reads the log, and writes events back into it.
+//!
+//! # Why no event is lost or doubled
+//!
+//! The cursor moves only behind what is durable: it stays below the first record of every open window, and of every record that
+//! waits. After a crash the log is read again from there; what it says a second time is known from the events themselves: each
+//! names the range of the log that it covers, and these are read back before anything is counted. (`tests/it/correlate.rs` kills
+//! the process in an open window.)
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use model::Tenant;
+use parking_lot::{Condvar, Mutex};
+use store::{AtCap, NamedReader, Request, Source, Store, StoreError, Writer};
+use wire::Encoding;
+
+use crate::counters::{Counters, add};
+use crate::loom::Loom;
+use crate::registry::Registry;
+use crate::window::Part;
+use crate::{CorrelateError, Settings, find, row};
+
+/// The name of the cursor, for whoever switches correlation off.
+pub const READER: &str = "correlate";
+/// Records that are read before due windows are looked for again.
+const BATCH: usize = 256;
+/// Events in a request.
+const EVENTS: usize = 512;
+/// How often the cursor is saved, where something happened.
+const SAVE_EVERY: Duration = Duration::from_secs(3);
+/// How long the thread sleeps when there is nothing to read.
+const IDLE: Duration = Duration::from_millis(100);
+/// A request may be so long on its way into the log after its arrival was noted: idle windows close that much later.
+const ON_THE_WAY_NS: i64 = 250_000_000;
+
+/// Correlation at work. Dropping it stops it.
+#[derive(Debug)]
+pub struct Correlator {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    counters: Arc<Counters>,
+    registry: Arc<Mutex<Registry>>,
+    stopping: AtomicBool,
+    sleep: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Shared {
+    fn rest(&self, at_most: Duration) {
+        let mut guard = self.sleep.lock();
+        if !self.stopping.load(Ordering::Acquire) {
+            self.wake.wait_for(&mut guard, at_most);
+        }
+    }
+}
+
+impl Correlator {
+    /// Starts reading the store's log. `runtime` drives the writing of events.
+    ///
+    /// # Errors
+    /// [`CorrelateError`]: keys that make no finder, a thread or a cursor that cannot be had.
+    pub fn start(store: Arc<Store>, settings: Settings, runtime: tokio::runtime::Handle) -> Result<Self, CorrelateError> {
+        let counters = Arc::new(Counters::default());
+        let registry = Arc::new(Mutex::new(Registry::default()));
+        let loom = Loom::new(&settings, Arc::clone(&counters), Arc::clone(&registry)).map_err(CorrelateError::Keys)?;
+        let reader = store.reader(READER, AtCap::DropOldest)?;
+        let shared = Arc::new(Shared {
+            settings,
+            counters,
+            registry,
+            stopping: AtomicBool::new(false),
+            sleep: Mutex::new(()),
+            wake: Condvar::new(),
+        });
+        let worker =
+            Worker { shared: Arc::clone(&shared), store, reader, loom, runtime, waiting: Vec::new(), recovered: Vec::new() };
+        let thread = std::thread::Builder::new()
+            .name("braid-correlate".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|e| CorrelateError::Thread(e.to_string()))?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.shared.counters
+    }
+
+    /// Appends its metrics in Prometheus' text format.
+    pub fn write_text(&self, out: &mut String) {
+        self.shared.counters.write_text(self.shared.settings.memory, out);
+    }
+
+    /// Who has been seen sending.
+    #[must_use]
+    pub fn registry(&self) -> &Mutex<Registry> {
+        &self.shared.registry
+    }
+
+    /// How it is set up.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// Stops; open windows are begun anew from the log at the next start.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Correlator {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    store: Arc<Store>,
+    reader: NamedReader,
+    loom: Loom,
+    runtime: tokio::runtime::Handle,
+    /// Closed, not yet durable.
+    waiting: Vec<(Tenant, Part)>,
+    /// Tenants whose events have been read back.
+    recovered: Vec<Tenant>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        // Events that are durable must be visible before the log is read again.
+        while self.store.snapshot().partial().is_some() {
+            if self.is_stopping() {
+                return;
+            }
+            self.shared.rest(Duration::from_millis(20));
+        }
+        let replayed_to = self.store.stats().log_sequence;
+        let mut saved = Instant::now();
+        let mut progressed = false;
+        while !self.is_stopping() {
+            let caught_up = match self.read(replayed_to) {
+                Ok(caught_up) => caught_up,
+                Err(e) => {
+                    tracing::warn!("correlation cannot read the log: {e}; trying again");
+                    self.shared.rest(Duration::from_secs(1));
+                    continue;
+                }
+            };
+            if caught_up {
+                self.loom.advance(now().saturating_sub(ON_THE_WAY_NS));
+            }
+            self.waiting.append(&mut self.loom.take_closed());
+            progressed |= !self.waiting.is_empty() || !caught_up;
+            self.write();
+            self.measure();
+            if progressed && saved.elapsed() >= SAVE_EVERY {
+                self.save();
+                (saved, progressed) = (Instant::now(), false);
+            }
+            if caught_up {
+                self.shared.rest(IDLE);
+            }
+        }
+        self.save();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+
+    /// Reads some records; whether there are no more.
+    fn read(&mut self, replayed_to: u64) -> Result<bool, StoreError> {
+        for _ in 0..BATCH {
+            let position = self.reader.position();
+            let Some(record) = self.reader.next_record()? else { return Ok(true) };
+            if record.sequence <= replayed_to && !self.recovered.contains(&record.tenant) {
+                let snapshot = self.store.snapshot();
+                for part in find::parts_since(&*snapshot, &record.tenant, position)? {
+                    self.loom.covered(&record.tenant, &part);
+                }
+                self.recovered.push(record.tenant.clone());
+            }
+            let own = record.encoding == Encoding::OtlpTraces && row::is_own(&record.payload);
+            if own {
+                self.loom.advance(record.received);
+            } else {
+                self.loom.take(&record);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes what has closed; comes back when it is durable, or when it has to stop.
+    fn write(&mut self) {
+        let mut pause = Duration::from_millis(100);
+        while !self.waiting.is_empty() {
+            let tenant = self.waiting[0].0.clone();
+            let many = self.waiting.iter().take(EVENTS).take_while(|(t, _)| *t == tenant).count();
+            let parts = self.waiting[..many].iter().map(|(_, part)| part);
+            let payload = match row::encode(parts) {
+                Ok(payload) => payload,
+                Err(e) => {
+                    tracing::error!("correlation events cannot be encoded: {e}");
+                    self.waiting.drain(..many);
+                    continue;
+                }
+            };
+            let request = Request { tenant, encoding: Encoding::OtlpTraces, payload: payload.into() };
+            match self.runtime.block_on(self.store.append(request)) {
+                Ok(_) => {
+                    let written: Vec<(Tenant, Part)> = self.waiting.drain(..many).collect();
+                    self.count(&written);
+                    pause = Duration::from_millis(100);
+                }
+                Err(StoreError::Closed) => return,
+                Err(e) => {
+                    add(&self.shared.counters.write_errors, 1);
+                    tracing::warn!("correlation events are not taken: {e}; trying again");
+                    self.shared.rest(pause);
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                    if self.is_stopping() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn count(&self, written: &[(Tenant, Part)]) {
+        let c = &self.shared.counters;
+        add(&c.events, written.len() as u64);
+        let by = |f: &dyn Fn(&Part) -> u64| written.iter().map(|(_, p)| f(p)).sum();
+        add(&c.amendments, by(&|p| u64::from(p.late)));
+        add(&c.joining, by(&|p| u64::from(p.joins())));
+        add(&c.by_trace_id[0], by(&|p| p.spans));
+        add(&c.by_trace_id[1], by(&|p| p.logs));
+        add(&c.by_trace_id[2], by(&|p| p.exemplar_count));
+        let window = i64::try_from(self.shared.settings.window.as_nanos()).unwrap_or(i64::MAX);
+        // Of the last one that was no amendment: those gather for less than a window.
+        let last = written.iter().rev().find(|(_, p)| p.spans + p.logs > 0 && !p.early).map(|(_, p)| p.arrived.0);
+        if let Some(first_arrival) = last {
+            let delay = now().saturating_sub(first_arrival).saturating_sub(window).max(0);
+            c.delay_us.store(delay.unsigned_abs() / 1000, Ordering::Relaxed);
+        }
+    }
+
+    fn measure(&self) {
+        let c = &self.shared.counters;
+        for (gauge, size) in c.sizes.iter().zip(self.loom.sizes()) {
+            gauge.store(size as u64, Ordering::Relaxed);
+        }
+        c.position.store(self.reader.position() - 1, Ordering::Relaxed);
+    }
+
+    fn save(&self) {
+        // What has closed but is not written is still needed.
+        if !self.waiting.is_empty() {
+            return;
+        }
+        if let Err(e) = self.reader.save_through(self.loom.safe_through(self.reader.position())) {
+            tracing::warn!("correlation's cursor cannot be saved: {e}");
+        }
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}
