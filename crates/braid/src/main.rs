@@ -3,7 +3,6 @@
 mod app;
 mod command;
 mod config;
-mod landing;
 mod logging;
 mod open_store;
 mod process;

@@ -1,0 +1,1 @@
+import{K as e}from"./index-client.js";e();
