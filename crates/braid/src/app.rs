@@ -61,7 +61,17 @@ impl App {
         (settle, reload): (Settle, Reload),
         process: Process,
     ) -> Self {
-        Self { receivers, apis, metrics, settle, reload, process, addresses: OnceLock::new(), settings: OnceLock::new(), stopping: AtomicBool::new(false) }
+        Self {
+            receivers,
+            apis,
+            metrics,
+            settle,
+            reload,
+            process,
+            addresses: OnceLock::new(),
+            settings: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// What it listens at, once known.

@@ -124,10 +124,13 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
     let storage = &config.storage;
     let mut settings = vec![
         ("storage.dir", storage.dir.display().to_string()),
-        ("storage.sync", match storage.sync {
-            SyncMode::Always => "always".to_owned(),
-            SyncMode::Interval(every) => duration(every),
-        }),
+        (
+            "storage.sync",
+            match storage.sync {
+                SyncMode::Always => "always".to_owned(),
+                SyncMode::Interval(every) => duration(every),
+            },
+        ),
         ("storage.retention.traces", duration(storage.traces)),
         ("storage.retention.logs", duration(storage.logs)),
         ("storage.retention.metrics", duration(storage.metrics)),

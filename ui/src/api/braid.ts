@@ -1,7 +1,6 @@
 // Braid's own API.
 import type { Range } from "../state/time.ts";
 import { json, type Query } from "./http.ts";
-import type { Labels } from "./prometheus.ts";
 
 /** What a Braid says of itself. */
 export interface System {
@@ -75,21 +74,45 @@ export async function correlations(query: Query, signal?: AbortSignal): Promise<
   return json<Correlation[]>("/api/correlations", query, signal);
 }
 
+export interface Latency {
+  p50: number;
+  p90: number;
+  p95: number;
+  p99: number;
+}
+
 export interface GraphNode {
   id: string;
-  labels?: Labels;
-  x?: number;
-  y?: number;
-  rate?: number;
-  error_rate?: number;
-  p95?: number;
-  kind?: string;
-}
-export interface GraphEdge {
-  from: string;
-  to: string;
+  name: string;
+  type: string;
+  x: number;
+  y: number;
+  requests: number;
   rate: number;
-  errors: number;
-  p95: number;
-  kind: string;
+  error_ratio: number;
+  latency: Latency | null;
 }
+
+export interface GraphEdge {
+  id: string;
+  source: string;
+  target: string;
+  type: string;
+  requests: number;
+  rate: number;
+  error_ratio: number;
+  server_latency: Latency | null;
+  client_latency: Latency | null;
+}
+
+/** Who calls whom; places come from the server. */
+export interface Graph {
+  width: number;
+  height: number;
+  nodes: GraphNode[];
+  edges: GraphEdge[];
+  message?: string;
+}
+
+export const graph = (range: Range, service = "", signal?: AbortSignal) =>
+  json<Graph>("/api/graph", { start: Math.floor(range.from / 1000), end: Math.ceil(range.to / 1000), service }, signal);

@@ -32,11 +32,19 @@ fn each_port_has_its_own_pages() {
     let dir = tempfile::tempdir().expect("a directory");
     let braid = Braid::start(dir.path());
     assert!(braid.get("braid", "/").expect(200).text().contains("<title>Braid</title>"));
-    assert!(braid.get("braid", "/assets/index.js").expect(200).header("content-security-policy").is_some_and(|p| p.contains("script-src 'self'")));
+    assert!(
+        braid
+            .get("braid", "/assets/index.js")
+            .expect(200)
+            .header("content-security-policy")
+            .is_some_and(|p| p.contains("script-src 'self'"))
+    );
     let system = braid.get("braid", "/api/system").expect(200).json();
     assert_eq!(system["addresses"]["otlp_http"], braid.at("otlp_http"));
     assert_eq!(system["settings"]["storage.retention.logs"], "1w");
-    for (path, shape) in [("/api/nothing", "404 page not found"), ("/api/v1/nothing", "not_found"), ("/traces", "404 page not found")] {
+    for (path, shape) in
+        [("/api/nothing", "404 page not found"), ("/api/v1/nothing", "not_found"), ("/traces", "404 page not found")]
+    {
         let reply = braid.get("braid", path).expect(404).text();
         assert!(reply.contains(shape) && !reply.contains("<html"), "{path}: {reply}");
     }

@@ -1,1 +1,0 @@
-import"./disclose-version.js";import"./legacy.js";import{S as e,w as t}from"./index-client.js";var n=t(`<p class="muted">Soon.</p>`);function r(t){var r=n();e(t,r)}export{r as default};

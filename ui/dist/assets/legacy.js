@@ -1,1 +1,0 @@
-import{K as e}from"./index-client.js";e();
