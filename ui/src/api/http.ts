@@ -31,7 +31,7 @@ export async function text(path: string, query: Query = {}, signal?: AbortSignal
     throw new ApiError(0, "Braid does not answer. Is it running?");
   }
   const body = await response.text();
-  if (response.status === 404 && body.startsWith("404 page not found")) throw new ApiError(404, `This Braid does not answer ${path}.`);
+  if (response.status === 404 && reason(body).startsWith("404 page not found")) throw new ApiError(404, `This Braid does not answer ${path}.`);
   if (!response.ok) throw new ApiError(response.status, reason(body) || `${response.status} ${response.statusText}`);
   return body;
 }

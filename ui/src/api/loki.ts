@@ -69,6 +69,12 @@ export async function matrix(query: string, range: Range, step: number, signal?:
   return toSeries((await json<{ data: Parameters<typeof toSeries>[0] }>("/loki/api/v1/query_range", q, signal)).data);
 }
 
+/** A metric query at one time. */
+export async function instant(query: string, time: number, signal?: AbortSignal): Promise<Series[]> {
+  const q = { query, time: `${Math.ceil(time)}000000` };
+  return toSeries((await json<{ data: Parameters<typeof toSeries>[0] }>("/loki/api/v1/query", q, signal)).data);
+}
+
 /** Lines a step by level. */
 export async function volume(query: string, range: Range, step: number, signal?: AbortSignal): Promise<Series[]> {
   const counted = `sum by (level, detected_level, severity_text) (count_over_time(${query} [${step}s]))`;

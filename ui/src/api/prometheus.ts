@@ -62,7 +62,7 @@ export async function labelValues(label: string, signal?: AbortSignal, matcher?:
 }
 
 export async function labelNames(matcher: string, range: Range, signal?: AbortSignal): Promise<string[]> {
-  const q = { "match[]": matcher, start: range.from / 1000, end: range.to / 1000 };
+  const q = { "match[]": matcher || undefined, start: range.from / 1000, end: range.to / 1000 };
   return (await json<{ data: string[] }>("/api/v1/labels", q, signal)).data;
 }
 

@@ -55,7 +55,22 @@ export function hash(name: string): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-export const colourOf = (name: string, palette: string[]) => palette[hash(name) % palette.length] ?? "#888";
+/** Services that have a colour, and which. */
+const taken = new Map<string, number>();
+
+/** A service's colour, 0 to 9: that of its name, or the next that no other service has yet. */
+export function slot(name: string): number {
+  const known = taken.get(name);
+  if (known !== undefined) return known;
+  const used = new Set(taken.values());
+  let wanted = hash(name) % 10;
+  while (used.has(wanted) && used.size < 10) wanted = (wanted + 3) % 10;
+  // Thousands of names (an endless trace) need no memory each: past the colours their hash does.
+  if (taken.size < 500) taken.set(name, wanted);
+  return wanted;
+}
+
+export const colourOf = (name: string, palette: string[]) => palette[slot(name)] ?? "#888";
 
 /** Text cut to a width, with an ellipsis; measures by guess, since `measureText` a row is what makes scrolling slow. */
 export function cut(text: string, width: number, perCharacter = 6.6): string {

@@ -27,6 +27,8 @@ export function unhealthy(graph: Graph): Graph {
 
 const W = 168;
 const H = 52;
+/** The server gives centres, 60 from the left at the least; a node is wider than that. */
+const LEFT = W / 2 - 60 + 6;
 
 export class ServiceMap {
   #canvas: HTMLCanvasElement;
@@ -39,7 +41,7 @@ export class ServiceMap {
   constructor(canvas: HTMLCanvasElement, select: (node: string) => void) {
     this.#canvas = canvas;
     canvas.addEventListener("click", (e) => {
-      const [x, y] = [e.offsetX / this.#scale, e.offsetY / this.#scale];
+      const [x, y] = [e.offsetX / this.#scale - LEFT, e.offsetY / this.#scale];
       const hit = this.#graph.nodes.find((n) => Math.abs(n.x - x) < W / 2 && Math.abs(n.y - y) < H / 2);
       select(hit?.id ?? "");
     });
@@ -66,6 +68,7 @@ export class ServiceMap {
     const g = fit(this.#canvas, Math.max(room, (width + W / 2) * this.#scale), Math.max(200, (height + 20) * this.#scale));
     if (!g) return;
     g.scale(this.#scale, this.#scale);
+    g.translate(LEFT, 0);
     g.font = FONT;
     g.textBaseline = "middle";
     const c = colours();

@@ -39,7 +39,7 @@ async function open(hash, theme = "dark") {
     if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) problems.push(m.text());
   });
   await page.addInitScript((t) => localStorage.setItem("braid.theme", t), theme);
-  await page.goto(`${braid.url}/${hash}`);
+  await page.goto(`${braid.url}/${hash}`, { timeout: 60_000 });
   return { page, problems, close: () => context.close() };
 }
 
@@ -163,7 +163,7 @@ test("the keyboard alone is enough", async () => {
   await page.getByRole("dialog", { name: "Keys" }).waitFor();
   await key("Escape", "Control+k");
   await page.keyboard.type("gateway");
-  await page.getByRole("option", { name: /gateway/ }).first().waitFor();
+  await page.getByRole("option", { name: "gateway service", exact: true }).waitFor();
   await key("Enter");
   await page.waitForFunction(() => location.hash.startsWith("#/service/gateway"));
   assert.deepEqual(problems, []);
