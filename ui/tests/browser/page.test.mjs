@@ -158,7 +158,7 @@ test("the keyboard alone is enough", async () => {
   await page.getByRole("complementary", { name: "Span" }).waitFor({ state: "detached" });
   await key("z");
   await page.waitForFunction(() => /from=\d+/.test(location.hash));
-  await key("[");
+  await key("[", "]");
   await key("?");
   await page.getByRole("dialog", { name: "Keys" }).waitFor();
   await key("Escape", "Control+k");
