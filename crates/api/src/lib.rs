@@ -7,6 +7,7 @@
 
 mod answer;
 mod ask;
+mod compare;
 mod correlation;
 mod face;
 mod graph;

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::face::PARTIAL;
-use crate::{Api, Face, correlation, graph, loki, prometheus, tempo};
+use crate::{Api, Face, compare, correlation, graph, loki, prometheus, tempo};
 
 /// Answers shorter than this are not worth compressing, bytes.
 const COMPRESS_FROM: usize = 1024;
@@ -145,6 +145,11 @@ pub fn correlation_port(api: &Arc<Api>) -> Router {
     own_port(correlation_router(api).merge(ready(api)), Face::Correlation)
 }
 
+/// Braid's own: `/api/compare`.
+fn braid_router(api: &Arc<Api>) -> Router {
+    Routes::new(api, Face::Tempo).route("/api/compare", compare::compare).router
+}
+
 /// What answers on Prometheus' own port.
 pub fn prometheus_port(api: &Arc<Api>) -> Router {
     own_port(prometheus_router(api), Face::Prometheus)
@@ -164,7 +169,7 @@ pub fn tempo_port(api: &Arc<Api>) -> Router {
 /// All of them below one root; `/ready` and the like stay free. Unknown paths below an API are a 404 in its shape, all
 /// others a plain one.
 pub fn every_port(api: &Arc<Api>) -> Router {
-    let own = graph_router(api).merge(correlation_router(api));
+    let own = braid_router(api).merge(graph_router(api)).merge(correlation_router(api));
     let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api)).merge(own);
     router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path())) })
 }

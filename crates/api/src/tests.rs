@@ -532,3 +532,66 @@ async fn a_query_ends_when_its_client_leaves() {
     asking.abort();
     end.await.expect("it ends by itself");
 }
+
+/// Forty spans of one second each: every fourth is slow and comes from the region `eu`.
+fn regions() -> Router {
+    let store = Memory::new();
+    let mut sink = store.ingest(&Tenant::default());
+    let resource = [attr("service.name", Value::Str("shop"))];
+    SpanSink::group(&mut sink, &Group { resource: &resource, ..Group::default() });
+    for i in 0..40_u8 {
+        let slow = i % 4 == 0;
+        let id = format!("order-{i}");
+        sink.span(&Span {
+            trace_id: TraceId([i + 1; 16]),
+            span_id: SpanId([i + 1; 8]),
+            name: "GET /",
+            kind: 2,
+            start: i64::from(i) * SECOND,
+            end: i64::from(i) * SECOND + if slow { SECOND } else { SECOND / 100 },
+            status_code: if i == 0 { 2 } else { 0 },
+            attributes: &[
+                attr("region", Value::Str(if slow { "eu" } else { "us" })),
+                attr("order", Value::Str(&id)),
+                attr("shards", Value::Int(3)),
+            ],
+            ..Span::default()
+        });
+    }
+    drop(sink);
+    every_port(&Arc::new(Api::new(Arc::new(store), Arc::new(NoTargets), Settings::default())))
+}
+
+#[tokio::test]
+async fn a_comparison_counts_every_span_and_names_first_what_tells_them_apart() {
+    let router = regions();
+    let answer = get_json(&router, "/api/compare?start=0&end=40&min=500ms").await;
+    assert_eq!((&answer["inside"], &answer["outside"]), (&json!(10), &json!(30)));
+    assert_eq!(
+        answer["attributes"][0],
+        json!({"scope": "span", "key": "region", "numeric": false, "score": 1.0, "inside": 10, "outside": 30, "distinct": 2,
+               "values": [{"value": "eu", "inside": 10, "outside": 0}, {"value": "us", "inside": 0, "outside": 30}]})
+    );
+    let keys: Vec<&str> = answer["attributes"].as_array().expect("a list").iter().filter_map(|a| a["key"].as_str()).collect();
+    // What is the same everywhere (service.name, shards, name, kind) tells nothing; of what tells as much (one of ten inside), the
+    // scope's and the key's names decide.
+    assert_eq!(keys, ["region", "status", "order"]);
+
+    // A box in time, among the spans that a filter selects.
+    let boxed = "/api/compare?q=%7Bspan.region%3D%22eu%22%7D&start=0&end=40&from=0&to=8&min=1s&max=2s";
+    let answer = get_json(&router, boxed).await;
+    assert_eq!((&answer["inside"], &answer["outside"]), (&json!(2), &json!(8)));
+    let status = answer["attributes"].as_array().expect("a list").iter().find(|a| a["key"] == "status").expect("ranked");
+    assert_eq!(status["values"][0], json!({"value": "error", "inside": 1, "outside": 0}));
+
+    for (query, why) in [
+        ("q=%7B%7D%20%7C%20rate()", "one filter"),
+        ("q=%7BnestedSetParent%3C0%7D", "one filter"),
+        ("q=%7B", "invalid TraceQL query"),
+        ("min=long", "invalid min"),
+        ("from=yesterday", "invalid from"),
+    ] {
+        let (status, body) = get(&router, &format!("/api/compare?{query}")).await;
+        assert!(status == 400 && body.contains(why), "{query}: {status} {body}");
+    }
+}

@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::config::Face;
-use crate::landing;
 use crate::process::Process;
 use crate::snapshots::{self, Snapshots};
 
@@ -53,6 +52,7 @@ pub(crate) struct App {
     snapshots: Option<Arc<Snapshots>>,
     process: Process,
     addresses: OnceLock<Vec<(Face, SocketAddr)>>,
+    settings: OnceLock<Vec<(&'static str, String)>>,
     stopping: AtomicBool,
 }
 
@@ -74,6 +74,7 @@ impl App {
             snapshots: None,
             process,
             addresses: OnceLock::new(),
+            settings: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -87,6 +88,11 @@ impl App {
     /// What it listens at, once known.
     pub(crate) fn listening(&self, addresses: Vec<(Face, SocketAddr)>) {
         let _ = self.addresses.set(addresses);
+    }
+
+    /// The settings in force, for people to read.
+    pub(crate) fn configured(&self, settings: Vec<(&'static str, String)>) {
+        let _ = self.settings.set(settings);
     }
 
     /// From now on it is not ready.
@@ -165,11 +171,24 @@ impl App {
                 });
                 with_type(text(StatusCode::OK, body.to_string()), "application/json")
             }
-            ("/", Face::Braid) => {
-                let page = landing::page(self.addresses.get().map_or(&[], Vec::as_slice));
-                with_type(text(StatusCode::OK, page), "text/html; charset=utf-8")
-            }
+            ("/api/system", Face::Braid) => with_type(text(StatusCode::OK, self.system().to_string()), "application/json"),
+            (path, Face::Braid) => page::answer(path, request.headers())?.map(Body::from),
             _ => return None,
+        })
+    }
+
+    /// What the page tells of this Braid: where it listens, and what it was told to do.
+    fn system(&self) -> serde_json::Value {
+        let addresses = self.addresses.get().map_or(&[][..], Vec::as_slice);
+        let addresses: serde_json::Map<_, _> =
+            addresses.iter().map(|(face, at)| (face.as_str().to_owned(), at.to_string().into())).collect();
+        let settings: serde_json::Map<_, _> =
+            self.settings.get().into_iter().flatten().map(|(key, value)| ((*key).to_owned(), value.as_str().into())).collect();
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.process.uptime(),
+            "addresses": addresses,
+            "settings": settings,
         })
     }
 

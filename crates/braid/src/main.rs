@@ -4,7 +4,6 @@ mod app;
 mod backup;
 mod command;
 mod config;
-mod landing;
 mod logging;
 mod open_store;
 mod process;

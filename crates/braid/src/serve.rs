@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{Apis, App, MetricsWriter, Reload, Settle};
-use crate::config::{Config, ConfigError, Endpoint, Face};
+use crate::config::{Config, ConfigError, Endpoint, Face, SyncMode};
 use crate::process::Process;
 use crate::reload::Reloads;
 use crate::snapshots::Snapshots;
@@ -123,6 +123,7 @@ pub(crate) fn run(
         let listeners = bind(&config.endpoints).await?;
         let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();
         app.listening(addresses.clone());
+        app.configured(settings(&config));
         for (face, _, listener) in listeners {
             tasks.spawn(server::serve(listener, face, Arc::clone(&app), stop.clone(), tasks.clone()));
         }
@@ -212,6 +213,33 @@ fn apis(api: &Arc<Api>) -> Apis {
         tempo: api::tempo_port(api),
         correlation: api::correlation_port(api),
     }
+}
+
+/// The configuration in force, as the page shows it; nothing secret is among it.
+fn settings(config: &Config) -> Vec<(&'static str, String)> {
+    let duration = |d: Duration| syntax::prometheus_duration_text(i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    let storage = &config.storage;
+    let mut settings = vec![
+        ("storage.dir", storage.dir.display().to_string()),
+        (
+            "storage.sync",
+            match storage.sync {
+                SyncMode::Always => "always".to_owned(),
+                SyncMode::Interval(every) => duration(every),
+            },
+        ),
+        ("storage.retention.traces", duration(storage.traces)),
+        ("storage.retention.logs", duration(storage.logs)),
+        ("storage.retention.metrics", duration(storage.metrics)),
+        ("storage.retention.max_size", storage.max_size.map_or_else(|| "no limit".to_owned(), |bytes| format!("{bytes} bytes"))),
+        ("storage.out_of_order_time_window", duration(storage.out_of_order)),
+        ("memory", format!("{} bytes", config.memory)),
+        ("limits.in_flight", format!("{} bytes", config.in_flight)),
+    ];
+    if let Some(bytes) = storage.min_free {
+        settings.push(("storage.min_free", format!("{bytes} bytes")));
+    }
+    settings
 }
 
 /// Opens the ports; one that is taken is reported and left out, unless it is required.

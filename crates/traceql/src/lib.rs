@@ -34,6 +34,7 @@ pub use ast::{
 };
 pub use error::{ErrorKind, EvalError, ParseError};
 pub use parser::{MAX_QUERY, parse_identifier, parse_unchecked};
+pub use predicate::filter;
 pub use print::duration;
 pub use question::Question;
 pub use search::{Found, FoundSet, FoundSpan, FoundTrace, Plan, search};

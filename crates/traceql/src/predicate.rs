@@ -3,7 +3,9 @@
 use model::{SpanId, TraceId};
 use store::{Column, CompareOp, Field, Literal, Predicate};
 
-use crate::ast::{Attribute, AttributeScope, Expr, Intrinsic, Mode, Node, Op, Pipeline, Spanset, SpansetOp, Stage, UnaryOp};
+use crate::ast::{
+    Attribute, AttributeScope, Expr, Intrinsic, Mode, Node, Op, Pipeline, Query, Root, Spanset, SpansetOp, Stage, UnaryOp,
+};
 use crate::spans::stored_scope;
 use crate::value::{Static, anchored, compare};
 
@@ -80,6 +82,16 @@ fn required_by(spanset: &Spanset) -> Vec<Predicate> {
             }
         }
     }
+}
+
+/// What holds for exactly the spans that a query selects, where it is one filter `{ … }` that columns can decide; `None` for
+/// every other query. (Of an attribute that is an array, a comparison is false here.)
+#[must_use]
+pub fn filter(query: &Query) -> Option<Predicate> {
+    let Root::Spansets(pipeline) = &query.root else { return None };
+    let [Stage::Spanset(Spanset::Filter(e))] = &pipeline.stages[..] else { return None };
+    let sieve = sieve(e);
+    sieve.exact.then_some(sieve.predicate)
 }
 
 /// The sieve of an expression.

@@ -31,7 +31,23 @@ fn a_signal_ends_it_well_even_with_connections_open() {
 fn each_port_has_its_own_pages() {
     let dir = tempfile::tempdir().expect("a directory");
     let braid = Braid::start(dir.path());
-    assert!(braid.get("braid", "/").expect(200).text().contains(braid.at("otlp_http").rsplit(':').next().expect("a port")));
+    assert!(braid.get("braid", "/").expect(200).text().contains("<title>Braid</title>"));
+    assert!(
+        braid
+            .get("braid", "/assets/index.js")
+            .expect(200)
+            .header("content-security-policy")
+            .is_some_and(|p| p.contains("script-src 'self'"))
+    );
+    let system = braid.get("braid", "/api/system").expect(200).json();
+    assert_eq!(system["addresses"]["otlp_http"], braid.at("otlp_http"));
+    assert_eq!(system["settings"]["storage.retention.logs"], "1w");
+    for (path, shape) in
+        [("/api/nothing", "404 page not found"), ("/api/v1/nothing", "not_found"), ("/traces", "404 page not found")]
+    {
+        let reply = braid.get("braid", path).expect(404).text();
+        assert!(reply.contains(shape) && !reply.contains("<html"), "{path}: {reply}");
+    }
     assert_eq!(braid.get("braid", "/health").expect(200).json()["status"], "ok");
     braid.get("braid", "/ready").expect(200);
     assert_eq!(braid.get("loki", "/ready").expect(200).text(), "ready\n");

@@ -1,0 +1,72 @@
+// Rate, errors, duration of services, out of three TraceQL metrics.
+import type { Labels } from "../api/prometheus.ts";
+
+type Points = [number, number][];
+interface In {
+  labels: Labels;
+  points: Points;
+}
+
+export interface Red {
+  name: string;
+  rate: number;
+  /** Share of requests that failed, 0 to 1. */
+  share: number;
+  /** Seconds. */
+  p95: number;
+  rates: Points;
+  errors: Points;
+  p95s: Points;
+}
+
+const mean = (points: Points) => (points.length ? points.reduce((n, [, v]) => n + (Number.isFinite(v) ? v : 0), 0) / points.length : 0);
+
+/** Rows by `key`, the busiest first; series that name none (nothing matched) are left out. */
+export function services(rate: In[], errors: In[], latency: In[], key = "resource.service.name"): Red[] {
+  const find = (all: In[], name: string) => all.find((s) => s.labels[key] === name)?.points ?? [];
+  return rate
+    .flatMap((s): Red[] => {
+      const name = s.labels[key];
+      const total = mean(s.points);
+      if (name === undefined || name === "nil" || total === 0) return [];
+      const failed = find(errors, name);
+      // A step without a request has no latency; its zero says nothing.
+      const slow = find(latency, name).filter(([, v]) => v > 0);
+      const weight = new Map(s.points);
+      let [sum, n] = [0, 0];
+      for (const [t, v] of slow) {
+        const w = weight.get(t) ?? 0;
+        sum += v * w;
+        n += w;
+      }
+      return [{ name, rate: total, share: mean(failed) / total, p95: n > 0 ? sum / n : mean(slow), rates: s.points, errors: failed, p95s: slow }];
+    })
+    .sort((a, b) => b.rate - a.rate);
+}
+
+export interface Change {
+  service: string;
+  what: string;
+  bad: boolean;
+  errors: boolean;
+}
+
+/** What is different in the last fifth of the range from the rest. */
+export function changes(rows: Red[]): Change[] {
+  const out: Change[] = [];
+  for (const row of rows) {
+    const first = row.rates[0]?.[0] ?? 0;
+    const last = row.rates.at(-1)?.[0] ?? 0;
+    const edge = last - (last - first) / 5;
+    const parts = (points: Points): [number, number] => [mean(points.filter(([t]) => t < edge)), mean(points.filter(([t]) => t >= edge))];
+    const [calm, now] = parts(row.p95s);
+    const [failed, fails] = parts(row.errors);
+    const [busy, busier] = parts(row.rates);
+    if (calm > 0 && now > calm * 1.5 && now - calm > 0.002) out.push({ service: row.name, what: `is ${(now / calm).toFixed(1)} times as slow as before`, bad: true, errors: false });
+    const [before, after] = [busy > 0 ? failed / busy : 0, busier > 0 ? fails / busier : 0];
+    if (after > 0.01 && after > before * 1.5) out.push({ service: row.name, what: `fails more: ${(after * 100).toFixed(1)} % after ${(before * 100).toFixed(1)} %`, bad: true, errors: true });
+    if (busy > 0 && busier < busy * 0.2) out.push({ service: row.name, what: "has nearly fallen silent", bad: true, errors: false });
+    else if (busy > 0 && busier > busy * 3) out.push({ service: row.name, what: `gets ${(busier / busy).toFixed(1)} times the requests`, bad: false, errors: false });
+  }
+  return out.slice(0, 12);
+}
