@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 use wire::otlp::LogEncoder;
 use wire::{Encoding, LogSink, Signal};
 
-use crate::ingest::{Envelope, content_encoding, tenant};
+use crate::ingest::{Envelope, Translation, content_encoding, tenant};
 use crate::{ContentEncoding, Ingest, Refusal, Via, reply};
 
 /// Bad records that an answer names; more are counted.
@@ -44,8 +44,13 @@ where
         // The tree of a JSON text takes several times its size.
         held.at_least(bytes.len().saturating_mul(4))?;
         let (payload, rejected) = encode(&bytes).map_err(Refusal::Framing)?;
-        let envelope =
-            Envelope { via: Via::LogsApi, encoding: Encoding::OtlpLogs, compression: ContentEncoding::Identity, begun };
+        let envelope = Envelope {
+            via: Via::LogsApi,
+            encoding: Encoding::OtlpLogs,
+            compression: ContentEncoding::Identity,
+            begun,
+            translation: Translation::None,
+        };
         let summary = match payload.is_empty() {
             true => wire::Summary::default(),
             false => ingest.take(envelope, tenant, payload.into(), held).await?,

@@ -19,7 +19,7 @@ use wire::otlp::LogEncoder;
 use wire::syslog::{Clock, FACILITIES, Framer, Message, SEVERITIES, parse, severity_number};
 use wire::{Encoding, LogSink, Signal};
 
-use crate::ingest::Envelope;
+use crate::ingest::{Envelope, Translation};
 use crate::{ContentEncoding, Ingest, Via};
 
 /// Messages that wait to be kept.
@@ -230,8 +230,13 @@ async fn keep(mut messages: mpsc::Receiver<Vec<u8>>, ingest: Arc<Ingest>, zone: 
         let mut pause = Duration::from_millis(50);
         loop {
             let begun = Instant::now();
-            let envelope =
-                Envelope { via: Via::Syslog, encoding: Encoding::OtlpLogs, compression: ContentEncoding::Identity, begun };
+            let envelope = Envelope {
+                via: Via::Syslog,
+                encoding: Encoding::OtlpLogs,
+                compression: ContentEncoding::Identity,
+                begun,
+                translation: Translation::None,
+            };
             let taken = match ingest.hold(payload.len()) {
                 Ok(held) => ingest.take(envelope, Tenant::default(), payload.clone(), held).await.map(|_| ()),
                 Err(refusal) => Err(refusal),

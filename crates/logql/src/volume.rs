@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use model::TimeRange;
-use store::{LabelMatcher, Order};
+use store::{LabelMatcher, Order, Predicate};
 
 use crate::EvalError;
 use crate::ast::LogQuery;
@@ -73,7 +73,7 @@ pub fn volume(
             }
         }
     };
-    each_row(&question, &selector(matchers), range, Order::Any, None, &needs, &mut |rows, row, _| {
+    each_row(&question, &selector(matchers), &Predicate::True, range, Order::Any, None, &needs, &mut |rows, row, _| {
         let time = rows.time(row);
         let start = if step > 0 { time.div_euclid(step) * step } else { range.start };
         let bytes = rows.line(row).len() as u64;
@@ -136,7 +136,7 @@ pub fn stream_stats(
     let mut costs: BTreeMap<String, LabelCost> = BTreeMap::new();
     let (mut streams, mut values) = (HashSet::new(), HashSet::new());
     let mut last: Option<Arc<LabelSet>> = None;
-    each_row(&question, &selector(matchers), range, Order::Any, None, &needs, &mut |rows, row, _| {
+    each_row(&question, &selector(matchers), &Predicate::True, range, Order::Any, None, &needs, &mut |rows, row, _| {
         stats.entries += 1;
         stats.bytes += rows.line(row).len() as u64;
         let stream = rows.stream(row);
@@ -188,7 +188,7 @@ pub fn patterns(
     let step = step.max(1);
     let mut drain = Drain::default();
     let mut read = 0usize;
-    each_row(question, query, range, Order::Any, None, &needs, &mut |rows, row, labels| {
+    each_row(question, query, &Predicate::True, range, Order::Any, None, &needs, &mut |rows, row, labels| {
         read += 1;
         if read > question.max_lines {
             return Err(EvalError::Execution(format!("the query reads more than {} lines", question.max_lines)));
