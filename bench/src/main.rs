@@ -1,12 +1,14 @@
 //! Benchmarks of a running server, seen from outside: how much CPU, memory and disk it takes to keep a workload.
 //!
 //! `braid-bench load` is the generator (three shapes, deterministic in its seed); `braid-bench ingest` starts servers
-//! one after the other on fresh data, loads them, lets them settle and prints a table. See `bench/README.md`.
+//! one after the other on fresh data, loads them, lets them settle and prints a table; `braid-bench queries` times the
+//! answers of a loaded one. See `bench/README.md`.
 
 mod ingest;
 mod load;
 mod process;
 mod protobuf;
+mod queries;
 mod random;
 mod send;
 mod shapes;
@@ -26,11 +28,14 @@ enum Command {
     Load(load::Options),
     /// Start servers on fresh data, load them one after the other, print CPU, bytes, memory and latencies.
     Ingest(ingest::Options),
+    /// Ask a server that was loaded the queries of a workload: check the answers, then time them.
+    Queries(queries::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(options) => load::run(&options),
         Command::Ingest(options) => ingest::run(&options),
+        Command::Queries(options) => queries::run(&options),
     }
 }

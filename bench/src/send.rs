@@ -37,26 +37,33 @@ pub(crate) struct Sent {
 
 /// Status and body of one request.
 pub(crate) fn request(url: &Url, method: &str, headers: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
-    let mut connection = connect(url)?;
-    exchange(&mut connection, url, method, headers, body)
+    Connection::open(url)?.exchange(&url.path, method, headers, body)
 }
 
-fn connect(url: &Url) -> Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect(&url.authority).with_context(|| format!("connecting to {}", url.authority))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(600)))?;
-    Ok(BufReader::new(stream))
+/// A connection that is kept open.
+pub(crate) struct Connection {
+    stream: BufReader<TcpStream>,
+    authority: String,
 }
 
-fn exchange(
-    connection: &mut BufReader<TcpStream>,
-    url: &Url,
-    method: &str,
-    headers: &str,
-    body: &[u8],
-) -> Result<(u16, Vec<u8>)> {
-    let head =
-        format!("{method} {} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Length: {}\r\n\r\n", url.path, url.authority, body.len());
+impl Connection {
+    /// Connects to the URL's host.
+    pub(crate) fn open(url: &Url) -> Result<Self> {
+        let stream = TcpStream::connect(&url.authority).with_context(|| format!("connecting to {}", url.authority))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(600)))?;
+        Ok(Self { stream: BufReader::with_capacity(64 << 10, stream), authority: url.authority.clone() })
+    }
+
+    /// Sends one request and reads its answer: status and body.
+    pub(crate) fn exchange(&mut self, path: &str, method: &str, headers: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
+        let authority = &self.authority;
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+        answer(&mut self.stream, &head, body)
+    }
+}
+
+fn answer(connection: &mut BufReader<TcpStream>, head: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
     let stream = connection.get_mut();
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
@@ -103,12 +110,12 @@ fn exchange(
 /// Sends the payloads in order.
 pub(crate) fn send(url: &Url, headers: &str, payloads: &[Payload]) -> Sent {
     let mut sent = Sent::default();
-    let mut connection = connect(url).ok();
+    let mut connection = Connection::open(url).ok();
     for payload in payloads {
         let begun = Instant::now();
         for attempt in 0.. {
             let answer = match &mut connection {
-                Some(open) => exchange(open, url, "POST", headers, &payload.body),
+                Some(open) => open.exchange(&url.path, "POST", headers, &payload.body),
                 None => Err(anyhow::anyhow!("no connection")),
             };
             let error = match answer {
@@ -121,7 +128,7 @@ pub(crate) fn send(url: &Url, headers: &str, payloads: &[Payload]) -> Sent {
                     (retryable, format!("{status}: {}", String::from_utf8_lossy(&body[..body.len().min(300)])))
                 }
                 Err(e) => {
-                    connection = connect(url).ok();
+                    connection = Connection::open(url).ok();
                     (true, e.to_string())
                 }
             };
