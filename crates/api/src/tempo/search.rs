@@ -6,7 +6,6 @@ use serde_json::{Map, Value as Json, json};
 use traceql::{FoundSet, FoundSpan, FoundTrace, Plan, Question, logfmt, parse_duration, tags_query};
 
 use super::{attributes, range, shade};
-use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use model::{Labels, Tenant, TimeRange};
 use store::{
-    BatchStream, Distinct, LabelMatcher, Predicate, Reader, Scan, SeriesExemplars, SeriesStream, Source, StoreError, Table,
+    Aggregation, BatchStream, Counted, Distinct, LabelMatcher, Predicate, Reader, Scan, Selection, SeriesExemplars, SeriesStream,
+    Source, StoreError, Table,
 };
 
 /// A snapshot for a question in which `texts` were written.
@@ -29,6 +30,13 @@ impl Reader for Shaded {
         }
     }
 
+    fn aggregate(&self, aggregation: &Aggregation) -> Result<Vec<Counted>, StoreError> {
+        match aggregation.table {
+            Table::Spans => self.0.aggregate(&Aggregation { predicate: shaded(&aggregation.predicate), ..aggregation.clone() }),
+            Table::Logs => self.0.aggregate(aggregation),
+        }
+    }
+
     fn distinct(
         &self,
         tenant: &Tenant,
@@ -47,6 +55,16 @@ impl Reader for Shaded {
 
     fn series(&self, tenant: &Tenant, matchers: &[LabelMatcher], first: i64, last: i64) -> Result<Vec<Arc<Labels>>, StoreError> {
         self.0.series(tenant, matchers, first, last)
+    }
+
+    fn select(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first: i64,
+        last: i64,
+    ) -> Result<Box<dyn Selection + '_>, StoreError> {
+        self.0.select(tenant, matchers, first, last)
     }
 
     fn samples(&self, tenant: &Tenant, matchers: &[LabelMatcher], first: i64, last: i64) -> Result<SeriesStream<'_>, StoreError> {
