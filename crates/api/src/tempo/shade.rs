@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use model::{Labels, Tenant, TimeRange};
 use store::{
-    BatchStream, Distinct, LabelMatcher, Predicate, Reader, Scan, SeriesExemplars, SeriesStream, Source, StoreError, Table,
+    BatchStream, Distinct, LabelMatcher, Predicate, Reader, Scan, Selection, SeriesExemplars, SeriesStream, Source, StoreError,
+    Table,
 };
 
 /// A snapshot for a question in which `texts` were written.
@@ -51,6 +52,16 @@ impl Reader for Shaded {
 
     fn samples(&self, tenant: &Tenant, matchers: &[LabelMatcher], first: i64, last: i64) -> Result<SeriesStream<'_>, StoreError> {
         self.0.samples(tenant, matchers, first, last)
+    }
+
+    fn select(
+        &self,
+        tenant: &Tenant,
+        matchers: &[LabelMatcher],
+        first: i64,
+        last: i64,
+    ) -> Result<Box<dyn Selection + '_>, StoreError> {
+        self.0.select(tenant, matchers, first, last)
     }
 
     fn exemplars(
