@@ -13,6 +13,7 @@ use super::window::Window;
 use super::{Grid, Series};
 use crate::EvalError;
 use crate::ast::{self, Grouping, LabelFilter, LogQuery, RangeAggregation, RangeOp, Stage};
+use crate::levels::LEVEL;
 use crate::lines::Question;
 use crate::pipeline::LabelSet;
 use crate::predicate::{is_pushed, predicate};
@@ -147,7 +148,8 @@ fn taken(question: &Question<'_>, span: TimeRange, scopes: &[Scope], names: &[St
 
 /// Names that are labels of other kinds than attributes and members.
 fn is_special(name: &str) -> bool {
-    is_field_label(name) || name.starts_with("__") || name.ends_with("_extracted")
+    // The level is found in the line, not in a column.
+    is_field_label(name) || name == LEVEL || name.starts_with("__") || name.ends_with("_extracted")
 }
 
 /// What the first stages of a query ask, in the store's words.

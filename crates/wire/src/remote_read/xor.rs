@@ -128,7 +128,7 @@ mod tests {
         let (mut time, mut delta, mut value, mut leading, mut trailing) = (0i64, 0i64, 0u64, 0u32, 0u32);
         let mut out = Vec::new();
         for i in 0..count {
-            let mut varint = |bits: &mut dyn FnMut(u32) -> u64| {
+            let varint = |bits: &mut dyn FnMut(u32) -> u64| {
                 let (mut v, mut shift) = (0u64, 0);
                 loop {
                     let b = bits(8);
