@@ -586,7 +586,7 @@ async fn a_comparison_counts_every_span_and_names_first_what_tells_them_apart() 
 
     for (query, why) in [
         ("q=%7B%7D%20%7C%20rate()", "one filter"),
-        ("q=%7BnestedSetParent%3C0%7D", "one filter"),
+        ("q=%7BnestedSetParent%3D3%7D", "one filter"),
         ("q=%7B", "invalid TraceQL query"),
         ("min=long", "invalid min"),
         ("from=yesterday", "invalid from"),

@@ -347,7 +347,8 @@ proptest! {
             let text = crate::number(value);
             prop_assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(bits));
             if (1e-6..1e21).contains(&value.abs()) {
-                prop_assert_eq!(text, value.to_string());
+                // As few digits; of two that are equally near Go takes the even one, Rust the larger.
+                prop_assert_eq!(text.len(), value.to_string().len());
             }
         }
     }
