@@ -45,7 +45,14 @@ pub(super) fn settings(
         None => memory / 8,
     };
     let settings = Settings { window, since, keys, memory, entities: file.entities.clone(), wire: limits.clone() };
-    Ok(file.enabled.unwrap_or(true).then_some(settings))
+    // It reads every record once more, so it is asked for: by itself, by another key of its section, or by its variable.
+    let asked = file.window.is_some()
+        || file.window_from.is_some()
+        || file.memory.is_some()
+        || file.keys.is_some()
+        || !file.entities.is_empty()
+        || std::env::var_os(WINDOW_SECONDS).is_some();
+    Ok(file.enabled.unwrap_or(asked).then_some(settings))
 }
 
 fn key(raw: &raw::BusinessKey) -> Result<BusinessKey, String> {

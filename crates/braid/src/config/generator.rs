@@ -104,7 +104,8 @@ impl File {
         if let Some(odd) = self.processors.iter().flatten().find(|p| !["service-graphs", "span-metrics"].contains(&p.as_str())) {
             return Err(wrong("processors", format!("{odd:?} is neither \"service-graphs\" nor \"span-metrics\"")));
         }
-        let (is_on, g, s) = (self.enabled.unwrap_or(true), self.processor.service_graphs, self.processor.span_metrics);
+        let (is_on, g, s) =
+            (self.enabled.unwrap_or(self.processors.is_some()), self.processor.service_graphs, self.processor.span_metrics);
         let (graph_defaults, span_defaults) = (ServiceGraphs::default(), SpanMetrics::default());
         let service_graphs = ServiceGraphs {
             wait: time("processor.service_graphs.wait", &g.wait, graph_defaults.wait)?,

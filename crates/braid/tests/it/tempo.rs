@@ -132,7 +132,9 @@ fn send(braid: &Braid, service: &str, spans: &[Vec<u8>]) {
 #[test]
 fn a_service_graph_is_made_of_spans_and_laid_out() {
     let dir = tempfile::tempdir().expect("a directory");
-    let braid = Braid::start(dir.path());
+    let config = dir.path().join("braid.yaml");
+    std::fs::write(&config, "metrics_generator: {enabled: true}\n").expect("written");
+    let braid = Braid::start_with(dir.path(), &["--config", &config.display().to_string()]);
     let database = attribute(9, "db.name", "orders");
     for trace in 1..=10 {
         let failed = if trace == 1 { vec![message(15, &[int(3, 2)])] } else { Vec::new() };
