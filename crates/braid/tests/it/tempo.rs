@@ -173,7 +173,7 @@ fn a_service_graph_is_made_of_spans_and_laid_out() {
     assert_eq!(braid.metric("braid_graph_edges_total"), 20.0);
     let (status, log) = braid.stop("-TERM");
     assert!(status.success(), "{log}");
-    let braid = Braid::start(dir.path());
+    let braid = Braid::start_with(dir.path(), &["--config", &config.display().to_string()]);
     send(&braid, "cart", &[span(11, 4, 3, 3, 50, &[attribute(9, "db.name", "orders")])]);
     post(braid.at("braid"), "/api/admin/settle", &[], b"").expect(204);
     let at = now() as f64 / 1e9 + 1.0;
