@@ -206,7 +206,40 @@ def test_deltas_are_added_up(braid):
     assert [r["value"][1] for r in result] == ["7"]
     series = braid.json("prometheus", "/api/v1/series", **{"match[]": 'size_bytes{job="deltas"}'})["data"]
     assert [s["__name__"] for s in series] == ["size_bytes"]
+    # Both deltas are in one native histogram, each value in the bucket that it belongs to.
+    whole = lambda: [r for r in ask('size_bytes{job="deltas"}') if r.get("histogram", [0, {}])[1].get("count") == "2"]
+    histogram = eventually(whole)[0]["histogram"][1]
+    assert float(histogram["sum"]) == 700, histogram
+    buckets = [(float(low), float(high), float(n)) for _, low, high, n in histogram["buckets"] if float(n)]
+    assert sum(n for _, _, n in buckets) == 2, histogram
+    for value in (300, 400):
+        inside = [(low, high) for low, high, _ in buckets if low < value <= high]
+        # Schema 8 is the finest that Prometheus has: buckets are at most that wide, or the two values share a coarser one.
+        assert len(inside) == 1 and inside[0][1] / inside[0][0] < 2.1, histogram
+    quantile = ask('histogram_quantile(0.99, size_bytes{job="deltas"})')
+    assert 300 < float(quantile[0]["value"][1]) <= 512, quantile
     meters.shutdown()
+
+
+def test_cumulative_exponential_histograms_keep_their_buckets(braid):
+    aggregation = {Histogram: ExponentialBucketHistogramAggregation(max_size=160)}
+    exporter = GrpcMetrics(endpoint=braid.url("otlp_grpc"), insecure=True, preferred_aggregation=aggregation)
+    meters = MeterProvider(resource=Resource.create({"service.name": "exponential"}),
+                           metric_readers=[PeriodicExportingMetricReader(exporter, 3_600_000)])
+    histogram = meters.get_meter("clients").create_histogram("size", unit="By")
+    values = [0, 1, 2, 4, 1000, 1_000_000]
+    for value in values:
+        histogram.record(value)
+    assert meters.force_flush(10_000)
+    meters.shutdown()
+    ask = lambda: braid.json("prometheus", "/api/v1/query", query='size_bytes{job="exponential"}')["data"]["result"]
+    found = eventually(ask)[0]["histogram"][1]
+    assert (found["count"], float(found["sum"])) == ("6", sum(values)), found
+    buckets = [(float(low), float(high), float(n)) for _, low, high, n in found["buckets"] if float(n)]
+    for value in values[1:]:
+        # A value on a boundary may count below it by a rounding of the SDK.
+        assert any(low <= value * 1.001 and value <= high * 1.001 for low, high, _ in buckets), (value, found)
+    assert sum(n for _, _, n in buckets) == 6, found
 
 
 def test_prometheus_own_otlp_path(braid):

@@ -1,10 +1,12 @@
 //! What handlers return, before it becomes a response in an API's shape.
 
+use http::StatusCode;
 use model::TenantError;
 
 /// A body that is ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     pub(crate) content_type: &'static str,
     pub(crate) body: Vec<u8>,
     /// Rows in it (series, lines, traces, …), for the metrics.
@@ -15,15 +17,20 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(body: impl Into<Vec<u8>>, rows: usize) -> Self {
-        Self { content_type: "application/json", body: body.into(), rows, partial: None }
+        Self { status: StatusCode::OK, content_type: "application/json", body: body.into(), rows, partial: None }
     }
 
     pub(crate) fn text(body: impl Into<Vec<u8>>) -> Self {
-        Self { content_type: "text/plain; charset=utf-8", body: body.into(), rows: 0, partial: None }
+        Self { status: StatusCode::OK, content_type: "text/plain; charset=utf-8", body: body.into(), rows: 0, partial: None }
     }
 
     pub(crate) fn protobuf(body: Vec<u8>, rows: usize) -> Self {
-        Self { content_type: "application/protobuf", body, rows, partial: None }
+        Self { status: StatusCode::OK, content_type: "application/protobuf", body, rows, partial: None }
+    }
+
+    /// Done, and nothing to say.
+    pub(crate) fn nothing() -> Self {
+        Self { status: StatusCode::NO_CONTENT, ..Self::text(Vec::new()) }
     }
 
     pub(crate) fn partial(self, partial: Option<String>) -> Self {

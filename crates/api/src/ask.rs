@@ -14,6 +14,7 @@ use crate::answer::Failure;
 pub(crate) struct Ask {
     params: Vec<(String, String)>,
     path: Vec<(String, String)>,
+    pub(crate) method: Method,
     headers: HeaderMap,
     /// When it came, nanoseconds since the Unix epoch: what "now" means in it.
     pub(crate) now_ns: i64,
@@ -30,7 +31,8 @@ impl Ask {
         let headers = parts.headers.clone();
         let is_form =
             headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-        if parts.method == Method::POST && is_form {
+        let method = parts.method.clone();
+        if (method == Method::POST || method == Method::PUT) && is_form {
             let form = Form::<Vec<(String, String)>>::from_request(Request::from_parts(parts, body), &()).await;
             let Form(form) = form.map_err(|e| bad(&e))?;
             // As in Go, the body's values come first.
@@ -42,7 +44,7 @@ impl Ask {
     /// What was asked in another way than over a URL; parts of the path are parameters then.
     pub(crate) fn new(params: Vec<(String, String)>, headers: HeaderMap) -> Self {
         let now_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
-        Self { path: params.clone(), params, headers, now_ns }
+        Self { path: params.clone(), params, method: Method::GET, headers, now_ns }
     }
 
     /// The first value of a parameter that is not empty.
@@ -53,6 +55,12 @@ impl Ask {
     /// All values of a parameter, also where it is written `name[]`.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.params.iter().filter(move |(n, _)| n == name || n.strip_suffix("[]") == Some(name)).map(|(_, v)| v.as_str())
+    }
+
+    /// What was asked, for the log of slow queries: the parameters as they came, cut at 1,000 characters.
+    pub(crate) fn words(&self) -> String {
+        let all: Vec<String> = self.params.iter().chain(&self.path).map(|(k, v)| format!("{k}={v}")).collect();
+        all.join(" ").chars().take(1000).collect()
     }
 
     /// A part of the path.

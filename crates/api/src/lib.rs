@@ -5,6 +5,7 @@
 //! an API's own port: `/ready`, and a 404 in that API's shape. All work over the store happens on blocking threads, a
 //! bounded number at a time and for a bounded time, and stops when the client leaves.
 
+mod admin;
 mod answer;
 mod ask;
 mod compare;
@@ -15,6 +16,7 @@ mod json;
 mod loki;
 mod metrics;
 mod prometheus;
+mod queues;
 mod run;
 mod serve;
 mod state;
@@ -25,11 +27,13 @@ mod time;
 #[cfg(test)]
 mod tests;
 
+pub use admin::Admin;
 pub use face::Face;
 pub use metrics::QueryMetrics;
+pub use queues::TenantQueries;
 pub use serve::{
     correlation_port, correlation_router, every_port, graph_router, loki_port, loki_router, prometheus_port, prometheus_router,
     tempo_port, tempo_router,
 };
-pub use state::{Api, Settings};
+pub use state::{Api, Asked, Settings};
 pub use targets::{DroppedTargets, FamilyText, NoTargets, ScrapeTarget, Targets};

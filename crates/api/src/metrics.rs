@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use std::sync::Mutex;
@@ -15,6 +16,7 @@ const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1
 #[derive(Debug, Default)]
 pub struct QueryMetrics {
     routes: Mutex<BTreeMap<(Face, &'static str), Route>>,
+    slow: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +32,11 @@ struct Route {
 }
 
 impl QueryMetrics {
+    /// A query took longer than the setting.
+    pub(crate) fn slow(&self) {
+        self.slow.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn record(&self, face: Face, route: &'static str, code: u16, took: Duration, rows: usize, bytes: usize) {
         // Counts stay sound whoever panicked while holding them.
         let mut routes = self.routes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -45,6 +52,10 @@ impl QueryMetrics {
 
     /// Appends the metrics in Prometheus' text format 0.0.4.
     pub fn write_text(&self, out: &mut String) {
+        let name = "braid_api_slow_queries_total";
+        let slow = self.slow.load(Ordering::Relaxed);
+        let _ =
+            writeln!(out, "# HELP {name} Queries that took longer than web.slow_query.\n# TYPE {name} counter\n{name} {slow}");
         let routes = self.routes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut family = |name: &str, kind: &str, help: &str, lines: &mut dyn FnMut(&mut String, &str, &Route)| {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::face::PARTIAL;
-use crate::{Api, Face, compare, correlation, graph, loki, prometheus, tempo};
+use crate::{Api, Asked, Face, admin, compare, correlation, graph, loki, prometheus, tempo};
 
 /// Answers shorter than this are not worth compressing, bytes.
 const COMPRESS_FROM: usize = 1024;
@@ -52,7 +52,16 @@ impl Routes {
     }
 
     /// `path` answers GET, HEAD and form-encoded POST with what `handler` returns.
-    pub(crate) fn route<F, Fut>(mut self, path: &'static str, handler: F) -> Self
+    pub(crate) fn route<F, Fut>(self, path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Arc<Api>, Ask) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, Failure>> + Send + 'static,
+    {
+        self.on(MethodFilter::GET.or(MethodFilter::POST), path, handler)
+    }
+
+    /// `path` answers these methods with what `handler` returns.
+    pub(crate) fn on<F, Fut>(mut self, methods: MethodFilter, path: &'static str, handler: F) -> Self
     where
         F: Fn(Arc<Api>, Ask) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Answer, Failure>> + Send + 'static,
@@ -63,8 +72,12 @@ impl Routes {
             async move {
                 let began = Instant::now();
                 let gzip = accepts_gzip(request.headers());
+                let mut asked = None;
                 let result = match Ask::read(request).await {
-                    Ok(ask) => handler(api.clone(), ask).await,
+                    Ok(ask) => {
+                        asked = Some((ask.header("x-scope-orgid").to_owned(), ask.words()));
+                        within_limits(&api, path, handler.clone(), ask).await
+                    }
                     Err(failure) => Err(failure),
                 };
                 let (rows, bytes) = result.as_ref().map_or((0, 0), |a| (a.rows, a.body.len()));
@@ -72,14 +85,44 @@ impl Routes {
                     Ok(answer) => respond(answer, gzip).await,
                     Err(failure) => face.fail(failure),
                 };
+                let took = began.elapsed();
+                if let (Some(observer), Some((tenant, query))) = (&api.observer, &asked) {
+                    let (api, code) = (face.as_str(), response.status().as_u16());
+                    observer(&Asked { api, path, tenant, query, code, took, rows, bytes });
+                }
+                if let Some((tenant, words)) = asked.filter(|_| !api.settings.slow.is_zero() && took >= api.settings.slow) {
+                    api.metrics.slow();
+                    let (code, seconds) = (response.status().as_u16(), took.as_secs_f64());
+                    tracing::warn!(target: "braid::slow_query", api = face.as_str(), path, tenant, query = words, code, seconds, rows, bytes, "slow query");
+                }
                 api.metrics.record(face, path, response.status().as_u16(), began.elapsed(), rows, bytes);
                 response
             }
         };
-        let method: MethodRouter = on(MethodFilter::GET.or(MethodFilter::POST), serve);
+        let method: MethodRouter = on(methods, serve);
         self.router = self.router.route(path, method);
         self
     }
+}
+
+/// Runs a handler in one of the tenant's places, for as long as the tenant's queries may take.
+async fn within_limits<F, Fut>(api: &Arc<Api>, path: &str, handler: F, ask: Ask) -> Result<Answer, Failure>
+where
+    F: Fn(Arc<Api>, Ask) -> Fut,
+    Fut: Future<Output = Result<Answer, Failure>>,
+{
+    // What asks the process, not the data.
+    if path.starts_with("/-/") || path.ends_with("/buildinfo") || path == "/api/echo" {
+        return handler(api.clone(), ask).await;
+    }
+    let tenant = ask.tenant()?;
+    let (places, longest) = api.allowed(&tenant);
+    let run = async {
+        let _place = api.queues.enter(&tenant, places).await?;
+        handler(api.clone(), ask).await
+    };
+    // A handler that is dropped stops its query.
+    tokio::time::timeout(longest, run).await.unwrap_or(Err(Failure::Timeout))
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {
@@ -91,15 +134,17 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 async fn respond(answer: Answer, gzip: bool) -> Response {
-    let Answer { content_type, body, partial, .. } = answer;
+    let Answer { status, content_type, body, partial, .. } = answer;
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if status != StatusCode::NO_CONTENT {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if let Some(why) = partial.as_deref().and_then(|why| HeaderValue::from_str(why).ok()) {
         headers.insert(PARTIAL, why);
     }
     if !gzip || body.len() < COMPRESS_FROM {
-        return (headers, body).into_response();
+        return (status, headers, body).into_response();
     }
     let compress = move || {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -108,7 +153,7 @@ async fn respond(answer: Answer, gzip: bool) -> Response {
     match tokio::task::spawn_blocking(compress).await {
         Ok(Ok(compressed)) => {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            (headers, compressed).into_response()
+            (status, headers, compressed).into_response()
         }
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -170,6 +215,7 @@ pub fn tempo_port(api: &Arc<Api>) -> Router {
 /// others a plain one.
 pub fn every_port(api: &Arc<Api>) -> Router {
     let own = braid_router(api).merge(graph_router(api)).merge(correlation_router(api));
+    let own = own.merge(admin::routes(Routes::new(api, Face::Tempo)).router);
     let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api)).merge(own);
     router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path())) })
 }

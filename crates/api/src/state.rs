@@ -1,16 +1,19 @@
 //! What the handlers share.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use correlate::Correlator;
+use model::Tenant;
 use store::{Source, Writer};
 use tokio::sync::Semaphore;
 
 use crate::loki::rules::Rules;
 use crate::loki::tail::Tails;
-use crate::{QueryMetrics, Targets};
+use crate::queues::Queues;
+use crate::{Admin, QueryMetrics, Targets, TenantQueries};
 
 /// Bounds of queries. The defaults are those of the originals.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +44,14 @@ pub struct Settings {
     pub max_tails: usize,
     /// How long log lines are kept: what clients are told.
     pub log_retention: Duration,
+    /// Whether what changes data for good may be asked of Prometheus' paths and Braid's own.
+    pub admin: bool,
+    /// What tenants may ask that are not named below.
+    pub tenant: TenantQueries,
+    /// What these tenants may ask.
+    pub tenants: HashMap<String, TenantQueries>,
+    /// Queries that take longer are logged; none where it is zero.
+    pub slow: Duration,
 }
 
 impl Default for Settings {
@@ -59,14 +70,43 @@ impl Default for Settings {
             discover_levels: true,
             max_tails: 64,
             log_retention: Duration::from_secs(7 * 86_400),
+            admin: false,
+            tenant: TenantQueries::default(),
+            tenants: HashMap::new(),
+            slow: Duration::from_secs(5),
         }
     }
 }
+
+/// A request to the query APIs that was answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// `prometheus`, `loki`, `tempo`.
+    pub api: &'static str,
+    /// The route.
+    pub path: &'static str,
+    /// As the request names it; empty for the default one.
+    pub tenant: &'a str,
+    /// The parameters.
+    pub query: &'a str,
+    /// The status.
+    pub code: u16,
+    /// How long it took.
+    pub took: Duration,
+    /// Rows in the answer.
+    pub rows: usize,
+    /// Bytes of it.
+    pub bytes: usize,
+}
+
+/// Told of each answer.
+pub(crate) type Observer = Box<dyn Fn(&Asked<'_>) + Send + Sync>;
 
 /// The query APIs of one store.
 pub struct Api {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) targets: Arc<dyn Targets>,
+    pub(crate) admin: Option<Arc<dyn Admin>>,
     pub(crate) settings: Settings,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) metrics: QueryMetrics,
@@ -77,6 +117,8 @@ pub struct Api {
     pub(crate) limits: Arc<wire::Limits>,
     pub(crate) rules: Rules,
     pub(crate) correlator: Option<Arc<Correlator>>,
+    pub(crate) queues: Queues,
+    pub(crate) observer: Option<Observer>,
     ready: AtomicBool,
 }
 
@@ -88,6 +130,7 @@ impl Api {
         Self {
             source,
             targets,
+            admin: None,
             settings,
             permits,
             metrics: QueryMetrics::default(),
@@ -96,6 +139,8 @@ impl Api {
             limits: Arc::default(),
             rules: Rules::default(),
             correlator: None,
+            queues: Queues::default(),
+            observer: None,
             ready: AtomicBool::new(false),
         }
     }
@@ -129,6 +174,28 @@ impl Api {
             Some(correlator) => correlator.settings().keys.iter().map(|k| k.name.clone()).collect(),
             None => correlate::DEFAULT_KEYS.iter().map(|k| (*k).to_owned()).collect(),
         }
+    }
+
+    /// With a way to change what is kept; without one nothing can be deleted.
+    #[must_use]
+    pub fn with_admin(self, admin: Arc<dyn Admin>) -> Self {
+        Self { admin: Some(admin), ..self }
+    }
+
+    /// With somebody who is told of each answer.
+    #[must_use]
+    pub fn observed(self, observer: Box<dyn Fn(&Asked<'_>) + Send + Sync>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// How many queries of a tenant run at a time, and how long one may take.
+    pub(crate) fn allowed(&self, tenant: &Tenant) -> (usize, Duration) {
+        let own = self.settings.tenants.get(tenant.as_str());
+        let all = &self.settings.tenant;
+        let concurrency = own.and_then(|o| o.concurrency).or(all.concurrency);
+        let timeout = own.and_then(|o| o.timeout).or(all.timeout);
+        let most = self.settings.concurrency.max(1);
+        (concurrency.unwrap_or((most * 3 / 4).max(1)).max(1), timeout.unwrap_or(self.settings.timeout).min(self.settings.timeout))
     }
 
     /// Threads that one more query may use: with others running, they have the cores.

@@ -25,6 +25,9 @@ pub(crate) type MetricsWriter = Box<dyn Fn(&mut String) + Send + Sync>;
 /// Makes everything durable in its final form; blocks.
 pub(crate) type Settle = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Whether requests are taken, and what does not work as it should.
+pub(crate) type Health = Box<dyn Fn() -> (bool, Vec<String>) + Send + Sync>;
+
 /// Reads the configuration anew; blocks.
 pub(crate) type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -54,6 +57,7 @@ pub(crate) struct App {
     addresses: OnceLock<Vec<(Face, SocketAddr)>>,
     settings: OnceLock<Vec<(&'static str, String)>>,
     stopping: AtomicBool,
+    health: Health,
 }
 
 impl App {
@@ -76,6 +80,7 @@ impl App {
             addresses: OnceLock::new(),
             settings: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            health: Box::new(|| (true, Vec::new())),
         }
     }
 
@@ -83,6 +88,11 @@ impl App {
     pub(crate) fn with_snapshots(mut self, snapshots: Snapshots) -> Self {
         self.snapshots = Some(Arc::new(snapshots));
         self
+    }
+
+    /// With what `/ready` and `/health` say.
+    pub(crate) fn with_health(self, health: Health) -> Self {
+        Self { health, ..self }
     }
 
     /// What it listens at, once known.
@@ -152,6 +162,14 @@ impl App {
         };
         Some(match (request.uri().path(), face) {
             ("/metrics", _) => with_type(text(StatusCode::OK, self.metrics()), TEXT_FORMAT),
+            ("/ready", Face::Braid) if ready => {
+                let (takes, reasons) = (self.health)();
+                let status = if takes { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                let mut said = if takes { "ready\n" } else { "not ready\n" }.to_owned();
+                reasons.iter().for_each(|reason| said.extend([reason.as_str(), "\n"]));
+                text(status, said)
+            }
+            // Queries are answered whatever the disk is like: a balancer must not take them away.
             ("/ready", Face::Braid | Face::Loki | Face::Tempo | Face::Correlation) => state("ready\n"),
             ("/-/ready", Face::Prometheus) => state("Prometheus Server is Ready.\n"),
             ("/-/healthy", Face::Prometheus) => text(StatusCode::OK, "Prometheus Server is Healthy.\n"),
@@ -166,6 +184,7 @@ impl App {
             ("/health", Face::Braid) => {
                 let body = serde_json::json!({
                     "status": if ready { "ok" } else { "stopping" },
+                    "reasons": (self.health)().1,
                     "version": env!("CARGO_PKG_VERSION"),
                     "uptime_seconds": self.process.uptime(),
                 });

@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backup::{BackupCommand, RestoreCommand};
 use crate::config::{Config, Overrides};
-use crate::{logging, serve};
+use crate::inspect::Inspect;
+use crate::transfer::{Export, Import};
+use crate::{logging, own, serve};
 
 /// Traces, logs and metrics in one store: takes OTLP, Loki push and Prometheus remote write; answers TraceQL, LogQL and PromQL.
 #[derive(Debug, Parser)]
@@ -24,6 +26,12 @@ enum What {
     Backup(BackupCommand),
     /// Make a data directory of a backup
     Restore(RestoreCommand),
+    /// Look at a data directory: log, manifests, segments, deletions; changes nothing
+    Inspect(Inspect),
+    /// Write rows to a file
+    Export(Export),
+    /// Send the rows of a file
+    Import(Import),
     /// Validate a configuration file; exits with 2 and says where when it is wrong
     Check(Check),
 }
@@ -52,6 +60,9 @@ pub(crate) struct Serve {
     /// When ready, print one line of JSON with the process id and every address on standard output
     #[arg(long)]
     pub(crate) print_ready: bool,
+    /// Allow deletions and snapshots over Prometheus' admin API and Braid's own
+    #[arg(long, env = "BRAID_ENABLE_ADMIN_API", alias = "web.enable-admin-api")]
+    pub(crate) enable_admin_api: bool,
     /// How to log to standard error; RUST_LOG chooses what [default: info]
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BRAID_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
@@ -74,19 +85,22 @@ pub(crate) enum LogFormat {
 }
 
 impl Command {
-    /// Does what was asked for.
+    /// Does what was asked for; returns the exit code.
     ///
     /// # Errors
     /// Configuration errors, and what keeps the server from starting.
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<u8> {
         match self.what {
+            What::Inspect(inspect) => inspect.run(),
+            What::Export(export) => export.run(),
+            What::Import(import) => import.run(),
             What::Check(check) => {
                 Config::load(Some(&check.config), &Overrides::default())?;
                 println!("{}: ok", check.config.display());
-                Ok(())
+                Ok(0)
             }
-            What::Backup(backup) => backup.run(),
-            What::Restore(restore) => restore.run(),
+            What::Backup(backup) => backup.run().map(|()| 0),
+            What::Restore(restore) => restore.run().map(|()| 0),
             What::Serve(serve) => {
                 let overrides = Overrides {
                     data_dir: serve.data_dir,
@@ -94,11 +108,14 @@ impl Command {
                     listen: serve.listen,
                     port_offset: serve.port_offset,
                     free_ports: serve.free_ports,
+                    admin_api: serve.enable_admin_api,
                 };
                 let config = Config::load(serve.config.as_deref(), &overrides)?;
-                logging::start(serve.log_format)?;
+                let own = (config.own_logs || config.own_traces).then(|| own::queue(config.own_logs, config.own_traces));
+                logging::start(serve.log_format, own.as_ref().map(|(own, _)| own.clone()))?;
                 let file = serve.config;
-                serve::run(config, move || Config::load(file.as_deref(), &overrides), serve.print_ready)
+                serve::run(config, move || Config::load(file.as_deref(), &overrides), serve.print_ready, own)?;
+                Ok(0)
             }
         }
     }

@@ -3,22 +3,27 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::command::LogFormat;
+use crate::own::Own;
 
-/// Starts logging: what `RUST_LOG` says, `info` by default. Panics are logged too, as one event.
+/// Starts logging: what `RUST_LOG` says, `info` by default; to `own` as well, where there is one. Panics are logged too, as one
+/// event.
 ///
 /// # Errors
 /// A `RUST_LOG` that does not parse.
-pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
+pub(crate) fn start(format: LogFormat, own: Option<Own>) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).map_err(|e| anyhow::anyhow!("RUST_LOG={text:?}: {e}"))?,
         _ => EnvFilter::new("info"),
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter).with(own);
     match format {
-        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => subscriber.json().init(),
+        LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
     }
     std::panic::set_hook(Box::new(|panic| {
         let what = panic.payload_as_str().unwrap_or("no message");

@@ -1,11 +1,14 @@
 //! The binary: command line, configuration, wiring, shutdown.
 
+mod admin;
 mod app;
 mod backup;
 mod command;
 mod config;
+mod inspect;
 mod logging;
 mod open_store;
+mod own;
 mod process;
 mod reload;
 mod serve;
@@ -13,6 +16,7 @@ mod server;
 mod snapshots;
 mod store_metrics;
 mod targets;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -24,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match command::Command::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("braid: {failure:#}");
             ExitCode::from(if failure.is::<config::ConfigError>() { 2 } else { backup::exit_code(&failure) })

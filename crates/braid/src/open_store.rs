@@ -35,6 +35,13 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
         options.remote = Some(RemoteOptions { cache_bytes: objects.cache, lease: objects.lease, ..RemoteOptions::new(bucket) });
     }
     let out_of_order_ms = i64::try_from(wanted.out_of_order.as_millis()).unwrap_or(i64::MAX);
-    let series = SeriesOptions { index_bytes: config.memory / 8, decoded_bytes: config.memory / 8, out_of_order_ms };
+    let series = SeriesOptions {
+        index_bytes: config.memory / 8,
+        decoded_bytes: config.memory / 8,
+        out_of_order_ms,
+        custom_buckets: config.limits.wire.custom_buckets,
+        max_series: config.tenants.defaults.series.unwrap_or(usize::MAX),
+        max_series_of: config.tenants.named.iter().filter_map(|(name, t)| Some((name.clone(), t.series?))).collect(),
+    };
     Store::open(options, series).with_context(dir)
 }

@@ -16,13 +16,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::Admin;
 use crate::app::{Apis, App, MetricsWriter, Reload, Settle};
 use crate::config::{Config, ConfigError, Endpoint, Face, SyncMode};
+use crate::own::{Outgoing, Own};
 use crate::process::Process;
 use crate::reload::Reloads;
 use crate::snapshots::Snapshots;
 use crate::targets::Scraped;
-use crate::{open_store, server, store_metrics};
+use crate::{open_store, own, server, store_metrics};
 
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
 const DRAIN: Duration = Duration::from_millis(600);
@@ -38,6 +40,7 @@ pub(crate) fn run(
     config: Config,
     again: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     print_ready: bool,
+    own: Option<(Own, Outgoing)>,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
     let process = Process::new();
@@ -48,18 +51,31 @@ pub(crate) fn run(
         let mut signals = Signals::listen()?;
         let counters = Arc::new(Counters::default());
         let budget = Budget::new(config.in_flight);
-        let ingest = Arc::new(Ingest::new(Arc::clone(&store) as Arc<dyn Writer>, config.limits.clone(), budget, counters));
+        let ingest = Arc::new(
+            Ingest::new(Arc::clone(&store) as Arc<dyn Writer>, config.limits.clone(), budget, counters)
+                .with_tenants(config.tenants.ingest()),
+        );
         let receivers = Receivers::new(Arc::clone(&ingest), config.origins.clone()).parse_zipkin_tags(config.parse_zipkin_tags);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 8));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
         let targets = Arc::new(Scraped(scraper.clone()));
         let correlator = correlator(&store, config.correlation.as_ref())?;
-        let mut api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, config.queries.clone())
+        let (tenant, tenants) = config.tenants.queries();
+        let bounds =
+            api::Settings { admin: config.admin_api, slow: config.slow_query, tenant, tenants, ..config.queries.clone() };
+        let admin = Arc::new(Admin::new(Arc::clone(&store), config.storage.dir.clone()));
+        let mut api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, bounds)
+            .with_admin(admin)
             .with_live(Arc::clone(&store) as Arc<dyn Writer>, config.limits.wire.clone())
             .with_rules(config.storage.dir.join("rules").join("loki"));
         if let Some(correlator) = &correlator {
             api = api.with_correlator(Arc::clone(correlator));
+        }
+        let own_metrics = own.as_ref().map(|(own, _)| own.clone());
+        if let Some((own, outgoing)) = own {
+            api = api.observed(Box::new(move |asked| own.asked(asked)));
+            tasks.spawn(own::run(outgoing, Arc::clone(&store) as Arc<dyn Writer>, stop.clone()));
         }
         let api = Arc::new(api);
         let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again));
@@ -95,6 +111,7 @@ pub(crate) fn run(
                 queries.metrics().write_text(out);
                 queries.write_tail_metrics(out);
             }),
+            Box::new(move |out| own_metrics.iter().for_each(|own| own.write_text(out))),
             {
                 let reloads = Arc::clone(&reloads);
                 Box::new(move |out| reloads.write_text(out))
@@ -111,8 +128,10 @@ pub(crate) fn run(
             let reloads = Arc::clone(&reloads);
             Arc::new(move || reloads.reload())
         };
+        let observed = Arc::clone(&store);
         let app = App::new(receivers, apis(&api), metrics, (settle, Arc::clone(&reload)), process);
-        let app = Arc::new(app.with_snapshots(Snapshots::new(Arc::clone(&store))));
+        let app = app.with_snapshots(Snapshots::new(Arc::clone(&store)));
+        let app = Arc::new(app.with_health(Box::new(move || health(&observed))));
 
         let mut others = Vec::new();
         if let Some(settings) = &config.syslog {
@@ -203,6 +222,21 @@ fn correlator(store: &Arc<Store>, settings: Option<&correlate::Settings>) -> any
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// What keeps the store from doing all that it is for: whether it takes requests, and what.
+fn health(store: &Store) -> (bool, Vec<String>) {
+    let stats = store.stats();
+    let mut reasons = Vec::new();
+    if stats.full {
+        reasons.push(
+            "requests are refused: the data directory is read-only, or has less free space than storage.min_free".to_owned(),
+        );
+    }
+    if let Some(why) = store.snapshot().partial() {
+        reasons.push(format!("answers may lack rows: {why}"));
+    }
+    (!stats.full, reasons)
 }
 
 fn apis(api: &Arc<Api>) -> Apis {

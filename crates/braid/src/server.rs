@@ -126,6 +126,10 @@ mod tests {
             panic!("a bug")
         }
 
+        fn delete(&self, _: store::Deletion) -> Result<Arc<store::Tombstone>, store::StoreError> {
+            Err(store::StoreError::Closed)
+        }
+
         fn subscribe(&self) -> broadcast::Receiver<Kept> {
             broadcast::channel(1).1
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::Refusal;
+use crate::tenants::State;
+use crate::{Refusal, Tenants};
 
 /// A number of bytes to lend from; clones share it.
 #[derive(Debug, Clone)]
@@ -20,6 +21,14 @@ struct Account {
 pub struct Held {
     account: Arc<Account>,
     bytes: usize,
+    share: Option<Share>,
+}
+
+/// Whose bytes they are, so that one tenant leaves room for others.
+#[derive(Debug)]
+struct Share {
+    tenants: Arc<Tenants>,
+    own: Arc<State>,
 }
 
 impl Budget {
@@ -32,7 +41,16 @@ impl Budget {
     /// Nothing yet, to grow.
     #[must_use]
     pub fn hold(&self) -> Held {
-        Held { account: Arc::clone(&self.0), bytes: 0 }
+        Held { account: Arc::clone(&self.0), bytes: 0, share: None }
+    }
+
+    /// The same for a tenant: while others have something under way it may hold as much as each of them, and never so much
+    /// that nobody else finds room; a request alone may hold everything.
+    #[must_use]
+    pub(crate) fn hold_for(&self, tenants: &Arc<Tenants>, own: Arc<State>) -> Held {
+        let mut held = self.hold();
+        held.share = Some(Share { tenants: Arc::clone(tenants), own });
+        held
     }
 
     /// Bytes that are lent now.
@@ -56,6 +74,14 @@ impl Held {
     pub fn at_least(&mut self, total: usize) -> Result<(), Refusal> {
         let Some(more) = total.checked_sub(self.bytes).filter(|m| *m > 0) else { return Ok(()) };
         let limit = self.account.limit;
+        if let Some(share) = &self.share {
+            let held = share.own.in_flight.load(Ordering::Relaxed);
+            let others = held > self.bytes;
+            let fair = (limit / share.tenants.active().max(1)).min(limit / 4 * 3);
+            if others && held + more > fair {
+                return Err(Refusal::Busy(format!("requests of this tenant in flight already hold its share of {fair} bytes")));
+            }
+        }
         let taken = self
             .account
             .used
@@ -64,6 +90,9 @@ impl Held {
             return Err(Refusal::Busy(format!("requests in flight already hold the {limit} bytes that they may hold together")));
         }
         self.bytes = total;
+        if let Some(share) = &self.share {
+            share.tenants.begin(&share.own, more);
+        }
         Ok(())
     }
 
@@ -72,19 +101,50 @@ impl Held {
         if let Some(less) = self.bytes.checked_sub(total) {
             self.account.used.fetch_sub(less, Ordering::Relaxed);
             self.bytes = total;
+            if let Some(share) = &self.share {
+                share.tenants.end(&share.own, less);
+            }
         }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.at_most(0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenant_that_floods_leaves_room_for_others_and_a_single_request_may_have_it_all() {
+        let tenants = Arc::new(Tenants::default());
+        let state = |name: &str| tenants.state(&model::Tenant::new(name).expect("a name"));
+        let budget = Budget::new(100);
+        let hold = |name: &str| budget.hold_for(&tenants, state(name));
+        let mut alone = hold("a");
+        alone.at_least(100).expect("nobody else is there");
+        drop(alone);
+        let mut flood: Vec<Held> = Vec::new();
+        loop {
+            let mut next = hold("a");
+            if next.at_least(10).is_err() {
+                break;
+            }
+            flood.push(next);
+        }
+        assert_eq!(budget.used(), 70, "three quarters at most");
+        let mut other = hold("b");
+        other.at_least(30).expect("there is room");
+        flood.truncate(3);
+        let mut more = hold("a");
+        more.at_least(20).expect("up to half, as two share it");
+        assert!(hold("a").at_least(10).is_err());
+        drop((flood, other, more));
+        assert_eq!((budget.used(), tenants.active()), (0, 0));
+    }
 
     #[test]
     fn what_is_held_is_never_more_than_the_limit_and_comes_back() {

@@ -92,7 +92,7 @@ where
     match call(ingest, method, &head.headers, body, begun).await {
         Ok(message) => answers([message]),
         Err(refusal) => {
-            ingest.refuse((method.via(), method.signal(), begun), &refusal);
+            ingest.refuse((method.via(), method.signal(), begun), &head.headers, &refusal);
             trailers_only(refusal.grpc_code(), &refusal.to_string(), refusal.retry_after())
         }
     }
@@ -105,7 +105,7 @@ where
 {
     let tenant = tenant(headers)?;
     let declared = ContentEncoding::parse(headers.get(ENCODING).map_or(b"", |v| v.as_bytes()))?;
-    let (body, held) = ingest.read(body, PREFIX).await?;
+    let (body, held) = ingest.read(&tenant, body, PREFIX).await?;
     let (compressed, message) = unframe(body)?;
     let compression = match (compressed, declared) {
         (false, _) => ContentEncoding::Identity,

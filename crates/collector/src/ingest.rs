@@ -10,7 +10,7 @@ use model::Tenant;
 use store::{Request, Writer};
 use wire::{Encoding, Summary};
 
-use crate::{Budget, ContentEncoding, Counters, Held, Refusal, Via, body, inflate};
+use crate::{Budget, ContentEncoding, Counters, Held, Refusal, Tenants, Via, body, inflate};
 
 /// The header that names the tenant, in all protocols (gRPC: as metadata).
 pub(crate) const TENANT: &str = "x-scope-orgid";
@@ -41,6 +41,7 @@ pub struct Ingest {
     limits: Limits,
     budget: Budget,
     counters: Arc<Counters>,
+    tenants: Arc<Tenants>,
 }
 
 /// What a receiver has learnt of a request before its body is looked at.
@@ -84,7 +85,13 @@ impl Ingest {
     /// A way into `writer`, where the requests in flight hold at most what `budget` lends.
     #[must_use]
     pub fn new(writer: Arc<dyn Writer>, limits: Limits, budget: Budget, counters: Arc<Counters>) -> Self {
-        Self { writer, limits, budget, counters }
+        Self { writer, limits, budget, counters, tenants: Arc::default() }
+    }
+
+    /// With limits by tenant.
+    #[must_use]
+    pub fn with_tenants(self, tenants: Tenants) -> Self {
+        Self { tenants: Arc::new(tenants), ..self }
     }
 
     /// The limits.
@@ -113,16 +120,19 @@ impl Ingest {
         out.push_str(&format!("braid_in_flight_bytes {used}\n"));
         out.push_str("# HELP braid_in_flight_limit_bytes Bytes that they may hold.\n# TYPE braid_in_flight_limit_bytes gauge\n");
         out.push_str(&format!("braid_in_flight_limit_bytes {limit}\n"));
+        self.tenants.write_text(out);
     }
 
     /// Reads a body within the limits; the bytes stay in `held`.
-    pub(crate) async fn read<B>(&self, body: B, extra: usize) -> Result<(Bytes, Held), Refusal>
+    pub(crate) async fn read<B>(&self, tenant: &Tenant, body: B, extra: usize) -> Result<(Bytes, Held), Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
-        let mut held = self.budget.hold();
-        let bytes = body::read(body, self.limits.body + extra, &mut held).await?;
+        let state = self.tenants.state(tenant);
+        let most = self.limits.body.min(state.limits().body.unwrap_or(usize::MAX));
+        let mut held = self.budget.hold_for(&self.tenants, state);
+        let bytes = body::read(body, most + extra, &mut held).await?;
         Ok((bytes, held))
     }
 
@@ -167,13 +177,15 @@ impl Ingest {
         let size = payload.len();
         // A request may carry nothing but metadata of metrics; one of which all items were refused is not kept.
         if size > 0 && (summary.accepted > 0 || summary.refused.total() == 0) {
-            let applied = self.writer.append(Request { tenant, encoding, payload }).await?;
+            self.tenants.state(&tenant).spend(summary.accepted, size)?;
+            let applied = self.writer.append(Request { tenant: tenant.clone(), encoding, payload }).await?;
             // Which samples are too old or contradict others only their table knows.
             if let Some(applied) = applied.filter(|_| encoding.signal() == wire::Signal::Metrics) {
                 summary = applied;
             }
         }
         self.counters.taken(via, encoding.signal(), size, &summary, begun.elapsed());
+        self.tenants.taken(&tenant, encoding.signal(), summary.accepted, size);
         Ok(summary)
     }
 
@@ -196,18 +208,21 @@ impl Ingest {
         let result = async {
             let envelope = envelope?;
             let tenant = tenant(headers)?;
-            let (bytes, held) = self.read(body, 0).await?;
+            let (bytes, held) = self.read(&tenant, body, 0).await?;
             self.take(envelope, tenant, bytes, held).await
         }
         .await;
         if let Err(refusal) = &result {
-            self.refuse(door, refusal);
+            self.refuse(door, headers, refusal);
         }
         result
     }
 
     /// Counts and logs a request of which nothing was kept.
-    pub(crate) fn refuse(&self, (via, signal, begun): (Via, wire::Signal, Instant), refusal: &Refusal) {
+    pub(crate) fn refuse(&self, (via, signal, begun): (Via, wire::Signal, Instant), headers: &HeaderMap, refusal: &Refusal) {
+        if let Ok(tenant) = tenant(headers) {
+            self.tenants.refused(&tenant, refusal.reason());
+        }
         self.counters.refused(via, signal, refusal.reason(), begun.elapsed());
         if matches!(refusal, Refusal::Internal(_) | Refusal::Failed(_)) {
             tracing::error!(receiver = via.as_str(), "{refusal}");

@@ -24,6 +24,7 @@ mod reply;
 pub mod scrape;
 mod spans;
 pub mod syslog;
+mod tenants;
 pub mod tls;
 
 pub use budget::{Budget, Held};
@@ -33,3 +34,4 @@ pub use ingest::{Ingest, Limits};
 pub use otlp_http::Origins;
 pub use receivers::{Doors, Receivers};
 pub use refusal::Refusal;
+pub use tenants::{TenantLimits, Tenants};

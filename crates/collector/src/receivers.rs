@@ -135,6 +135,10 @@ mod tests {
             Box::pin(async { Err(self.0()) })
         }
 
+        fn delete(&self, _: store::Deletion) -> Result<Arc<store::Tombstone>, StoreError> {
+            Err(StoreError::Closed)
+        }
+
         fn subscribe(&self) -> broadcast::Receiver<store::Request> {
             broadcast::channel(1).1
         }
@@ -227,6 +231,10 @@ mod tests {
     impl Writer for Taking {
         fn append(&self, _: store::Request) -> Appended<'_> {
             Box::pin(async { Ok(self.0.clone()) })
+        }
+
+        fn delete(&self, _: store::Deletion) -> Result<Arc<store::Tombstone>, StoreError> {
+            Err(StoreError::Closed)
         }
 
         fn subscribe(&self) -> broadcast::Receiver<store::Request> {

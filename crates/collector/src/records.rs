@@ -36,7 +36,7 @@ where
     let taken = async {
         let tenant = tenant(&head.headers)?;
         let compression = content_encoding(&head.headers)?;
-        let (bytes, mut held) = ingest.read(body, 0).await?;
+        let (bytes, mut held) = ingest.read(&tenant, body, 0).await?;
         let bytes = match compression {
             ContentEncoding::Identity => bytes,
             other => ingest.inflate(other, &bytes, &mut held)?,
@@ -69,7 +69,7 @@ where
             answer(status, &body)
         }
         Err(refusal) => {
-            ingest.refuse(door, &refusal);
+            ingest.refuse(door, &head.headers, &refusal);
             let mut response = answer(refusal.http_status(), &json!({"error": refusal.to_string()}));
             reply::retry_after(&refusal, response.headers_mut());
             response

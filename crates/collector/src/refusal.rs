@@ -49,6 +49,16 @@ pub enum Refusal {
     /// Retryable: too much at once.
     #[error("{0}")]
     Busy(String),
+    /// Retryable: the tenant sends more than it may.
+    #[error("the tenant's limit of {rate} {what} a second is exceeded")]
+    Rate {
+        /// Items or bytes.
+        what: &'static str,
+        /// The limit.
+        rate: f64,
+        /// When there is room again.
+        after: Duration,
+    },
     /// Retryable: no space left.
     #[error("{0}")]
     Full(String),
@@ -93,6 +103,7 @@ impl Refusal {
             Self::TooLarge { .. } | Self::Wire(WireError::TooLarge { .. }) => "too_large",
             Self::Framing(_) | Self::Wire(_) => "malformed",
             Self::Busy(_) => "busy",
+            Self::Rate { .. } => "rate",
             Self::Full(_) => "full",
             Self::Closing => "closing",
             Self::Slow(_) => "slow",
@@ -113,7 +124,9 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy(_) | Self::Full(_) | Self::Failed(_) | Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) | Self::Rate { .. } | Self::Full(_) | Self::Failed(_) | Self::Closing => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -126,7 +139,7 @@ impl Refusal {
             Self::TooLarge { .. } | Self::Wire(WireError::TooLarge { .. }) => 8,
             Self::Wire(_) => 3,
             Self::ContentEncoding(_) => 12,
-            Self::Busy(_) | Self::Full(_) | Self::Failed(_) | Self::Closing => 14,
+            Self::Busy(_) | Self::Rate { .. } | Self::Full(_) | Self::Failed(_) | Self::Closing => 14,
             Self::Internal(_) => 13,
             Self::Slow(_) => 4,
             Self::Disconnected(_) => 1,
@@ -138,6 +151,8 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy(_) | Self::Closing => Some(Duration::from_secs(1)),
+            // Whole seconds are all that the header has.
+            Self::Rate { after, .. } => Some(Duration::from_secs(after.as_secs().saturating_add(1).min(3600))),
             Self::Failed(_) => Some(Duration::from_secs(5)),
             Self::Full(_) => Some(Duration::from_secs(30)),
             _ => None,

@@ -242,7 +242,7 @@ async fn keep(mut messages: mpsc::Receiver<Vec<u8>>, ingest: Arc<Ingest>, zone: 
                 Err(refusal) => Err(refusal),
             };
             let Err(refusal) = taken else { break };
-            ingest.refuse((Via::Syslog, Signal::Logs, begun), &refusal);
+            ingest.refuse((Via::Syslog, Signal::Logs, begun), &http::HeaderMap::new(), &refusal);
             if refusal.retry_after().is_none() || stop.is_cancelled() {
                 break;
             }

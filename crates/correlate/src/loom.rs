@@ -17,6 +17,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use model::{SpanId, Tenant, TraceId};
 use parking_lot::Mutex;
+use store::deletes;
 use wire::Signal;
 
 use crate::counters::{Counters, add};
@@ -277,19 +278,25 @@ impl Loom {
     }
 
     /// Takes the rows of a request.
+    #[cfg(test)]
     pub(crate) fn take(&mut self, record: &store::Record) {
+        self.take_without(record, &[]);
+    }
+
+    /// Takes the rows of a request that later deletions left.
+    pub(crate) fn take_without(&mut self, record: &store::Record, deleted: &[Arc<store::Tombstone>]) {
         let tenant = self.tenant(&record.tenant);
         let origin = Origin { tenant, sequence: record.sequence, received: record.received };
         self.advance(record.received);
-        let (encoding, bytes, limits) = (record.encoding, &record.payload[..], self.wire.clone());
-        let outcome = match encoding.signal() {
-            Signal::Traces => wire::walk_spans(encoding, bytes, &limits, &mut Spans::new(self, origin)),
-            Signal::Logs => wire::walk_logs(encoding, bytes, &limits, record.received, &mut Logs::new(self, origin)),
+        let limits = self.wire.clone();
+        let outcome = match record.encoding.signal() {
+            Signal::Traces => deletes::walk_spans(record, deleted, &limits, &mut Spans::new(self, origin)),
+            Signal::Logs => deletes::walk_logs(record, deleted, &limits, &mut Logs::new(self, origin)),
             Signal::Metrics => {
                 let mut has = HasExemplars::default();
-                let first = wire::walk_samples(encoding, bytes, &limits, &mut has);
+                let first = deletes::walk_samples(record, deleted, &limits, &mut has);
                 match first {
-                    Ok(_) if has.0 => wire::walk_samples(encoding, bytes, &limits, &mut Exemplars::new(self, origin)),
+                    Ok(_) if has.0 => deletes::walk_samples(record, deleted, &limits, &mut Exemplars::new(self, origin)),
                     other => other,
                 }
             }

@@ -199,8 +199,12 @@ impl Worker {
             let own = record.encoding == Encoding::OtlpTraces && row::is_own(&record.payload);
             if own {
                 self.loom.advance(record.received);
+            } else if record.encoding.is_deletion() {
+                // What was woven of the deleted rows is rows of its own.
+                self.loom.advance(record.received);
             } else {
-                self.loom.take(&record);
+                let deleted = self.reader.deleted_of(&record);
+                self.loom.take_without(&record, &deleted);
             }
         }
         Ok(false)

@@ -362,7 +362,12 @@ fn stored(store: &store::Store, name: &str) -> Option<f64> {
 
 fn opened(dir: &std::path::Path) -> Arc<store::Store> {
     let disk = store::disk::RealDisk::open(dir).expect("a folder");
-    let series = store::series::SeriesOptions { index_bytes: 8 << 20, decoded_bytes: 8 << 20, out_of_order_ms: 1_800_000 };
+    let series = store::series::SeriesOptions {
+        index_bytes: 8 << 20,
+        decoded_bytes: 8 << 20,
+        out_of_order_ms: 1_800_000,
+        ..Default::default()
+    };
     let store = store::Store::open(store::Options::new(Arc::new(disk)), series).expect("a store");
     while store.stats().replaying {
         std::thread::sleep(std::time::Duration::from_millis(2));

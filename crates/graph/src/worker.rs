@@ -201,6 +201,10 @@ impl Run {
             self.passed = record.received;
             self.generator.pass(record.received);
         }
+        // Counts are of what came, deleted or not.
+        if record.encoding.is_deletion() {
+            return;
+        }
         if let Err(e) = self.generator.take(&record.tenant, record.encoding, &record.payload, record.received) {
             add(&self.counters.unreadable, 1);
             tracing::debug!(sequence = record.sequence, "a record of spans cannot be read: {e}");

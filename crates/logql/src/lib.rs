@@ -41,7 +41,7 @@ pub use lines::{Direction, Line, Question, lines};
 pub use live::{Arrived, Arriving, Tail};
 pub use parser::{MAX_QUERY, parse, parse_matchers};
 pub use pipeline::LabelSet;
-pub use predicate::matchers_predicate;
+pub use predicate::{matchers_predicate, parse_deletion};
 pub use volume::{LabelCost, StreamStats, Volume, VolumeBy, patterns, stream_stats, volume};
 
 /// A duration as LogQL writes it (`5m`, `1h30m`, `1.5s`, `2d`), nanoseconds. `None` where `text` is none.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// What an attribute describes. A column of a table is identified by (scope, key, type).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum Scope {
     /// The entity that sent the record (OTLP resource).

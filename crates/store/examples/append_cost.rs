@@ -15,7 +15,10 @@ use wire::{Encoding, Summary};
 struct Nothing;
 
 impl SignalTable for Nothing {
-    fn apply(&self, _: &Record) -> Result<Summary, StoreError> {
+    fn delete(&self, _: &Arc<braid_store::Tombstone>) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn apply_without(&self, _: &Record, _: &[Arc<braid_store::Tombstone>]) -> Result<Summary, StoreError> {
         Ok(Summary::default())
     }
     fn memory(&self) -> usize {

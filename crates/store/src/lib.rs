@@ -7,8 +7,10 @@ pub mod backup;
 pub mod body;
 pub mod columns;
 pub mod contract;
+pub mod deletes;
 pub mod disk;
 pub mod engine;
+pub mod inspect;
 mod lock;
 pub mod log;
 pub mod manifest;
@@ -20,10 +22,12 @@ mod table;
 
 pub use columns::CacheStats;
 pub use contract::{
-    Aggregation, Appended, Batch, BatchStream, Column, CompareOp, Counted, Distinct, EachSeries, Exemplar, Field,
-    HistogramSample, IdSet, LabelMatcher, Literal, MatchOp, Meaning, MemberTest, Order, Predicate, Reader, Request, Scan,
-    Selection, SeriesExemplars, SeriesSamples, SeriesStream, Source, StoreError, Table, Writer, in_order, text_at, value_text,
+    Aggregation, Appended, Batch, BatchStream, Column, CompareOp, Counted, Deletion, Distinct, Doomed, EachSeries, Exemplar,
+    Field, HistogramSample, IdSet, LabelMatcher, Literal, MatchOp, Meaning, MemberTest, Order, Predicate, Reader, Request, Scan,
+    Selection, SeriesExemplars, SeriesSamples, SeriesStream, Source, StoreError, Table, Tombstone, Writer, in_order, text_at,
+    value_text,
 };
+pub use deletes::Tombstones;
 pub use engine::{Engine, NamedReader, Options, Stats};
 pub use log::AtCap;
 pub use remote::{RemoteOptions, RemoteStats};

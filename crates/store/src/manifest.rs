@@ -24,10 +24,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
 use crate::log::QUARANTINE;
-use crate::{SegmentMeta, StoreError};
+use crate::{SegmentMeta, StoreError, Tombstone};
 
 /// The version that is written.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// The version of one without deletions: earlier versions of Braid may read it.
+pub(crate) const WITHOUT_DELETIONS: u32 = 1;
 const FOLDER: &str = "manifest";
 /// What a manifest is called until it is whole.
 const UNFINISHED: &str = ".tmp";
@@ -37,7 +39,7 @@ const KEPT: usize = 4;
 const LARGEST: u64 = 1 << 30;
 
 /// The state of the store at one moment.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Its number, from 1.
     pub number: u64,
@@ -54,6 +56,9 @@ pub struct Manifest {
     /// Segments taken out of service because they were damaged, the latest ones.
     #[serde(default)]
     pub quarantined: Vec<Quarantined>,
+    /// The deletions in force, and the latest ones that are done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tombstones: Vec<Tombstone>,
 }
 
 /// A segment out of service.
@@ -89,11 +94,18 @@ fn path_of(number: u64) -> String {
     format!("{FOLDER}/{number:012}.json")
 }
 
+impl Manifest {
+    /// The version of a file that holds it: one that would not leave deleted rows out must not read it.
+    pub(crate) fn format(&self) -> u32 {
+        if self.tombstones.is_empty() { WITHOUT_DELETIONS } else { FORMAT }
+    }
+}
+
 /// Puts the line with the checksum before `manifest`.
-pub(crate) fn encode<T: Serialize>(manifest: &T) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn encode<T: Serialize>(manifest: &T, format: u32) -> Result<Vec<u8>, StoreError> {
     let body =
         serde_json::to_vec(manifest).map_err(|e| StoreError::Io { what: "encoding the manifest".into(), source: e.into() })?;
-    let head = Head { format: FORMAT, bytes: body.len() as u64, crc32c: crc32c::crc32c(&body) };
+    let head = Head { format, bytes: body.len() as u64, crc32c: crc32c::crc32c(&body) };
     let mut bytes =
         serde_json::to_vec(&head).map_err(|e| StoreError::Io { what: "encoding the manifest".into(), source: e.into() })?;
     bytes.push(b'\n');
@@ -125,6 +137,16 @@ fn load(disk: &dyn Disk, path: &str) -> Result<Manifest, StoreError> {
     let mut bytes = vec![0; size as usize];
     file.read_at(0, &mut bytes).map_err(StoreError::io(format!("reading {path}")))?;
     decode(path, &bytes)
+}
+
+/// Every manifest that is there, the oldest first, as it reads; changes nothing.
+///
+/// # Errors
+/// IO when listing; what is wrong with one of them stands beside it.
+pub fn list(disk: &dyn Disk) -> Result<Vec<(String, Result<Manifest, StoreError>)>, StoreError> {
+    let entries = disk.list(FOLDER).map_err(StoreError::io("listing manifest/"))?;
+    let paths = entries.iter().filter(|e| e.name.ends_with(".json")).map(|e| format!("{FOLDER}/{}", e.name));
+    Ok(paths.map(|path| (path.clone(), load(disk, &path))).collect())
 }
 
 impl Manifests {
@@ -206,7 +228,7 @@ impl Manifests {
         if self.disk.open(&path).is_ok() {
             return Err(StoreError::Corrupt { file: path, reason: "another process has written it".into() });
         }
-        let bytes = encode(&manifest)?;
+        let bytes = encode(&manifest, manifest.format())?;
         // Under another name first, so that a killed process leaves no half manifest that looks like damage.
         let unfinished = format!("{path}{UNFINISHED}");
         let file = self.disk.create(&unfinished).map_err(StoreError::io(format!("creating {unfinished}")))?;

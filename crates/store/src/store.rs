@@ -9,11 +9,12 @@ use wire::{MetricKind, Signal};
 
 use crate::columns::{CacheStats, ColumnCache, LogTable, SpanTable, View};
 use crate::contract::{
-    Aggregation, Appended, BatchStream, Counted, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, Selection,
-    SeriesExemplars, Source, Table, Writer,
+    Aggregation, Appended, BatchStream, Counted, Deletion, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, Selection,
+    SeriesExemplars, Source, Table, Tombstone, Writer,
 };
 use crate::engine::{Engine, Live, NamedReader, Options, Stats};
 use crate::log::AtCap;
+use crate::manifest::Manifest;
 use crate::series::{SeriesOptions, SeriesTable, SeriesView};
 use crate::{Segments, StoreError};
 
@@ -81,6 +82,22 @@ impl Store {
         self.engine.remove_reader(name)
     }
 
+    /// The segments in service, and the manifest that names them and nothing of the log: with the files it makes a data
+    /// directory of its own. As long as the list is held, the files stay.
+    #[must_use]
+    pub fn frozen(&self) -> (Manifest, Arc<Live>) {
+        self.engine.frozen()
+    }
+
+    /// Rewrites every segment that still holds deleted rows and cuts the log behind them, so that no byte of them is left,
+    /// except in files that a query still reads or that were quarantined, and in the log where a named reader is behind.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn clean(&self) -> Result<(), StoreError> {
+        self.engine.flush_all()
+    }
+
     /// What the engine counts.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -136,6 +153,10 @@ impl Writer for Store {
         self.engine.append(request)
     }
 
+    fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
+        self.engine.delete(deletion)
+    }
+
     fn subscribe(&self) -> broadcast::Receiver<Request> {
         self.engine.subscribe()
     }
@@ -146,9 +167,9 @@ impl Source for Store {
         let partial = self.engine.partial();
         self.engine.with_snapshot(|live| {
             Arc::new(Snapshot {
-                spans: self.spans.view(),
-                logs: self.logs.view(),
-                samples: self.samples.view(live.share(Signal::Metrics)),
+                spans: self.spans.view().without(live.tombstones().clone()),
+                logs: self.logs.view().without(live.tombstones().clone()),
+                samples: self.samples.view(live.share(Signal::Metrics)).without(live.tombstones().clone()),
                 live: Arc::clone(live),
                 segments: Arc::clone(&self.segments),
                 partial,
@@ -232,6 +253,10 @@ impl Reader for Snapshot {
 
     fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, MetricKind, String, String)> {
         self.samples.metadata(tenant, family)
+    }
+
+    fn tombstones(&self, tenant: &Tenant) -> Vec<Arc<Tombstone>> {
+        self.live.tombstones().iter().filter(|t| t.tenant == tenant.as_str()).cloned().collect()
     }
 
     fn partial(&self) -> Option<String> {

@@ -9,8 +9,8 @@ use model::Tenant;
 use serde::{Deserialize, Serialize};
 use wire::{Encoding, Signal, Summary};
 
-use crate::StoreError;
 use crate::engine::Live;
+use crate::{StoreError, Tombstone};
 
 /// One request as the log gives it back.
 #[derive(Debug, Clone)]
@@ -56,6 +56,9 @@ pub struct SegmentMeta {
     pub first_sequence: u64,
     /// Last log sequence that may have rows in it.
     pub last_sequence: u64,
+    /// Of the deletions up to this sequence of the log no row is left in it; 0 in files of versions that knew no deletions.
+    #[serde(default)]
+    pub deleted_to: u64,
 }
 
 /// Where a table writes and reads its segments.
@@ -107,7 +110,22 @@ pub trait Table: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Wire`] for a record that cannot be read: it is counted and skipped.
-    fn apply(&self, record: &Record) -> Result<Summary, StoreError>;
+    fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
+        self.apply_without(record, &[])
+    }
+
+    /// The same, without the rows that these later deletions took.
+    ///
+    /// # Errors
+    /// As for [`Table::apply`].
+    fn apply_without(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError>;
+
+    /// Drops the rows of a deletion from the head, also from parts that are being written; later views do not see them.
+    /// Called under the engine's snapshot lock, between the records before and after it.
+    ///
+    /// # Errors
+    /// None for heads that the table filled itself.
+    fn delete(&self, tombstone: &Arc<Tombstone>) -> Result<(), StoreError>;
 
     /// Bytes that the head and its caches hold in memory.
     fn memory(&self) -> usize;
@@ -116,7 +134,8 @@ pub trait Table: Send + Sync {
     fn freeze(&self) -> Option<Box<dyn Frozen>>;
 
     /// Merges segments of one tenant (and, for logs and traces, one hour) into new ones, within bounded memory; rows that
-    /// are equal by the table's identity become one. The inputs stay as they are.
+    /// are equal by the table's identity become one, and what [`Segments::in_service`] says to be deleted is left out. The
+    /// inputs stay as they are. May give nothing when all rows were deleted.
     ///
     /// # Errors
     /// IO, and [`StoreError::Corrupt`] naming the input that is damaged.

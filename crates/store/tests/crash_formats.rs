@@ -46,6 +46,7 @@ fn segment(id: u64) -> SegmentMeta {
         level: 1,
         first_sequence: 1,
         last_sequence: 9,
+        deleted_to: 0,
     }
 }
 
@@ -58,6 +59,7 @@ fn manifest() -> Manifest {
         covered: [4, 5, 6],
         segments: vec![segment(5), segment(7)],
         quarantined: vec![Quarantined { segment: segment(6), reason: "checksum".into(), found: 1_767_225_650_000_000_000 }],
+        tombstones: Vec::new(),
     }
 }
 
@@ -111,7 +113,8 @@ fn a_log_of_version_1_is_read() {
 fn manifests_of_version_1_are_read() {
     let dir = copy();
     let manifests = Manifests::open(Arc::new(RealDisk::open(dir.path()).unwrap())).unwrap();
-    assert_eq!(manifests.current().map(|m| (**m).clone()), Some(manifest()));
+    let text = |m: &Manifest| serde_json::to_string(m).unwrap();
+    assert_eq!(manifests.current().map(|m| text(m)), Some(text(&manifest())));
     assert_eq!(manifests.agreed(), [1, 1, 1]);
     assert_eq!(manifests.damaged, 0);
 }

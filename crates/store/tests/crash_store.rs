@@ -9,7 +9,10 @@ use std::time::Duration;
 use braid_store::disk::SimDisk;
 use braid_store::engine::{ManualClock, Options};
 use braid_store::series::SeriesOptions;
-use braid_store::{Column, Field, Order, Predicate, Reader, Request, Scan, Source, Store, StoreError, Table, Writer};
+use braid_store::{
+    Column, Deletion, Doomed, Field, LabelMatcher, MatchOp, Order, Predicate, Reader, Request, Scan, Source, Store, StoreError,
+    Table, Writer,
+};
 use bytes::Bytes;
 use model::{Tenant, TimeRange};
 use proptest::prelude::*;
@@ -81,7 +84,11 @@ fn found(store: &Store) -> Vec<u64> {
 enum Step {
     Append(u64),
     Settle,
-    Crash { after: u64 },
+    /// Rows of these minutes, of one signal.
+    Delete(u64, u64, u8),
+    Crash {
+        after: u64,
+    },
     Restart,
 }
 
@@ -89,6 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1u64..30).prop_map(Step::Append),
         2 => Just(Step::Settle),
+        2 => (0u64..60, 1u64..30, 0u8..3).prop_map(|(from, n, signal)| Step::Delete(from, from + n, signal)),
         3 => (0u64..80).prop_map(|after| Step::Crash { after }),
         1 => Just(Step::Restart),
     ]
@@ -104,6 +112,18 @@ fn open(disk: &SimDisk, clock: &ManualClock) -> Store {
     Store::open(options, SeriesOptions::default()).unwrap()
 }
 
+/// Deletes the rows of these minutes that are of one signal.
+fn delete(store: &Store, from: u64, to: u64, signal: u8) -> Result<(), StoreError> {
+    let at = |n: u64| START + i64::try_from(n).unwrap() * 60_000_000_000;
+    let doomed = match signal {
+        0 => Doomed::Spans(Predicate::eq(Column::Attribute { scope: None, key: "service.name".into() }, "shop")),
+        1 => Doomed::Lines(Predicate::True),
+        _ => Doomed::Series(vec![vec![LabelMatcher::new("__name__", MatchOp::Re, "it.*").unwrap()]]),
+    };
+    let deletion = Deletion { tenant: Tenant::default(), range: TimeRange::new(at(from), at(to)), doomed, words: "some".into() };
+    store.delete(deletion).map(drop)
+}
+
 fn wait_until_replayed(store: &Store) {
     while store.snapshot().partial().is_some() {
         std::thread::sleep(Duration::from_millis(1));
@@ -115,7 +135,7 @@ fn run(seed: u64, steps: &[Step]) -> usize {
     let clock = ManualClock::new(START);
     let mut disk = SimDisk::new(seed);
     let mut store = open(&disk, &clock);
-    let (mut next, mut acknowledged, mut refused) = (0, Vec::new(), Vec::new());
+    let (mut next, mut acknowledged, mut refused, mut deletions) = (0, Vec::new(), Vec::<u64>::new(), Vec::new());
     let send = |store: &Store, n: u64| -> Result<(), StoreError> {
         let (encoding, payload) = request(n);
         runtime.block_on(store.append(Request { tenant: Tenant::default(), encoding, payload: Bytes::from(payload) })).map(drop)
@@ -130,6 +150,10 @@ fn run(seed: u64, steps: &[Step]) -> usize {
                 next += count;
             }
             Step::Settle => store.settle().unwrap(),
+            Step::Delete(from, to, signal) => {
+                delete(&store, *from, *to, *signal).unwrap();
+                acknowledged.retain(|n| n % 3 != u64::from(*signal) || !(from..to).contains(&n));
+            }
             Step::Restart => {
                 drop(store);
                 store = open(&disk, &clock);
@@ -145,11 +169,23 @@ fn run(seed: u64, steps: &[Step]) -> usize {
                     if n % 4 == 3 {
                         drop(store.settle());
                     }
+                    if n % 5 == 4 {
+                        // Whether it came to pass or not: it is ordered again below.
+                        drop(delete(&store, n - 3, n, (n % 3) as u8));
+                        deletions.push((n - 3, n, (n % 3) as u8));
+                    }
                 }
                 next += 9;
                 disk = disk.crash();
                 drop(store);
                 store = open(&disk, &clock);
+                for (from, to, signal) in deletions.drain(..) {
+                    // Also while the log is replayed.
+                    delete(&store, from, to, signal).unwrap();
+                    let stays = |n: &u64| n % 3 != u64::from(signal) || !(from..to).contains(n);
+                    acknowledged.retain(stays);
+                    refused.retain(stays);
+                }
                 // Clients come again with what was refused, and it may be there.
                 for n in refused.drain(..) {
                     send(&store, n).unwrap();
@@ -163,6 +199,7 @@ fn run(seed: u64, steps: &[Step]) -> usize {
     }
     store.settle().unwrap();
     assert_eq!(found(&store), acknowledged);
+    assert_eq!(store.stats().deletions_pending, 0);
     assert_eq!(store.stats().unreadable, 0);
     acknowledged.len()
 }
@@ -179,4 +216,83 @@ proptest! {
 #[test]
 fn the_store_answers_before_and_after_settling_and_a_restart() {
     assert_eq!(run(1, &[Step::Append(30), Step::Settle, Step::Append(30), Step::Restart, Step::Settle, Step::Restart]), 60);
+}
+
+#[test]
+fn what_comes_after_a_deletion_from_an_empty_head_stays() {
+    for signal in 0..3 {
+        run(1, &[Step::Append(12), Step::Settle, Step::Delete(4, 15, signal), Step::Append(6), Step::Settle, Step::Restart]);
+    }
+}
+
+#[test]
+fn after_cleaning_no_byte_of_what_was_deleted_is_left() {
+    let disk = SimDisk::new(7);
+    let clock = ManualClock::new(START);
+    let store = open(&disk, &clock);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let line = |n: i64, text: &str| {
+        let body = format!(r#"{{"streams":[{{"stream":{{"app":"shop"}},"values":[["{}","{text} {n}"]]}}]}}"#, START + n);
+        Request { tenant: Tenant::default(), encoding: Encoding::LokiPushJson, payload: body.into() }
+    };
+    let keep = |text: &str| {
+        for n in 0..50 {
+            runtime.block_on(store.append(line(n, text))).unwrap();
+        }
+    };
+    let contains = |needle: &str| Predicate::Contains { column: Column::Field(Field::Body), needle: needle.into() };
+    let secret = || Deletion {
+        tenant: Tenant::default(),
+        range: TimeRange::ALL,
+        doomed: Doomed::Lines(contains("secret")),
+        words: String::new(),
+    };
+    let count = |needle: &str| {
+        let scan = Scan {
+            tenant: Tenant::default(),
+            table: Table::Logs,
+            range: TimeRange::ALL,
+            predicate: contains(needle),
+            projection: vec![Column::Field(Field::Body)],
+            order: Order::Any,
+            limit: None,
+        };
+        store.snapshot().scan(&scan).unwrap().map(|b| b.unwrap().rows()).sum::<usize>()
+    };
+    keep("the secret");
+    keep("the public");
+    store.settle().unwrap();
+    let old = store.snapshot();
+    store.delete(secret()).unwrap();
+    assert_eq!((count("secret"), count("public")), (0, 50));
+    assert_eq!(store.stats().deletions_pending, 1);
+    drop(old);
+    store.clean().unwrap();
+    assert_eq!((count("secret"), count("public")), (0, 50));
+    assert_eq!((store.stats().deletions_pending, store.stats().rewritten), (0, 1));
+    // What is sent again after the deletion is new.
+    keep("the secret");
+    assert_eq!(count("secret"), 50);
+    let listed = store.snapshot().tombstones(&Tenant::default());
+    assert!(listed.len() == 1 && listed[0].cleaned > 0);
+    drop(store);
+    let store = open(&disk, &clock);
+    wait_until_replayed(&store);
+    assert_eq!(found_lines(&store), 100);
+    store.delete(secret()).unwrap();
+    store.clean().unwrap();
+    assert_eq!(found_lines(&store), 50);
+}
+
+fn found_lines(store: &Store) -> usize {
+    let scan = Scan {
+        tenant: Tenant::default(),
+        table: Table::Logs,
+        range: TimeRange::ALL,
+        predicate: Predicate::True,
+        projection: Vec::new(),
+        order: Order::Any,
+        limit: None,
+    };
+    store.snapshot().scan(&scan).unwrap().map(|b| b.unwrap().rows()).sum()
 }

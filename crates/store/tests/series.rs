@@ -256,7 +256,7 @@ proptest! {
                 Step::Compact => house.compact(),
                 Step::Restart => {
                     house.flush();
-                    let options = SeriesOptions { out_of_order_ms: i64::MAX, index_bytes: 1, decoded_bytes: 1 << 20 };
+                    let options = SeriesOptions { out_of_order_ms: i64::MAX, index_bytes: 1, decoded_bytes: 1 << 20, ..SeriesOptions::default() };
                     house.table = SeriesTable::new(Arc::new(house.segments.clone()), options);
                 }
                 Step::Ask { matchers, first, last } => {

@@ -52,6 +52,12 @@ pub enum Encoding {
     RemoteWrite = 9,
     /// `io.prometheus.write.v2.Request` (remote write 2.0), snappy block.
     RemoteWrite2 = 10,
+    /// A deletion of spans, as the store spells it; no receiver takes one.
+    DeleteTraces = 32,
+    /// A deletion of log lines.
+    DeleteLogs = 33,
+    /// A deletion of samples.
+    DeleteMetrics = 34,
 }
 
 /// A number that names no [`Encoding`] of this version.
@@ -60,7 +66,7 @@ pub enum Encoding {
 pub struct UnknownEncoding(pub u8);
 
 impl Encoding {
-    /// Every encoding.
+    /// Every encoding of a request.
     pub const ALL: [Self; 10] = [
         Self::OtlpTraces,
         Self::OtlpTracesJson,
@@ -78,16 +84,27 @@ impl Encoding {
     #[must_use]
     pub fn signal(self) -> Signal {
         match self {
-            Self::OtlpTraces | Self::OtlpTracesJson => Signal::Traces,
-            Self::OtlpLogs | Self::OtlpLogsJson | Self::LokiPush | Self::LokiPushJson => Signal::Logs,
-            Self::OtlpMetrics | Self::OtlpMetricsJson | Self::RemoteWrite | Self::RemoteWrite2 => Signal::Metrics,
+            Self::OtlpTraces | Self::OtlpTracesJson | Self::DeleteTraces => Signal::Traces,
+            Self::OtlpLogs | Self::OtlpLogsJson | Self::LokiPush | Self::LokiPushJson | Self::DeleteLogs => Signal::Logs,
+            Self::OtlpMetrics | Self::OtlpMetricsJson | Self::RemoteWrite | Self::RemoteWrite2 | Self::DeleteMetrics => {
+                Signal::Metrics
+            }
         }
+    }
+
+    /// The deletions.
+    pub const DELETIONS: [Self; 3] = [Self::DeleteTraces, Self::DeleteLogs, Self::DeleteMetrics];
+
+    /// Whether it is a deletion, not a request.
+    #[must_use]
+    pub fn is_deletion(self) -> bool {
+        Self::DELETIONS.contains(&self)
     }
 }
 
 impl TryFrom<u8> for Encoding {
     type Error = UnknownEncoding;
     fn try_from(number: u8) -> Result<Self, UnknownEncoding> {
-        Self::ALL.into_iter().find(|e| *e as u8 == number).ok_or(UnknownEncoding(number))
+        Self::ALL.into_iter().chain(Self::DELETIONS).find(|e| *e as u8 == number).ok_or(UnknownEncoding(number))
     }
 }

@@ -33,6 +33,7 @@ pub use error::WireError;
 pub use limits::Limits;
 pub use loki::SERVICE_NAME_SOURCES;
 pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};
+pub use snappy::block as snappy_block;
 
 /// Reads a whole request and keeps nothing: what a receiver does before it appends. A request that passes is walked
 /// without error later.
@@ -114,6 +115,21 @@ pub fn walk_samples<S: SampleSink + ?Sized>(
         }
         _ => Err(WRONG_SIGNAL),
     }
+}
+
+/// An OTLP request in JSON as the same request in protobuf.
+///
+/// # Errors
+/// [`WireError`] where it is none, or the encoding is another.
+pub fn otlp_protobuf(encoding: Encoding, json: &[u8]) -> Result<Vec<u8>, WireError> {
+    let depth = Limits::default().max_depth;
+    let message = match encoding {
+        Encoding::OtlpTracesJson => &otlp::TRACES,
+        Encoding::OtlpLogsJson => &otlp::LOGS,
+        Encoding::OtlpMetricsJson => &otlp::METRICS,
+        _ => return Err(WRONG_SIGNAL),
+    };
+    otlp::from_json(message, json, depth)
 }
 
 const WRONG_SIGNAL: WireError = WireError::Malformed { what: "the encoding carries another signal", at: 0 };

@@ -25,6 +25,9 @@ pub struct Limits {
     /// How much older than the moment it was received a pushed line may be, nanoseconds (Loki's `reject_old_samples_max_age`).
     /// OTLP has no such limit.
     pub max_line_age_ns: Option<i64>,
+    /// Whether OTLP's explicit histograms become native ones with custom buckets instead of series of buckets (Prometheus'
+    /// `convert_histograms_to_nhcb`).
+    pub custom_buckets: bool,
 }
 
 impl Limits {
@@ -50,6 +53,7 @@ impl Default for Limits {
             max_symbols: 1 << 20,
             discover_service_name: true,
             max_line_age_ns: None,
+            custom_buckets: false,
         }
     }
 }

@@ -42,6 +42,12 @@ pub(crate) fn decompressed<T>(
     result
 }
 
+/// A snappy block, decompressed; `None` where it is none or holds more than `max` bytes.
+#[must_use]
+pub fn block(bytes: &[u8], max: usize) -> Option<Vec<u8>> {
+    decompressed(bytes, max, |plain| Ok(plain.to_vec())).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -390,3 +390,29 @@ proptest! {
         prop_assert_eq!(protobuf, json);
     }
 }
+
+#[test]
+fn explicit_histograms_become_native_ones_with_custom_buckets_where_that_is_asked_for() {
+    let request = |buckets: &str, flags: u32| {
+        format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"h","histogram":{{"aggregationTemporality":2,"dataPoints":[
+            {{"timeUnixNano":"5000000","flags":{flags},{buckets}}}]}}}}]}}]}}]}}"#
+        )
+    };
+    let walk = |request: String| {
+        let limits = Limits { custom_buckets: true, ..Limits::default() };
+        let mut lines = Lines::default();
+        let summary = walk_samples(Encoding::OtlpMetricsJson, request.as_bytes(), &limits, &mut lines).unwrap();
+        (lines.lines.into_iter().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join("\n"), summary)
+    };
+    let (lines, summary) = walk(request(r#""count":"6","sum":10,"bucketCounts":["1","2","3"],"explicitBounds":[1,2.5]"#, 0));
+    assert_eq!((summary.accepted, summary.histograms, summary.refused.total()), (1, 1, 0));
+    assert!(lines.contains("schema -53 count 6 sum 10 zero 0 positive [0:3] [1.0, 2.0, 3.0]"), "{lines}");
+    let (lines, _) =
+        walk(request(r#""count":"6","sum":10,"bucketCounts":["1","2","3","0"],"explicitBounds":[1,2.5,"Infinity"]"#, 0));
+    assert!(lines.contains("positive [0:3] [1.0, 2.0, 3.0]"), "an infinite bound is the last bucket's: {lines}");
+    let (lines, _) = walk(request(r#""count":"0""#, 1));
+    assert!(lines.contains("stale"), "{lines}");
+    let (_, summary) = walk(request(r#""count":"5","sum":10,"bucketCounts":["1","2","3"],"explicitBounds":[1,2.5]"#, 0));
+    assert_eq!((summary.accepted, summary.refused.total()), (0, 1), "counts must add up");
+}

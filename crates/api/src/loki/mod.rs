@@ -1,5 +1,6 @@
 //! Loki's HTTP API.
 
+mod delete;
 mod explore;
 mod index;
 mod labels;
@@ -22,6 +23,11 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = routes
+        .on(
+            MethodFilter::GET.or(MethodFilter::POST).or(MethodFilter::PUT).or(MethodFilter::DELETE),
+            "/loki/api/v1/delete",
+            delete::delete,
+        )
         .route("/loki/api/v1/query", query::instant)
         .route("/loki/api/v1/query_range", query::range)
         .route("/loki/api/v1/format_query", query::format)

@@ -1,5 +1,6 @@
 //! Prometheus' HTTP API, version 1.
 
+mod admin;
 mod ast;
 mod exemplars;
 mod federate;
@@ -9,6 +10,8 @@ mod series;
 mod status;
 mod targets;
 
+use axum::routing::MethodFilter;
+
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::json;
@@ -16,7 +19,11 @@ use crate::serve::Routes;
 use crate::time::prometheus_ms;
 
 pub(crate) fn routes(routes: Routes) -> Routes {
+    let orders = MethodFilter::POST.or(MethodFilter::PUT);
     routes
+        .on(orders, "/api/v1/admin/tsdb/delete_series", admin::delete_series)
+        .on(orders, "/api/v1/admin/tsdb/clean_tombstones", admin::clean_tombstones)
+        .on(orders, "/api/v1/admin/tsdb/snapshot", admin::snapshot)
         .route("/api/v1/query", query::instant)
         .route("/api/v1/query_range", query::range)
         .route("/api/v1/query_exemplars", exemplars::query)

@@ -110,7 +110,7 @@ async fn buildinfo(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
 }
 
 /// `start` to `end`, in seconds; each open where it is not given.
-fn range(ask: &Ask) -> Result<TimeRange, Failure> {
+pub(crate) fn range(ask: &Ask) -> Result<TimeRange, Failure> {
     let read = |name: &str| {
         let Some(text) = ask.get(name) else { return Ok(None) };
         let seconds = text.parse::<i64>().ok().filter(|s| s.abs() < i64::MAX / SECOND_NS);

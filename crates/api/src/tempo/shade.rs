@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Labels, Tenant, TimeRange};
 use store::{
     Aggregation, BatchStream, Counted, Distinct, LabelMatcher, Predicate, Reader, Scan, Selection, SeriesExemplars, SeriesStream,
-    Source, StoreError, Table,
+    Source, StoreError, Table, Tombstone,
 };
 
 /// A snapshot for a question in which `texts` were written.
@@ -83,6 +83,10 @@ impl Reader for Shaded {
 
     fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, wire::MetricKind, String, String)> {
         self.0.metadata(tenant, family)
+    }
+
+    fn tombstones(&self, tenant: &Tenant) -> Vec<Arc<Tombstone>> {
+        self.0.tombstones(tenant)
     }
 
     fn partial(&self) -> Option<String> {

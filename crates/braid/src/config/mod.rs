@@ -7,6 +7,7 @@ mod objects;
 mod raw;
 mod scrape;
 mod syslog;
+mod tenants;
 mod units;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use prometheus::ScrapeConfig;
 
 pub(crate) use error::ConfigError;
 pub(crate) use objects::ObjectStore;
+pub(crate) use tenants::TenantLimits;
 
 /// What a port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,6 +178,16 @@ pub(crate) struct Config {
     pub(crate) correlation: Option<correlate::Settings>,
     /// Where to listen for syslog.
     pub(crate) syslog: Option<SyslogSettings>,
+    /// Whether data may be deleted over the admin APIs.
+    pub(crate) admin_api: bool,
+    /// Queries that take longer are logged; none where it is zero.
+    pub(crate) slow_query: Duration,
+    /// What tenants may do.
+    pub(crate) tenants: TenantLimits,
+    /// Whether Braid keeps its own log lines.
+    pub(crate) own_logs: bool,
+    /// Whether it keeps a span of each query.
+    pub(crate) own_traces: bool,
 }
 
 /// What the command line and the environment say; it wins over the file.
@@ -191,10 +203,14 @@ pub(crate) struct Overrides {
     pub(crate) port_offset: u16,
     /// `--free-ports`.
     pub(crate) free_ports: bool,
+    /// `--enable-admin-api`.
+    pub(crate) admin_api: bool,
 }
 
 /// How late a sample may come.
 const OUT_OF_ORDER: Duration = Duration::from_secs(30 * 60);
+/// From when on a query is slow.
+const SLOW_QUERY: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Config {
@@ -251,6 +267,7 @@ impl Config {
                         i64::try_from(age.as_nanos()).ok()
                     }
                 },
+                custom_buckets: file.otlp.convert_histograms_to_nhcb,
                 ..defaults.wire
             },
         };
@@ -312,7 +329,16 @@ impl Config {
         let generator = file.metrics_generator.settings(name)?;
         let correlation = correlation::settings(name, &file.correlation, memory, &limits.wire)?;
         let syslog = syslog::settings(name, file.receivers.syslog.as_ref(), overrides)?;
+        let admin_api = overrides.admin_api || file.web.enable_admin_api;
+        let slow_query = match file.web.slow_query.as_deref() {
+            Some("0") => Duration::ZERO,
+            _ => time("web.slow_query", &file.web.slow_query, SLOW_QUERY)?,
+        };
+        let tenants = tenants::read(name, &file.limits)?;
+        let (own_logs, own_traces) = (file.own.logs, file.own.traces);
         Ok(Self {
+            own_logs,
+            own_traces,
             endpoints,
             memory,
             storage,
@@ -325,6 +351,9 @@ impl Config {
             generator,
             correlation,
             syslog,
+            admin_api,
+            slow_query,
+            tenants,
         })
     }
 }

@@ -16,6 +16,10 @@ pub(super) struct File {
     pub(super) storage: Storage,
     pub(super) limits: Limits,
     pub(super) queries: Queries,
+    pub(super) web: Web,
+    pub(super) otlp: PrometheusOtlp,
+    #[serde(rename = "self")]
+    pub(super) own: Own,
     pub(super) receivers: Receivers,
     pub(super) metrics_generator: super::generator::File,
     pub(super) correlation: Correlation,
@@ -26,6 +30,30 @@ pub(super) struct File {
     _scrape_configs: IgnoredAny,
     #[serde(rename = "scrape_config_files")]
     _scrape_config_files: IgnoredAny,
+}
+
+/// Prometheus' section `otlp`, as far as it applies.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PrometheusOtlp {
+    pub(super) convert_histograms_to_nhcb: bool,
+}
+
+/// What Braid keeps of itself, in itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Own {
+    pub(super) logs: bool,
+    pub(super) traces: bool,
+}
+
+/// As Prometheus names its flags.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Web {
+    pub(super) enable_admin_api: bool,
+    /// Queries that take longer are logged.
+    pub(super) slow_query: Option<String>,
 }
 
 /// Braid's own port and the customary ones; `0` leaves one out.
@@ -122,6 +150,23 @@ pub(super) struct Limits {
     pub(super) reject_old_samples_max_age: Option<String>,
     pub(super) max_entries_limit_per_query: Option<usize>,
     pub(super) max_concurrent_tail_requests: Option<usize>,
+    /// Of each tenant that is not named below.
+    pub(super) defaults: Tenant,
+    pub(super) tenants: BTreeMap<String, Tenant>,
+}
+
+/// What one tenant may do.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tenant {
+    pub(super) items_per_second: Option<f64>,
+    pub(super) items_burst: Option<f64>,
+    pub(super) bytes_per_second: Option<String>,
+    pub(super) bytes_burst: Option<String>,
+    pub(super) body: Option<String>,
+    pub(super) series: Option<usize>,
+    pub(super) query_concurrency: Option<usize>,
+    pub(super) query_timeout: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

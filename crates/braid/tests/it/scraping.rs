@@ -152,3 +152,86 @@ fn a_body_above_its_limit_fails_the_scrape() {
     });
     assert_eq!(target["lastError"], "body size limit exceeded");
 }
+
+/// A target that answers each connection in a way of its own.
+fn misbehaving(answer: impl Fn(&mut std::net::TcpStream, u64) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().enumerate() {
+            let Ok(mut stream) = stream else { return };
+            let answer = Arc::clone(&answer);
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request);
+                answer(&mut stream, n as u64);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn targets_that_hang_drip_lie_and_change_disturb_no_other() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+    let hang = misbehaving(|_, _| std::thread::sleep(std::time::Duration::from_secs(60)));
+    let drip = misbehaving(|stream, _| {
+        let _ = write!(stream, "{HEAD}\r\n");
+        while stream.write_all(b"# never ends\n").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    });
+    let short = misbehaving(|stream, _| drop(write!(stream, "{HEAD}Content-Length: 5000\r\n\r\nlies 1\n")));
+    let long = misbehaving(|stream, _| drop(write!(stream, "{HEAD}Content-Length: 7\r\n\r\nsaid 1\nunsaid 1\n")));
+    let boundless = misbehaving(|stream, _| {
+        let _ = write!(stream, "{HEAD}\r\n");
+        let line = "endless_metric{with=\"a label\"} 1\n".repeat(1000);
+        while stream.write_all(line.as_bytes()).is_ok() {}
+    });
+    let changing = misbehaving(|stream, n| {
+        let page: String = (0..200).map(|i| format!("churn{{generation=\"{n}\",i=\"{i}\"}} 1\n")).collect();
+        let _ = write!(stream, "{HEAD}Content-Length: {}\r\n\r\n{page}", page.len());
+    });
+    let (good, page) = target();
+    show(&page, "fine 1\n");
+    let dir = tempfile::tempdir().expect("a directory");
+    let all = [("hang", &hang), ("drip", &drip), ("short", &short), ("long", &long), ("boundless", &boundless)];
+    let mut yaml = "scrape_configs:\n".to_owned();
+    let mut job = |name: &str, address: &str, more: &str| {
+        yaml += &format!(
+            "- job_name: {name}\n  scrape_interval: 500ms\n  scrape_timeout: 400ms\n{more}  static_configs:\n  - targets: ['{address}']\n"
+        );
+    };
+    for (name, address) in all {
+        job(name, address, "  body_size_limit: 1MB\n");
+    }
+    job("changing", &changing, "");
+    job("good", &good, "");
+    let config = dir.path().join("braid.yaml");
+    std::fs::write(&config, yaml).expect("written");
+    let braid = Braid::start_with(dir.path(), &["--config", config.to_str().expect("UTF-8")]);
+    braid.eventually("every target was tried", |b| {
+        let down = ask(b, "count(up == 0)");
+        let up = ask(b, "sum(count_over_time(up{job=~\"good|changing\"}[1m]))");
+        let enough = up.first().and_then(|v| v.trim().parse::<f64>().ok()).is_some_and(|n| n >= 12.0);
+        (down == [" 4"] && enough).then_some(())
+    });
+    assert_eq!(ask(&braid, "min_over_time(up{job=\"good\"}[1m])"), ["job=good 1"]);
+    assert_eq!(ask(&braid, "count(said) or count(unsaid)"), [" 1"], "what was announced is read, and no more");
+    assert_eq!(ask(&braid, "count(unsaid) or count(lies) or count(endless_metric)"), Vec::<String>::new());
+    // Of what changes all the time only the last generation is there.
+    assert_eq!(ask(&braid, "count(count by (generation) (churn))"), [" 1"]);
+    let reasons = braid.get("prometheus", "/api/v1/targets").expect(200).json();
+    let reasons: Vec<String> = reasons["data"]["activeTargets"]
+        .as_array()
+        .expect("targets")
+        .iter()
+        .filter(|t| t["health"] == "down")
+        .map(|t| t["lastError"].as_str().expect("text").to_owned())
+        .collect();
+    assert!(reasons.len() == 4 && reasons.iter().all(|r| !r.is_empty()), "{reasons:?}");
+    // Other doors stay open.
+    let push = br#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","line"]]}]}"#;
+    post(braid.at("loki"), "/loki/api/v1/push", &[("Content-Type", "application/json")], push).expect(204);
+}

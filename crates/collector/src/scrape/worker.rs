@@ -276,7 +276,7 @@ impl Worker {
                 };
                 if refusal.retry_after().is_none() || begun.elapsed() > target.interval / 2 || matches!(refusal, Refusal::Closing)
                 {
-                    ingest.refuse((Via::Scrape, wire::Signal::Metrics, begun), &refusal);
+                    ingest.refuse((Via::Scrape, wire::Signal::Metrics, begun), &http::HeaderMap::new(), &refusal);
                     return tracing::warn!(job = config.job_name, url = target.url, "scrape lost: {refusal}");
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;

@@ -81,7 +81,7 @@ pub fn backup(
         state: from.manifest().clone(),
         files,
     };
-    match to.create(&path_of(id), encode(&made)?.into(), Patience::COMMAND) {
+    match to.create(&path_of(id), encode(&made, made.state.format())?.into(), Patience::COMMAND) {
         Ok(()) => {}
         Err(ObjectsError::Exists(_)) if find(to, Some(id))? == made => {}
         Err(ObjectsError::Exists(_)) => {

@@ -42,7 +42,7 @@ pub(crate) fn aggregate(mut inputs: Inputs<'_>, asked: &Aggregation) -> Result<V
             let counts = match (counts, unit) {
                 (Ok(counts), _) => counts,
                 (Err(e), Unit::Head(_)) => return Err(e),
-                (Err(e), Unit::Group(segment, _)) => {
+                (Err(e), Unit::Group(segment, ..)) => {
                     if dead.insert(segment.meta.id) {
                         inputs.survive(&segment.meta, e)?;
                     }

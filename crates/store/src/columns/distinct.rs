@@ -45,7 +45,7 @@ pub(crate) fn distinct(
             Err(e) => bury(&inputs, &unit, e, &mut dead)?,
         }
     }
-    open.retain(|unit| !matches!(unit, Unit::Group(segment, _) if dead.contains(&segment.meta.id)));
+    open.retain(|unit| !matches!(unit, Unit::Group(segment, ..) if dead.contains(&segment.meta.id)));
     let read = parallel::map(&open, |unit| of_unit(table, unit, range, predicate, what));
     for (unit, own) in open.iter().zip(read) {
         match own {
@@ -58,7 +58,7 @@ pub(crate) fn distinct(
 
 /// Goes on without a damaged segment.
 fn bury(inputs: &Inputs<'_>, unit: &Unit, error: StoreError, dead: &mut HashSet<u64>) -> Result<(), StoreError> {
-    let Unit::Group(segment, _) = unit else { return Err(error) };
+    let Unit::Group(segment, ..) = unit else { return Err(error) };
     if dead.insert(segment.meta.id) { inputs.survive(&segment.meta, error) } else { Ok(()) }
 }
 
@@ -72,7 +72,8 @@ fn told(
     what: &Distinct,
     found: &mut BTreeSet<Pairs>,
 ) -> Result<bool, StoreError> {
-    let Unit::Group(segment, group) = unit else { return Ok(false) };
+    // Of what is not deleted neither tells.
+    let Unit::Group(segment, group, None) = unit else { return Ok(false) };
     let (first, last) = unit.times();
     if !(range.contains(first) && range.contains(last)) {
         return Ok(false);

@@ -81,6 +81,7 @@ pub(crate) fn flush(
         level: 0,
         first_sequence: 0,
         last_sequence: 0,
+        deleted_to: 0,
     })
 }
 

@@ -8,9 +8,12 @@ use parking_lot::Mutex;
 use wire::{LogSink, SpanSink};
 
 use super::builder::Builder;
+use super::eval::evaluate;
 use super::groups::write_group;
 use super::rows::Rows;
+use super::scan::RowsSource;
 use crate::contract::Table;
+use crate::{StoreError, Tombstone};
 
 /// A builder is sealed at so many rows...
 const SEAL_ROWS: usize = 16_384;
@@ -38,8 +41,17 @@ pub(crate) struct Head {
 #[derive(Debug, Default)]
 struct State {
     tenants: BTreeMap<Tenant, BTreeMap<i64, Partition>>,
-    frozen: Vec<Arc<Vec<PartitionRows>>>,
+    frozen: Vec<Detached>,
     serial: u64,
+}
+
+/// Rows on their way into segments.
+#[derive(Debug)]
+struct Detached {
+    /// As they are written.
+    written: Arc<Vec<PartitionRows>>,
+    /// As views see them: without what was deleted since. The segment is read without it too.
+    shown: Vec<PartitionRows>,
 }
 
 #[derive(Debug)]
@@ -138,7 +150,7 @@ impl Head {
         let state = self.state.lock();
         let mut parts = Vec::new();
         for set in &state.frozen {
-            for partition in set.iter() {
+            for partition in &set.shown {
                 parts.extend(partition.rows.iter().map(|r| (partition.tenant.clone(), Part::Sealed(r.clone()))));
             }
         }
@@ -157,7 +169,8 @@ impl Head {
     /// Bytes held, frozen parts included.
     pub(crate) fn memory(&self) -> usize {
         let state = self.state.lock();
-        let frozen: usize = state.frozen.iter().flat_map(|set| set.iter()).flat_map(|p| &p.rows).map(|r| r.memory()).sum();
+        let frozen: usize =
+            state.frozen.iter().flat_map(|set| set.written.iter()).flat_map(|p| &p.rows).map(|r| r.memory()).sum();
         let open: usize = state
             .tenants
             .values()
@@ -183,13 +196,45 @@ impl Head {
             return None;
         }
         let set = Arc::new(set);
-        state.frozen.push(set.clone());
+        state.frozen.push(Detached { written: set.clone(), shown: (*set).clone() });
         Some(set)
     }
 
     /// Drops a frozen set.
     pub(crate) fn forget(&self, set: &Arc<Vec<PartitionRows>>) {
-        self.state.lock().frozen.retain(|s| !Arc::ptr_eq(s, set));
+        self.state.lock().frozen.retain(|s| !Arc::ptr_eq(&s.written, set));
+    }
+
+    /// Drops the rows of a deletion: of what grows for good, of what is being written from the sight of views.
+    pub(crate) fn delete(&self, tombstone: &Tombstone) -> Result<(), StoreError> {
+        let Some(doomed) = tombstone.rows() else { return Ok(()) };
+        let table = self.table;
+        let range = tombstone.range();
+        let spare = |all: &mut Vec<Arc<Rows>>| -> Result<(), StoreError> {
+            let mut spared = Vec::with_capacity(all.len());
+            for rows in all.iter() {
+                if !range.overlaps(rows.first, rows.last) {
+                    spared.push(rows.clone());
+                    continue;
+                }
+                let mask = !&evaluate(&doomed, &RowsSource::new(table, rows, None))?;
+                spared.extend(rows.only(&mask)?);
+            }
+            *all = spared;
+            Ok(())
+        };
+        let mut state = self.state.lock();
+        let State { tenants, frozen, .. } = &mut *state;
+        let growing = tenants.iter_mut().filter(|(tenant, _)| tenant.as_str() == tombstone.tenant);
+        for partition in growing.flat_map(|(_, hours)| hours.values_mut()) {
+            partition.seal(table);
+            spare(&mut partition.sealed)?;
+        }
+        let shown = frozen.iter_mut().flat_map(|set| &mut set.shown);
+        for partition in shown.filter(|p| p.tenant.as_str() == tombstone.tenant) {
+            spare(&mut partition.rows)?;
+        }
+        Ok(())
     }
 }
 

@@ -21,12 +21,15 @@ use super::flush::{GROUP_TEXT, bounds, signal, trace_filter};
 use super::gather::{Pick, Piece, gather};
 use super::id::{ColumnId, RestOf};
 use super::order::stream_key;
+use super::pick::Picked;
 use super::project::TIME;
 use super::read::{OpenSegment, as_kept, guarded};
 use super::rest;
+use super::scan::Unit;
 use super::segment::{FORMAT, GROUP_ROWS, SegmentColumn, SegmentWriter, choose};
+use super::view::spared;
 use crate::body::{BodyColumnId, BodyColumns, BodyError, Variable};
-use crate::contract::{Field, Table};
+use crate::contract::{Field, Predicate, Table};
 use crate::{SegmentMeta, Segments, StoreError};
 
 /// zstd level of what a merge writes. Lines come in masses and their words hardly shrink further: level 3 saves 3 % of
@@ -163,7 +166,9 @@ fn trace_at(traces: &FixedSizeBinaryArray, row: usize) -> u128 {
 
 /// One input.
 struct Cursor {
-    segment: OpenSegment,
+    segment: Arc<OpenSegment>,
+    /// What holds for the rows that are not deleted.
+    spared: Option<Arc<Predicate>>,
     places: Vec<usize>,
     group: usize,
     reader: Option<ParquetRecordBatchReader>,
@@ -185,7 +190,21 @@ impl Cursor {
                 if self.group >= self.segment.footer.groups() {
                     return Ok(None);
                 }
-                self.reader = Some(guarded(&file, || self.segment.batches(self.group, &self.places, None, self.batch_rows))?);
+                let selection = match &self.spared {
+                    None => None,
+                    Some(spared) => {
+                        let total = self.segment.footer.rows(self.group);
+                        let unit = Unit::Group(self.segment.clone(), self.group, Some(spared.clone()));
+                        let kept = guarded(&file, || unit.spared(table))?.rows;
+                        if kept.is_empty() {
+                            self.group += 1;
+                            continue;
+                        }
+                        Picked::rows(table, total, kept).selection().cloned()
+                    }
+                };
+                let batches = || self.segment.batches(self.group, &self.places, selection.as_ref(), self.batch_rows);
+                self.reader = Some(guarded(&file, batches)?);
                 self.group += 1;
             }
             let Some(reader) = &mut self.reader else { continue };
@@ -287,11 +306,14 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
     // The oldest first: of the same rows it is theirs that stay.
     ordered.sort_by_key(|m| m.id);
     let batch_rows = (GROUP_ROWS / inputs.len()).clamp(*BATCH_ROWS.start(), *BATCH_ROWS.end());
+    let live = files.in_service();
+    let tombstones = live.tombstones();
     let mut cursors = Vec::with_capacity(inputs.len());
     for meta in ordered {
-        let segment = OpenSegment::open(files, meta)?;
+        let segment = Arc::new(OpenSegment::open(files, meta)?);
+        let spared = spared(&tombstones.on_segment(meta)).map(Arc::new);
         let places = (0..segment.footer.columns.len()).collect();
-        cursors.push(Cursor { segment, places, group: 0, reader: None, promoted: Vec::new(), batch_rows, streams: None });
+        cursors.push(Cursor { segment, spared, places, group: 0, reader: None, promoted: Vec::new(), batch_rows, streams: None });
     }
     let (columns, to_rest) = plan(&cursors);
     for cursor in &mut cursors {
@@ -308,6 +330,9 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
     let writer = SegmentWriter::new(table, columns, merge_level(table), files.create(&path)?)?;
     let mut merger = Merger { table, writer, variables, to_rest, chunks: Vec::new(), picks: Vec::new(), bytes: 0 };
     merger.run(&mut cursors)?;
+    if merger.writer.is_empty() {
+        return Ok(Vec::new());
+    }
     let written = merger.writer.finish()?;
     Ok(vec![SegmentMeta {
         id,
@@ -323,6 +348,7 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
         level: inputs.iter().map(|m| m.level).max().unwrap_or(0).saturating_add(1),
         first_sequence: inputs.iter().map(|m| m.first_sequence).min().unwrap_or(0),
         last_sequence: inputs.iter().map(|m| m.last_sequence).max().unwrap_or(0),
+        deleted_to: 0,
     }])
 }
 

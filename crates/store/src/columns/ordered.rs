@@ -174,11 +174,11 @@ impl<'a> Ordered<'a> {
     }
 
     fn is_dead(&self, unit: &Unit) -> bool {
-        matches!(unit, Unit::Group(segment, _) if self.dead.contains(&segment.meta.id))
+        matches!(unit, Unit::Group(segment, ..) if self.dead.contains(&segment.meta.id))
     }
 
     fn bury(&mut self, unit: &Unit, error: StoreError) -> Result<(), StoreError> {
-        let Unit::Group(segment, _) = unit else { return Err(error) };
+        let Unit::Group(segment, ..) = unit else { return Err(error) };
         self.inputs.survive(&segment.meta, error)?;
         self.dead.insert(segment.meta.id);
         Ok(())

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
-use arrow_array::{Array, ArrayRef, UInt32Array};
-use arrow_buffer::NullBuffer;
+use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 use super::id::ColumnId;
 use crate::StoreError;
@@ -95,6 +95,39 @@ impl Rows {
             .collect();
         let groups = if self.groups.is_empty() { self.groups.clone() } else { self.groups.slice(0, len) };
         Arc::new(Self { len, columns, groups, ..**self })
+    }
+
+    /// The rows that `mask` sets; `None` where it sets none.
+    ///
+    /// # Errors
+    /// As [`Rows::array`].
+    pub(crate) fn only(self: &Arc<Self>, mask: &BooleanBuffer) -> Result<Option<Arc<Self>>, StoreError> {
+        let kept = mask.count_set_bits();
+        if kept == self.len {
+            return Ok(Some(self.clone()));
+        }
+        if kept == 0 {
+            return Ok(None);
+        }
+        let mask = BooleanArray::new(mask.clone(), None);
+        let filter = |a: &dyn Array| arrow_select::filter::filter(a, &mask).map_err(StoreError::columns("spare rows"));
+        let mut columns = Vec::with_capacity(self.columns.len());
+        let (mut first, mut last) = (self.first, self.last);
+        for (id, column) in self.columns.iter() {
+            let column = match column {
+                Column::Row(a) => Column::Row(filter(a)?),
+                Column::Group(a) => Column::Group(a.clone()),
+            };
+            if let (true, Column::Row(times)) = (*id == super::project::TIME, &column) {
+                (first, last) = super::flush::bounds(times);
+            }
+            columns.push((id.clone(), column));
+        }
+        let groups = match self.groups.is_empty() {
+            true => self.groups.clone(),
+            false => filter(&self.groups)?.as_primitive::<UInt32Type>().clone(),
+        };
+        Ok(Some(Arc::new(Self { len: kept, columns: columns.into(), groups, first, last, bytes: self.bytes })))
     }
 
     /// The column's place, if the rows have it.

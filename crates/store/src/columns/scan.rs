@@ -61,8 +61,8 @@ impl Source for RowsSource<'_> {
 pub(crate) enum Unit {
     /// Sealed or open rows of the head.
     Head(Arc<Rows>),
-    /// A row group of a segment.
-    Group(Arc<OpenSegment>, usize),
+    /// A row group of a segment, and what holds for its rows that are not deleted.
+    Group(Arc<OpenSegment>, usize, Option<Arc<Predicate>>),
 }
 
 /// The rows of a unit that passed, as row numbers of the unit.
@@ -75,7 +75,7 @@ impl Unit {
     pub(crate) fn times(&self) -> (i64, i64) {
         match self {
             Self::Head(rows) => (rows.first, rows.last),
-            Self::Group(segment, group) => times(&segment.footer, *group).unwrap_or((segment.meta.first, segment.meta.last)),
+            Self::Group(segment, group, _) => times(&segment.footer, *group).unwrap_or((segment.meta.first, segment.meta.last)),
         }
     }
 
@@ -85,7 +85,7 @@ impl Unit {
         range.overlaps(first, last)
             && match self {
                 Self::Head(_) => true,
-                Self::Group(segment, group) => may_match(table, &segment.footer, *group, predicate),
+                Self::Group(segment, group, _) => may_match(table, &segment.footer, *group, predicate),
             }
     }
 
@@ -105,12 +105,13 @@ impl Unit {
                 }
                 Ok(Passed { rows: selected(&mask) })
             }
-            Self::Group(segment, group) => {
+            Self::Group(segment, group, spared) => {
                 let total = segment.footer.rows(*group);
                 let mut left = Left::new(row_ranges(table, segment, *group, range, predicate)?, total);
                 let mut parts = conjuncts(predicate);
                 // Cheap and selective conditions first: numbers and ids before texts, texts before patterns.
                 parts.sort_by_key(|p| cost(p));
+                parts.extend(spared.as_deref());
                 if !inside {
                     left = left.narrow(table, false, |picked| {
                         in_range(&GroupSource::new(table, segment, *group, picked), range, false)
@@ -133,6 +134,22 @@ impl Unit {
                 }
                 Ok(Passed { rows: left.rows() })
             }
+        }
+    }
+
+    /// The rows that are not deleted.
+    ///
+    /// # Errors
+    /// IO and corruption.
+    pub(crate) fn spared(&self, table: Table) -> Result<Passed, StoreError> {
+        match self {
+            Self::Group(segment, group, Some(spared)) => {
+                let picked = Picked::all(segment.footer.rows(*group));
+                let source = GroupSource::new(table, segment, *group, &picked);
+                Ok(Passed { rows: selected(&evaluate(spared, &source)?) })
+            }
+            Self::Group(segment, group, None) => Ok(Passed { rows: (0..segment.footer.rows(*group) as u32).collect() }),
+            Self::Head(rows) => Ok(Passed { rows: (0..rows.len() as u32).collect() }),
         }
     }
 
@@ -169,7 +186,7 @@ impl Unit {
                 let picked = (rows.len() < all.len()).then_some(rows);
                 read(&RowsSource::new(table, all, picked), &|_| Ok(()))
             }
-            Self::Group(segment, group) => {
+            Self::Group(segment, group, _) => {
                 let picked = Picked::rows(table, segment.footer.rows(*group), rows);
                 let source = GroupSource::new(table, segment, *group, &picked);
                 read(&source, &|ids| source.prefetch(ids))
@@ -220,7 +237,7 @@ pub(crate) struct AnyOrder<'a> {
     scan: Scan,
     heads: VecDeque<Arc<Rows>>,
     next_segment: usize,
-    groups: VecDeque<(Arc<OpenSegment>, usize)>,
+    groups: VecDeque<Unit>,
     left: usize,
     /// Span ids given out, where the scan is of one trace: its parts may repeat each other.
     seen: Option<HashSet<Vec<u8>>>,
@@ -250,13 +267,13 @@ impl<'a> AnyOrder<'a> {
             return Ok(Some(Unit::Head(rows)));
         }
         loop {
-            if let Some((segment, group)) = self.groups.pop_front() {
-                return Ok(Some(Unit::Group(segment, group)));
+            if let Some(group) = self.groups.pop_front() {
+                return Ok(Some(group));
             }
             let Some(&meta) = self.inputs.segments.get(self.next_segment) else { return Ok(None) };
             self.next_segment += 1;
-            match self.inputs.footers.open(self.inputs.files, meta) {
-                Ok(segment) => self.groups.extend((0..segment.footer.groups()).map(|g| (segment.clone(), g))),
+            match self.inputs.groups(meta) {
+                Ok(groups) => self.groups.extend(groups),
                 Err(e) => self.inputs.survive(meta, e)?,
             }
         }
@@ -333,11 +350,11 @@ impl Iterator for AnyOrder<'_> {
                 Ok(Some(batch)) => return Some(Ok(batch)),
                 Ok(None) => {}
                 Err(e) => {
-                    let Unit::Group(segment, _) = &unit else { return Some(Err(e)) };
+                    let Unit::Group(segment, ..) = &unit else { return Some(Err(e)) };
                     // The rest of a damaged segment is not read either.
                     let id = segment.meta.id;
-                    self.groups.retain(|(s, _)| s.meta.id != id);
-                    self.ready.retain(|(u, _)| !matches!(u, Unit::Group(s, _) if s.meta.id == id));
+                    self.groups.retain(|u| !matches!(u, Unit::Group(s, ..) if s.meta.id == id));
+                    self.ready.retain(|(u, _)| !matches!(u, Unit::Group(s, ..) if s.meta.id == id));
                     if let Err(e) = self.inputs.survive(&segment.meta, e) {
                         return Some(Err(e));
                     }

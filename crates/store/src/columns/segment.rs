@@ -195,6 +195,11 @@ impl SegmentWriter {
         }
     }
 
+    /// Whether no row was written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
     /// Writes the footer and makes the file durable.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use super::merge::merge;
 use super::read::Footers;
 use super::view::View;
 use crate::contract::Table;
-use crate::{Frozen, Record, SegmentMeta, Segments, SignalTable, StoreError};
+use crate::{Frozen, Record, SegmentMeta, Segments, SignalTable, StoreError, Tombstone, deletes};
 
 /// What both tables share.
 struct ColumnTable {
@@ -31,12 +31,11 @@ impl ColumnTable {
         View::new(self.table, self.head.parts(), self.footers.clone())
     }
 
-    fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
-        let Record { tenant, encoding, payload, received, .. } = record;
+    fn apply(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
         let limits = &self.limits;
-        Ok(self.head.fill(tenant, |sink| match self.table {
-            Table::Spans => wire::walk_spans(*encoding, payload, limits, sink),
-            Table::Logs => wire::walk_logs(*encoding, payload, limits, *received, sink),
+        Ok(self.head.fill(&record.tenant, |sink| match self.table {
+            Table::Spans => deletes::walk_spans(record, deleted, limits, sink),
+            Table::Logs => deletes::walk_logs(record, deleted, limits, sink),
         })?)
     }
 
@@ -102,8 +101,12 @@ macro_rules! table {
         }
 
         impl SignalTable for $name {
-            fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
-                self.0.apply(record)
+            fn apply_without(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
+                self.0.apply(record, deleted)
+            }
+
+            fn delete(&self, tombstone: &Arc<Tombstone>) -> Result<(), StoreError> {
+                self.0.head.delete(tombstone)
             }
 
             fn memory(&self) -> usize {

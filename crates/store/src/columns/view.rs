@@ -12,7 +12,7 @@ use super::read::Footers;
 use super::rows::Rows;
 use super::scan::{self, Unit};
 use crate::contract::{Aggregation, BatchStream, Counted, Distinct, Order, Predicate, Scan, Table};
-use crate::{SegmentMeta, Segments, StoreError};
+use crate::{SegmentMeta, Segments, StoreError, Tombstone, Tombstones};
 
 /// What a table's head held at one moment. The segments come from the manifest of the same moment: the caller takes
 /// both under its snapshot lock, so that no row is seen twice or not at all.
@@ -21,11 +21,19 @@ pub struct View {
     table: Table,
     parts: Vec<(Tenant, Part)>,
     footers: Arc<Footers>,
+    tombstones: Tombstones,
 }
 
 impl View {
     pub(crate) fn new(table: Table, parts: Vec<(Tenant, Part)>, footers: Arc<Footers>) -> Self {
-        Self { table, parts, footers }
+        Self { table, parts, footers, tombstones: Tombstones::default() }
+    }
+
+    /// The same, with these deletions left out of the segments.
+    #[must_use]
+    pub fn without(mut self, tombstones: Tombstones) -> Self {
+        self.tombstones = tombstones;
+        self
     }
 
     /// Rows of the head and of `segments` (those of other tenants and signals are passed over). A damaged segment is
@@ -96,8 +104,15 @@ impl View {
             segments: segments.iter().map(Borrow::borrow).filter(own).collect(),
             footers: &self.footers,
             files,
+            tombstones: &self.tombstones,
         }
     }
+}
+
+/// What holds for the rows that none of these deletions takes; `None` for all rows.
+pub(crate) fn spared(tombstones: &[Arc<Tombstone>]) -> Option<Predicate> {
+    let doomed: Vec<Predicate> = tombstones.iter().filter_map(|t| t.rows()).collect();
+    (!doomed.is_empty()).then(|| Predicate::Not(Box::new(Predicate::Or(doomed))))
 }
 
 /// What a scan reads from: one tenant's rows that may lie in the range.
@@ -107,6 +122,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) segments: Vec<&'a SegmentMeta>,
     pub(crate) footers: &'a Footers,
     pub(crate) files: &'a dyn Segments,
+    pub(crate) tombstones: &'a Tombstones,
 }
 
 impl Inputs<'_> {
@@ -117,13 +133,23 @@ impl Inputs<'_> {
     pub(crate) fn units(&mut self, range: TimeRange, predicate: &Predicate) -> Result<Vec<Unit>, StoreError> {
         let mut units: Vec<Unit> = std::mem::take(&mut self.rows).into_iter().map(Unit::Head).collect();
         for meta in self.segments.clone() {
-            match self.footers.open(self.files, meta) {
-                Ok(segment) => units.extend((0..segment.footer.groups()).map(|g| Unit::Group(segment.clone(), g))),
+            match self.groups(meta) {
+                Ok(groups) => units.extend(groups),
                 Err(e) => self.survive(meta, e)?,
             }
         }
         units.retain(|unit| unit.may_match(self.table, range, predicate));
         Ok(units)
+    }
+
+    /// The row groups of a segment.
+    ///
+    /// # Errors
+    /// IO and damage.
+    pub(crate) fn groups(&self, meta: &SegmentMeta) -> Result<Vec<Unit>, StoreError> {
+        let segment = self.footers.open(self.files, meta)?;
+        let spared = spared(&self.tombstones.on_segment(meta)).map(Arc::new);
+        Ok((0..segment.footer.groups()).map(|g| Unit::Group(segment.clone(), g, spared.clone())).collect())
     }
 
     /// Takes a damaged segment out of service; another error is handed back.

@@ -2,6 +2,7 @@
 //! ClickHouse implement it, and one suite of property tests holds them together.
 
 mod batch;
+mod delete;
 mod error;
 mod predicate;
 mod reader;
@@ -9,6 +10,7 @@ mod selection;
 mod writer;
 
 pub use batch::{Batch, Meaning, text_at, value_text};
+pub use delete::{Deletion, Doomed, Tombstone};
 pub use error::StoreError;
 pub use predicate::{CompareOp, IdSet, LabelMatcher, Literal, MatchOp, MemberTest, Predicate};
 pub use reader::{

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::{Column, Field};
 use crate::body;
 
 /// A constant to compare with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Literal {
     /// Text.
     Str(String),
     /// Integer; equals a double of the same value.
     Int(i64),
     /// Double.
-    Double(f64),
+    Double(#[serde(with = "double")] f64),
     /// Boolean.
     Bool(bool),
     /// Bytes: for ids.
@@ -23,7 +24,7 @@ pub enum Literal {
 }
 
 /// How to compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CompareOp {
     /// Equal.
     Eq,
@@ -41,7 +42,7 @@ pub enum CompareOp {
 
 /// A condition on a row. Two-valued: a comparison with a column that the row lacks (or has in another type; integers
 /// and doubles are one) is false, whatever the operator, `Ne` included; `Not` turns it true.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Predicate {
     /// Every row.
     True,
@@ -66,6 +67,7 @@ pub enum Predicate {
         /// Text column.
         column: Column,
         /// Pattern.
+        #[serde(with = "pattern")]
         regex: Regex,
     },
     /// The text contains the needle, byte for byte. An empty needle is in every text.
@@ -92,19 +94,20 @@ pub enum Predicate {
         /// The field.
         field: Field,
         /// The ids.
+        #[serde(with = "shared")]
         ids: Arc<IdSet>,
     },
 }
 
 /// What is asked of a member of a line of JSON.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum MemberTest {
     /// Nothing goes by the name.
     Absent,
     /// Nothing, or one number.
     Plain,
     /// One number that compares so.
-    Compare(CompareOp, f64),
+    Compare(CompareOp, #[serde(with = "double")] f64),
 }
 
 impl MemberTest {
@@ -143,7 +146,7 @@ impl MemberTest {
 }
 
 /// A set of ids, each of as many bytes as its field's.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdSet(Vec<Vec<u8>>);
 
 impl IdSet {
@@ -176,6 +179,50 @@ impl IdSet {
     }
 }
 
+/// A double as its text: JSON has no infinities and no NaN.
+mod double {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{value:?}"))
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<f64, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A pattern as its text.
+mod pattern {
+    use regex::Regex;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(regex: &Regex, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(regex.as_str())
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Regex, D::Error> {
+        Regex::new(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A set as its ids.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::IdSet;
+
+    pub(super) fn serialize<S: Serializer>(ids: &Arc<IdSet>, to: S) -> Result<S::Ok, S::Error> {
+        (**ids).serialize(to)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Arc<IdSet>, D::Error> {
+        Ok(Arc::new(IdSet::new(Vec::<Vec<u8>>::deserialize(from)?)))
+    }
+}
+
 impl Predicate {
     /// `column = text`.
     #[must_use]
@@ -202,7 +249,7 @@ impl Predicate {
 }
 
 /// How a label matcher compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MatchOp {
     /// `=`
     Eq,
@@ -215,7 +262,8 @@ pub enum MatchOp {
 }
 
 /// Prometheus' label matcher: an absent label has the empty value; regular expressions are anchored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "(String, MatchOp, String)", try_from = "(String, MatchOp, String)")]
 pub struct LabelMatcher {
     /// Label.
     pub name: String,
@@ -225,6 +273,19 @@ pub struct LabelMatcher {
     pub value: String,
     /// The anchored pattern, for `=~` and `!~`.
     regex: Option<Regex>,
+}
+
+impl From<LabelMatcher> for (String, MatchOp, String) {
+    fn from(matcher: LabelMatcher) -> Self {
+        (matcher.name, matcher.op, matcher.value)
+    }
+}
+
+impl TryFrom<(String, MatchOp, String)> for LabelMatcher {
+    type Error = regex::Error;
+    fn try_from((name, op, value): (String, MatchOp, String)) -> Result<Self, regex::Error> {
+        Self::new(&name, op, &value)
+    }
 }
 
 impl LabelMatcher {

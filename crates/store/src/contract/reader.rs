@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Histogram, Labels, OwnedValue, Scope, Tenant, TimeRange};
 
-use super::{Batch, LabelMatcher, Predicate, Selection, StoreError, in_order};
+use super::{Batch, LabelMatcher, Predicate, Selection, StoreError, Tombstone, in_order};
 
 /// A table of rows. (Samples are asked for by series: [`Reader::samples`].)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,7 +17,7 @@ pub enum Table {
 
 /// A column that every row of a table has. The Arrow type that a [`Batch`] holds stands behind each;
 /// "text" is `Utf8` or `Dictionary(UInt32, Utf8)`, at the engine's choice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Field {
     /// Start of the span, time of the record: `Int64`, nanoseconds since the Unix epoch. The table's time column.
     Time,
@@ -77,7 +77,7 @@ pub enum Field {
 }
 
 /// A column by what it means.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Column {
     /// One that every row has.
     Field(Field),
@@ -335,6 +335,9 @@ pub trait Reader: Send + Sync {
 
     /// What is known of metric families (of `family`, or of all): name, type, help, unit, sorted by name.
     fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, wire::MetricKind, String, String)>;
+
+    /// The tenant's deletions, the oldest first: all in force, and the latest of those whose rows have left the disk.
+    fn tombstones(&self, tenant: &Tenant) -> Vec<Arc<Tombstone>>;
 
     /// `Some(why)` when the view may lack acknowledged rows (after a crash, while the log is replayed).
     fn partial(&self) -> Option<String>;

@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use model::Tenant;
 use tokio::sync::broadcast;
 use wire::{Encoding, Summary};
 
-use super::StoreError;
+use super::{Deletion, StoreError, Tombstone};
 
 /// A checked request, as it is kept in the log.
 #[derive(Debug, Clone)]
@@ -34,6 +35,13 @@ pub trait Writer: Send + Sync {
     /// # Errors
     /// [`StoreError::Busy`] and [`StoreError::Full`] are retryable; nothing was kept then.
     fn append(&self, request: Request) -> Appended<'_>;
+
+    /// Deletes rows. On return the deletion is durable and no later snapshot shows them; their bytes go when segments are
+    /// next rewritten and the log is cut. Blocks: call it off the async threads.
+    ///
+    /// # Errors
+    /// IO; [`StoreError::Busy`] and [`StoreError::Full`] are retryable; nothing was deleted then.
+    fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError>;
 
     /// Every request from now on, once it is durable. A slow receiver lags and is told how many it missed.
     fn subscribe(&self) -> broadcast::Receiver<Request>;

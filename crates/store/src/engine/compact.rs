@@ -102,6 +102,9 @@ impl Core {
             return Ok(true);
         };
         let metas: Vec<_> = inputs.iter().map(|s| (**s).clone()).collect();
+        // Taken before the merge looks: of what comes later it may have left out more.
+        let latest = self.live().tombstones().latest();
+        let deleted_to = inputs.iter().map(|s| s.deleted_to).max().unwrap_or(0).max(latest);
         let mut merged = match self.table(signal).compact(&metas) {
             Ok(merged) => merged,
             Err(e) => {
@@ -126,6 +129,7 @@ impl Core {
         let last = inputs.iter().map(|s| s.last_sequence).max().unwrap_or(0);
         for meta in &mut merged {
             (meta.level, meta.first_sequence, meta.last_sequence) = (level, first, last);
+            meta.deleted_to = deleted_to;
         }
         let merged: Vec<Segment> = merged.into_iter().map(Arc::new).collect();
         if merged.len() >= inputs.len() {
@@ -186,7 +190,7 @@ pub(crate) fn run(core: &Arc<Core>) {
             expired = Some(now);
             core.expire();
         }
-        match core.merge_once(false) {
+        match core.merge_once(false).and_then(|merged| Ok(merged || core.rewrite_once(false)?)) {
             Ok(true) => {}
             Ok(false) => core.rest(TICK),
             Err(e) => {

@@ -73,8 +73,8 @@ pub(crate) struct Dedupe {
 pub(crate) enum Begun {
     /// Not seen: append it.
     New,
-    /// Acknowledge it.
-    Kept,
+    /// Acknowledge it: it is in the log at this sequence.
+    Kept(u64),
     /// Under way: wait for this.
     Wait(tokio::sync::oneshot::Receiver<Outcome>),
 }
@@ -92,7 +92,7 @@ impl Dedupe {
                 Begun::New
             }
             Entry::Occupied(mut seen) => match seen.get_mut() {
-                Seen::Kept(_) => Begun::Kept,
+                Seen::Kept(sequence) => Begun::Kept(*sequence),
                 Seen::Pending(waiters, _) => {
                     let (tell, hear) = tokio::sync::oneshot::channel();
                     waiters.push(tell);
@@ -132,6 +132,29 @@ impl Dedupe {
                 Vec::new()
             }
             None => Vec::new(),
+        }
+    }
+
+    /// A request that is known, of which rows were deleted since, comes in again.
+    pub(crate) fn again(&mut self, fingerprint: u128) -> Begun {
+        if matches!(self.seen.get(&fingerprint), Some(Seen::Kept(_))) {
+            self.seen.remove(&fingerprint);
+        }
+        self.begin(fingerprint)
+    }
+
+    /// Where the first of these bytes is in the log.
+    pub(crate) fn first_of(&self, fingerprint: u128) -> Option<u64> {
+        match self.seen.get(&fingerprint) {
+            Some(Seen::Kept(sequence)) => Some(*sequence),
+            _ => None,
+        }
+    }
+
+    /// These bytes are in the log once more at `sequence`, because rows of the first were deleted before.
+    pub(crate) fn sent_again(&mut self, fingerprint: u128, sequence: u64) {
+        if let Some(Seen::Kept(first)) = self.seen.get_mut(&fingerprint) {
+            *first = sequence.max(*first);
         }
     }
 
@@ -187,7 +210,7 @@ mod tests {
         assert_eq!(dedupe.refused(1).len(), 1);
         assert!(matches!(dedupe.begin(1), Begun::New));
         assert!(dedupe.kept(1, 5).is_empty());
-        assert!(matches!(dedupe.begin(1), Begun::Kept));
+        assert!(matches!(dedupe.begin(1), Begun::Kept(_)));
         assert!(dedupe.replayed(2, 6) && dedupe.replayed(3, 7));
         assert!(matches!(dedupe.begin(1), Begun::New), "two are remembered, this was the third last");
     }

@@ -229,7 +229,7 @@ fn catch_up(core: &Arc<Core>, feed: &Feed, reader: &mut LogReader) -> bool {
         match reader.next_record() {
             Ok(Some(record)) => {
                 let ours = record.encoding.signal() == feed.signal;
-                let first = !ours || core.dedupe.lock().replayed(fingerprint_of(&record), record.sequence);
+                let first = !ours || record.encoding.is_deletion() || is_first(core, &record);
                 if ours && first && record.sequence > feed.position() {
                     core.counters.replayed.fetch_add(1, Ordering::Relaxed);
                     core.wait_for_memory(feed);
@@ -258,6 +258,20 @@ fn catch_up(core: &Arc<Core>, feed: &Feed, reader: &mut LogReader) -> bool {
     false
 }
 
+/// Whether no record before has the same bytes, or one has and lost rows to a deletion before this one came.
+fn is_first(core: &Core, record: &Record) -> bool {
+    let fingerprint = fingerprint_of(record);
+    if core.dedupe.lock().replayed(fingerprint, record.sequence) {
+        return true;
+    }
+    let Some(first) = core.dedupe.lock().first_of(fingerprint) else { return false };
+    let again = core.lost_rows(&Record { sequence: first, ..record.clone() }, record.sequence);
+    if again {
+        core.dedupe.lock().sent_again(fingerprint, record.sequence);
+    }
+    again
+}
+
 fn apply(core: &Core, feed: &Feed, record: &Record) -> Option<Summary> {
     let table = core.table(feed.signal);
     let mut applied = None;
@@ -266,13 +280,19 @@ fn apply(core: &Core, feed: &Feed, record: &Record) -> Option<Summary> {
         if record.sequence <= feed.position() {
             return None;
         }
-        match table.apply(record) {
+        let applying = match record.encoding.is_deletion() {
+            true => core.in_order(feed, record).map(|_| Summary::default()),
+            false => table.apply_without(record, &core.deleted_of(record)),
+        };
+        match applying {
             Ok(summary) => {
                 core.counters.rows[feed.signal as usize].fetch_add(summary.accepted, Ordering::Relaxed);
                 let now = u64::try_from(core.options.clock.monotonic().as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
                 core.counters.refused_rows[feed.signal as usize].fetch_add(summary.refused.total(), Ordering::Relaxed);
-                // Only the first after a freeze counts.
-                let _ = feed.oldest.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
+                // Only the first after a freeze counts; a deletion leaves nothing to flush.
+                if !record.encoding.is_deletion() {
+                    let _ = feed.oldest.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
+                }
                 applied = Some(summary);
             }
             Err(e @ StoreError::Wire(_)) => {

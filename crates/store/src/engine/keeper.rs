@@ -28,8 +28,8 @@ const NAMED_DAMAGED: usize = 100;
 
 /// A segment out of service whose files are still there.
 #[derive(Debug)]
-struct Dropped {
-    segment: Segment,
+pub(super) struct Dropped {
+    pub(super) segment: Segment,
     /// The first manifest that lacks it.
     manifest: u64,
     at: Duration,
@@ -40,9 +40,9 @@ struct Dropped {
 pub(crate) struct Kept {
     manifests: Manifests,
     epoch: u64,
-    covered: [u64; 3],
+    pub(super) covered: [u64; 3],
     damaged: Vec<Quarantined>,
-    dropped: Vec<Dropped>,
+    pub(super) dropped: Vec<Dropped>,
     written: Duration,
     closed: bool,
     pub(crate) time: TrustedTime,
@@ -127,6 +127,8 @@ impl Core {
             covered,
             segments: live.all().map(|s| (**s).clone()).collect(),
             quarantined: damaged.clone(),
+            // After `covered` was found: a deletion that it covers has taken effect.
+            tombstones: self.live().tombstones().iter().map(|t| (**t).clone()).collect(),
         };
         match kept.manifests.write(manifest) {
             Ok(written) => {
@@ -137,7 +139,8 @@ impl Core {
                 let dropped = change.gone.iter().cloned();
                 kept.dropped.extend(dropped.map(|segment| Dropped { segment, manifest: written.number, at: now }));
                 let mut current = self.live.write();
-                *current = Arc::new(live);
+                // A deletion may have come meanwhile.
+                *current = Arc::new(live.without(current.tombstones().clone()));
                 then();
                 Ok(())
             }
@@ -199,6 +202,8 @@ impl Core {
         let first = kept.covered[signal as usize] + 1;
         for meta in &mut metas {
             (meta.first_sequence, meta.last_sequence) = (first, flushing.covered);
+            // Deletions up to there took effect in the head.
+            meta.deleted_to = flushing.covered;
         }
         let added: Vec<Segment> = metas.into_iter().map(Arc::new).collect();
         let change = Change { added: &added, covered: Some((signal, flushing.covered)), ..Change::default() };
@@ -228,7 +233,7 @@ impl Core {
     }
 
     /// Takes segments that were found to be damaged out of service.
-    fn quarantine_damaged(&self) {
+    pub(super) fn quarantine_damaged(&self) {
         let found = self.segments.take_damaged();
         if found.is_empty() {
             return;
@@ -316,10 +321,14 @@ impl Core {
         Ok(())
     }
 
+    /// Writes a manifest that says what is in force now.
+    pub(super) fn write_manifest(&self) -> Result<(), StoreError> {
+        self.commit(&mut self.kept.lock(), Change::default(), || {})
+    }
+
     /// Writes the manifest in force once more, after the newest was found to be damaged.
     pub(super) fn heal(&self) {
-        let outcome = self.commit(&mut self.kept.lock(), Change::default(), || {});
-        if let Err(e) = outcome {
+        if let Err(e) = self.write_manifest() {
             tracing::warn!(error = %e, "the manifest could not be written anew");
         }
     }
@@ -428,11 +437,21 @@ impl Core {
 
     /// Flush, merge, cut and unlink until nothing is left to do.
     pub(super) fn settle(&self) -> Result<(), StoreError> {
+        // What was acknowledged may be marked as applied a moment later.
+        let until_idle = || {
+            let begun = std::time::Instant::now();
+            while Signal::ALL.into_iter().any(|s| self.feed(s).idle_at(0).is_none()) && begun.elapsed() < Duration::from_secs(1) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        until_idle();
         for signal in Signal::ALL {
             self.flush(signal)?;
         }
+        until_idle();
         self.quarantine_damaged();
         while self.merge_once(true)? {}
+        while self.rewrite_once(true)? {}
         for _ in 0..2 {
             self.agree(true)?;
         }
@@ -440,6 +459,7 @@ impl Core {
         self.cut();
         self.log.wait_until_cut(Duration::from_secs(2));
         self.unlink(true);
+        self.note_cleaned();
         self.mirror_all()
     }
 
@@ -480,6 +500,11 @@ impl Core {
             log_damaged_bytes: get(&log.damaged_bytes),
             log_unknown: get(&log.unknown_records),
             dropped_for_readers: get(&c.dropped_for_readers),
+            read_bytes: self.segments.reads().1,
+            reads: self.segments.reads().0,
+            deletions: get(&c.deletions),
+            rewritten: get(&c.rewritten),
+            deletions_pending: live.tombstones().iter().filter(|t| t.cleaned == 0).count(),
             full: self.full.load(Ordering::Relaxed),
             remote: self.remote.as_ref().map(|r| r.stats()),
         }
@@ -508,6 +533,7 @@ pub(crate) fn run(core: &Arc<Core>) {
         }
         core.cut();
         core.unlink(false);
+        core.note_cleaned();
         let now = core.options.clock.monotonic();
         if now.saturating_sub(checked) >= BACK_OFF || core.full.load(Ordering::Acquire) {
             checked = now;

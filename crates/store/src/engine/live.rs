@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use wire::Signal;
 
-use crate::SegmentMeta;
+use crate::{SegmentMeta, Tombstones};
 
 /// Segments by signal. As long as someone holds this, their files stay.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
     by_signal: [Arc<Vec<Arc<SegmentMeta>>>; 3],
+    tombstones: Tombstones,
 }
 
 impl Live {
@@ -31,6 +32,18 @@ impl Live {
         Arc::clone(&self.by_signal[signal as usize])
     }
 
+    /// The deletions that segments are read without.
+    #[must_use]
+    pub fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
+    }
+
+    /// With these deletions.
+    #[must_use]
+    pub fn without(&self, tombstones: Tombstones) -> Self {
+        Self { by_signal: self.by_signal.clone(), tombstones }
+    }
+
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Arc<SegmentMeta>> {
         self.by_signal.iter().flat_map(|s| s.iter())
@@ -49,6 +62,6 @@ impl Live {
             segments.sort_by_key(|s| s.id);
             *list = Arc::new(segments);
         }
-        Self { by_signal }
+        Self { by_signal, tombstones: self.tombstones.clone() }
     }
 }

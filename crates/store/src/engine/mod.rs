@@ -16,6 +16,7 @@
 mod clock;
 mod compact;
 mod dedupe;
+mod delete;
 mod feed;
 mod keeper;
 mod live;
@@ -42,9 +43,10 @@ pub use stats::Stats;
 use crate::contract::{Appended, Request, Writer};
 use crate::lock::DirectoryLock;
 use crate::log::{AtCap, Cursors, Log, LogReader, Pending};
+use crate::manifest::Manifest;
 use crate::remote::Remote;
 use crate::table::Table;
-use crate::{Record, SegmentMeta, StoreError};
+use crate::{Deletion, Record, SegmentMeta, StoreError, Tombstone};
 use dedupe::{Begun, Dedupe, Outcome, Waiter, fingerprint};
 use feed::{Ack, Feed};
 use keeper::Kept;
@@ -86,6 +88,8 @@ pub(crate) struct Core {
     exhausted: Mutex<compact::Exhausted>,
     /// Wakes the keeper.
     pub(crate) wake: Arc<Condvar>,
+    /// Sequence of the latest deletion: records before it may have lost rows.
+    pub(crate) latest_deletion: AtomicU64,
     /// Signals that have replayed the log.
     replayed: [AtomicBool; 3],
 }
@@ -195,9 +199,14 @@ impl Core {
         count(&self.counters.appends);
         self.counters.append_bytes.fetch_add(request.payload.len() as u64, Ordering::Relaxed);
         let fingerprint = fingerprint(&request.tenant, request.encoding, &request.payload);
-        let begun = self.dedupe.lock().begin(fingerprint);
+        let mut begun = self.dedupe.lock().begin(fingerprint);
+        if let Begun::Kept(sequence) = begun
+            && self.lost_rows(&as_kept(&request, sequence), u64::MAX)
+        {
+            begun = self.dedupe.lock().again(fingerprint);
+        }
         match begun {
-            Begun::Kept => {
+            Begun::Kept(_) => {
                 count(&self.counters.duplicates);
                 return Ok(None);
             }
@@ -295,6 +304,12 @@ impl Core {
     }
 }
 
+/// A request as the log has it at `sequence`.
+fn as_kept(request: &Request, sequence: u64) -> Record {
+    let Request { tenant, encoding, payload } = request.clone();
+    Record { sequence, tenant, encoding, received: 0, payload }
+}
+
 /// KiB, at least one: what permits are counted in.
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
@@ -348,6 +363,10 @@ impl Drop for Mark<'_> {
 }
 
 impl Writer for Engine {
+    fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
+        Engine::delete(self, deletion)
+    }
+
     fn append(&self, request: Request) -> Appended<'_> {
         Box::pin(self.core.append(request))
     }
@@ -362,6 +381,27 @@ impl Engine {
     /// between. Keep the [`Live`] for as long as its files are read.
     pub fn with_snapshot<T>(&self, take: impl FnOnce(&Arc<Live>) -> T) -> T {
         take(&self.core.live.read())
+    }
+
+    /// See [`crate::Store::frozen`].
+    #[must_use]
+    pub fn frozen(&self) -> (Manifest, Arc<Live>) {
+        let core = &self.core;
+        let kept = core.kept.lock();
+        let live = core.live();
+        let manifest = Manifest {
+            number: 1,
+            epoch: 1,
+            written: core.options.clock.now(),
+            next_segment: core.segments.next_id(),
+            // What comes later goes on with higher sequences, so that deletions reach these segments.
+            covered: [core.log.committed(); 3],
+            segments: live.all().map(|s| (**s).clone()).collect(),
+            quarantined: Vec::new(),
+            tombstones: live.tombstones().iter().map(|t| (**t).clone()).collect(),
+        };
+        drop(kept);
+        (manifest, live)
     }
 
     /// The segments in service.
@@ -503,6 +543,13 @@ impl NamedReader {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.reader.position()
+    }
+
+    /// What later deletions took of a record: read it with [`crate::deletes::walk_spans`] and its like. A deletion is itself
+    /// a record ([`wire::Encoding::is_deletion`]), for readers that handed its rows on before.
+    #[must_use]
+    pub fn deleted_of(&self, record: &Record) -> Vec<Arc<Tombstone>> {
+        self.core.deleted_of(record)
     }
 
     /// Everything returned so far is dealt with: a restart goes on behind it. Costs a sync; do it per batch, not per record.

@@ -21,7 +21,7 @@ use crate::log::{Cursors, Log, QUARANTINE, path_of};
 use crate::manifest::{Manifests, Quarantined};
 use crate::remote::{Local, Remote, RemoteOptions};
 use crate::table::Table;
-use crate::{SegmentMeta, Segments, StoreError};
+use crate::{SegmentMeta, Segments, StoreError, Tombstones};
 
 /// Sizes of all files below `segments/`.
 fn files_below(disk: &dyn Disk, folder: &str, depth: u32, out: &mut HashMap<String, u64>) -> Result<(), StoreError> {
@@ -87,15 +87,20 @@ impl Engine {
         }
 
         let mut dedupe = Dedupe::new(options.remembered);
-        let floor = manifest.covered.into_iter().max().unwrap_or(0);
+        // A sequence that a deletion has is never given out again, also where the log is lost: it would take what comes.
+        let deleted = manifest.tombstones.iter().map(|t| t.sequence).max().unwrap_or(0);
+        let floor = manifest.covered.into_iter().max().unwrap_or(0).max(deleted);
         let cursors = if Cursors::exist(&*disk) { open_cursors(&*disk, &counters) } else { None };
         let read = cursors.iter().flat_map(|c| c.all()).map(|(_, sequence, _)| sequence).max().unwrap_or(0);
         let log = Log::open(Arc::clone(&disk), options.log, floor.max(read), &mut |record| {
-            dedupe.replayed(fingerprint_of(record), record.sequence);
+            if !record.encoding.is_deletion() {
+                dedupe.replayed(fingerprint_of(record), record.sequence);
+            }
         })?;
 
         let fed = AtomicU64::new(log.committed());
-        *segments.live.write() = Arc::new(Live::new(&sound));
+        let tombstones = Tombstones::new(manifest.tombstones.iter().cloned().map(Arc::new).collect());
+        *segments.live.write() = Arc::new(Live::new(&sound).without(tombstones.clone()));
         let core = Arc::new(Core {
             log,
             remote,
@@ -113,6 +118,7 @@ impl Engine {
             fed,
             full: AtomicBool::new(false),
             log_blocked: AtomicBool::new(false),
+            latest_deletion: AtomicU64::new(tombstones.last()),
             stopping: AtomicBool::new(false),
             sleep: Mutex::new(()),
             stopped: Condvar::new(),

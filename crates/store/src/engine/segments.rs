@@ -34,6 +34,8 @@ pub(crate) struct DiskSegments {
     wake: Arc<Condvar>,
     /// The segments in service; written under the snapshot lock, which it is.
     pub(crate) live: Arc<RwLock<Arc<Live>>>,
+    /// Reads of segments, and bytes of them.
+    read: Arc<(AtomicU64, AtomicU64)>,
     /// Nothing is written any more: a thread that outlives its engine must not meddle with the next one's files.
     closed: Arc<AtomicBool>,
 }
@@ -47,6 +49,7 @@ impl DiskSegments {
             damaged: Mutex::default(),
             wake,
             live: Arc::default(),
+            read: Arc::default(),
             closed: Arc::default(),
         }
     }
@@ -54,6 +57,11 @@ impl DiskSegments {
     /// From now on files can be read, not written.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+    }
+
+    /// Reads of segments, and bytes of them.
+    pub(crate) fn reads(&self) -> (u64, u64) {
+        (self.read.0.load(Ordering::Relaxed), self.read.1.load(Ordering::Relaxed))
     }
 
     /// Above every id given out.
@@ -128,7 +136,7 @@ impl Segments for DiskSegments {
             }
         };
         let size = file.size().map_err(StoreError::io(format!("size of {path}")))?;
-        Ok(Arc::new(Source { file, path: path.to_owned(), size }))
+        Ok(Arc::new(Source { file, path: path.to_owned(), size, read: Arc::clone(&self.read) }))
     }
 
     fn in_service(&self) -> Arc<Live> {
@@ -203,6 +211,7 @@ struct Source {
     file: Arc<dyn DiskFile>,
     path: String,
     size: u64,
+    read: Arc<(AtomicU64, AtomicU64)>,
 }
 
 impl SegmentSource for Source {
@@ -216,6 +225,8 @@ impl SegmentSource for Source {
             return Err(StoreError::Corrupt { file: self.path.clone(), reason });
         }
         let mut bytes = vec![0; len];
+        self.read.0.fetch_add(1, Ordering::Relaxed);
+        self.read.1.fetch_add(len as u64, Ordering::Relaxed);
         self.file.read_at(offset, &mut bytes).map_err(StoreError::io(format!("reading {}", self.path)))?;
         Ok(bytes.into())
     }

@@ -25,6 +25,8 @@ pub(crate) struct Counters {
     pub(crate) expired: AtomicU64,
     pub(crate) quarantined: AtomicU64,
     pub(crate) dropped_for_readers: AtomicU64,
+    pub(crate) deletions: AtomicU64,
+    pub(crate) rewritten: AtomicU64,
 }
 
 /// Adds one.
@@ -99,6 +101,16 @@ pub struct Stats {
     pub log_unknown: u64,
     /// Records dropped because a reader of the log was slower than the cap allows.
     pub dropped_for_readers: u64,
+    /// Bytes read of segments.
+    pub read_bytes: u64,
+    /// Reads of segments.
+    pub reads: u64,
+    /// Deletions ordered.
+    pub deletions: u64,
+    /// Segments rewritten without deleted rows.
+    pub rewritten: u64,
+    /// Deletions of which rows may be on disk still.
+    pub deletions_pending: usize,
     /// Whether appends are refused for want of disk space.
     pub full: bool,
     /// The object store, where there is one.

@@ -8,8 +8,8 @@ use wire::{LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
 use super::row::Row;
 use super::{Memory, Point, PointValue, State, Tables};
+use crate::Exemplar;
 use crate::series::{Amount, Total};
-use crate::{Exemplar, Field};
 
 /// Takes rows for one tenant; holds the store's lock, so readers see all or nothing of what it was given. Rows that the
 /// table has already (by its identity) are dropped, the first one stays: spans by trace and span id, log records by
@@ -103,7 +103,7 @@ impl LogSink for Ingest<'_> {
     fn log(&mut self, log: &Log<'_>) {
         let row = Row::log(&self.group, log);
         let tables = self.tables();
-        if tables.log_ids.insert((row.labels(), log.time, row.text(Field::Body).to_owned())) {
+        if tables.log_ids.insert(row.log_id()) {
             tables.logs.push(row);
         }
     }

@@ -10,6 +10,12 @@ mod predicate;
 mod row;
 mod view;
 
+/// The row and what a predicate means on it, for those who decide row by row.
+pub(crate) mod row_of {
+    pub(crate) use super::predicate::accepts;
+    pub(crate) use super::row::Row;
+}
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,7 +25,7 @@ use parking_lot::RwLock;
 use tokio::sync::broadcast;
 use wire::{MetricKind, Signal, Summary};
 
-use crate::{Appended, Exemplar, Reader, Request, Source, StoreError, Writer};
+use crate::{Appended, Deletion, Doomed, Exemplar, Reader, Request, Source, StoreError, Tombstone, Writer};
 pub use ingest::Ingest;
 use row::Row;
 pub use view::View;
@@ -35,6 +41,7 @@ pub struct Memory {
 #[derive(Debug, Clone, Default)]
 struct State {
     tenants: BTreeMap<Tenant, Tables>,
+    tombstones: Vec<Arc<Tombstone>>,
 }
 
 /// One tenant's rows.
@@ -119,6 +126,31 @@ impl Memory {
     }
 }
 
+impl Tables {
+    fn delete(&mut self, tombstone: &Tombstone) {
+        if let Some(doomed) = tombstone.rows() {
+            let stays = |row: &Row| !predicate::accepts(&doomed, row);
+            match tombstone.doomed {
+                Doomed::Spans(_) => {
+                    self.spans.retain(stays);
+                    self.span_ids = self.spans.iter().filter_map(Row::span_id).collect();
+                }
+                Doomed::Lines(_) => {
+                    self.logs.retain(stays);
+                    self.log_ids = self.logs.iter().map(Row::log_id).collect();
+                }
+                Doomed::Series(_) => {}
+            }
+            return;
+        }
+        let gone = tombstone.millis();
+        for (_, series) in self.series.iter_mut().filter(|(labels, _)| tombstone.dooms(labels)) {
+            series.points.retain(|time, _| !gone.contains(time));
+            series.exemplars.retain(|time, _| !gone.contains(time));
+        }
+    }
+}
+
 impl Writer for Memory {
     fn append(&self, request: Request) -> Appended<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
@@ -128,6 +160,29 @@ impl Writer for Memory {
             let _ = self.appended.send(request);
         }
         Box::pin(std::future::ready(result.map(Some)))
+    }
+
+    fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
+        let Deletion { tenant, range, doomed, words } = deletion;
+        let mut state = self.state.write();
+        let state = Arc::make_mut(&mut state);
+        let sequence = state.tombstones.last().map_or(0, |t| t.sequence) + 1;
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
+        let tombstone = Arc::new(Tombstone {
+            sequence,
+            tenant: tenant.as_str().to_owned(),
+            start: range.start,
+            end: range.end,
+            doomed,
+            words,
+            created,
+            cleaned: created,
+        });
+        if let Some(tables) = state.tenants.get_mut(&tenant) {
+            tables.delete(&tombstone);
+        }
+        state.tombstones.push(Arc::clone(&tombstone));
+        Ok(tombstone)
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Request> {

@@ -8,7 +8,7 @@ use super::row::Row;
 use crate::{Column, CompareOp, Field, Literal, Predicate};
 
 /// Whether `row` is one of those that `predicate` asks for.
-pub(super) fn accepts(predicate: &Predicate, row: &Row) -> bool {
+pub(crate) fn accepts(predicate: &Predicate, row: &Row) -> bool {
     match predicate {
         Predicate::True => true,
         Predicate::And(all) => all.iter().all(|p| accepts(p, row)),

@@ -10,16 +10,16 @@ use crate::{Column, Field};
 
 /// A span or a log record.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// The fields that are not null.
-    pub(super) fields: BTreeMap<Field, Cell>,
+    pub(crate) fields: BTreeMap<Field, Cell>,
     /// The attributes of all scopes, in the order they came; of equal keys in one scope only the first.
-    pub(super) attributes: Vec<(Scope, String, OwnedValue)>,
+    pub(crate) attributes: Vec<(Scope, String, OwnedValue)>,
 }
 
 /// A field's value.
 #[derive(Debug, Clone)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     /// Times, durations, kinds, counts.
     Int(i64),
     /// Names, bodies, messages.
@@ -34,27 +34,42 @@ pub(super) enum Cell {
 
 /// One event of a span; attributes as OTLP/JSON.
 #[derive(Debug, Clone)]
-pub(super) struct EventCell {
-    pub(super) time: i64,
-    pub(super) name: String,
-    pub(super) dropped: u32,
-    pub(super) attributes: String,
+pub(crate) struct EventCell {
+    pub(crate) time: i64,
+    pub(crate) name: String,
+    pub(crate) dropped: u32,
+    pub(crate) attributes: String,
 }
 
 /// One link of a span; attributes as OTLP/JSON.
 #[derive(Debug, Clone)]
-pub(super) struct LinkCell {
-    pub(super) trace_id: [u8; 16],
-    pub(super) span_id: [u8; 8],
-    pub(super) trace_state: String,
-    pub(super) flags: u32,
-    pub(super) dropped: u32,
-    pub(super) attributes: String,
+pub(crate) struct LinkCell {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) trace_state: String,
+    pub(crate) flags: u32,
+    pub(crate) dropped: u32,
+    pub(crate) attributes: String,
 }
 
 impl Row {
+    /// Trace and span id.
+    pub(super) fn span_id(&self) -> Option<([u8; 16], [u8; 8])> {
+        match (self.fields.get(&Field::TraceId), self.fields.get(&Field::SpanId)) {
+            (Some(Cell::Id(trace)), Some(Cell::Id(span))) => {
+                Some((trace.as_slice().try_into().ok()?, span.as_slice().try_into().ok()?))
+            }
+            _ => None,
+        }
+    }
+
+    /// What makes a log record itself.
+    pub(super) fn log_id(&self) -> super::LogId {
+        (self.labels(), self.time(), self.text(Field::Body).to_owned())
+    }
+
     /// The row of a span, made from what its group gives.
-    pub(super) fn span(group: &Self, span: &Span<'_>) -> Self {
+    pub(crate) fn span(group: &Self, span: &Span<'_>) -> Self {
         let mut row = group.clone();
         row.set_int(Field::Time, span.start);
         row.set_id(Field::TraceId, &span.trace_id.0);
@@ -96,7 +111,7 @@ impl Row {
     }
 
     /// The row of a log record, made from what its group gives.
-    pub(super) fn log(group: &Self, log: &Log<'_>) -> Self {
+    pub(crate) fn log(group: &Self, log: &Log<'_>) -> Self {
         let mut row = group.clone();
         row.set_int(Field::Time, log.time);
         row.set_int(Field::Observed, log.observed);
@@ -118,7 +133,7 @@ impl Row {
     }
 
     /// What a group gives to each of its rows.
-    pub(super) fn group(group: &Group<'_>) -> Self {
+    pub(crate) fn group(group: &Group<'_>) -> Self {
         let mut row = Self::default();
         row.set_text(Field::ScopeName, group.scope_name);
         row.set_text(Field::ScopeVersion, group.scope_version);
@@ -171,7 +186,7 @@ impl Row {
     }
 
     /// The row's time.
-    pub(super) fn time(&self) -> i64 {
+    pub(crate) fn time(&self) -> i64 {
         match self.fields.get(&Field::Time) {
             Some(Cell::Int(t)) => *t,
             _ => 0,
@@ -179,7 +194,7 @@ impl Row {
     }
 
     /// A text field, empty when null.
-    pub(super) fn text(&self, field: Field) -> &str {
+    pub(crate) fn text(&self, field: Field) -> &str {
         match self.fields.get(&field) {
             Some(Cell::Text(t)) => t,
             _ => "",
@@ -187,7 +202,7 @@ impl Row {
     }
 
     /// An id field, empty when null.
-    pub(super) fn id(&self, field: Field) -> &[u8] {
+    pub(crate) fn id(&self, field: Field) -> &[u8] {
         match self.fields.get(&field) {
             Some(Cell::Id(id)) => id,
             _ => &[],
@@ -195,7 +210,7 @@ impl Row {
     }
 
     /// What a column holds in this row; `None` where it is null. Lists of events and links have no value.
-    pub(super) fn value(&self, column: &Column) -> Option<Value<'_>> {
+    pub(crate) fn value(&self, column: &Column) -> Option<Value<'_>> {
         match column {
             Column::Field(field) => match self.fields.get(field)? {
                 Cell::Int(i) => Some(Value::Int(*i)),
@@ -216,7 +231,7 @@ impl Row {
     }
 
     /// Whether the row has the column (any of the attributes, for [`Column::Attributes`]).
-    pub(super) fn has(&self, column: &Column) -> bool {
+    pub(crate) fn has(&self, column: &Column) -> bool {
         match column {
             Column::Field(field) => self.fields.contains_key(field),
             Column::Attribute { .. } => self.value(column).is_some(),
@@ -225,7 +240,7 @@ impl Row {
     }
 
     /// The stream labels, sorted by name.
-    pub(super) fn labels(&self) -> Vec<(String, String)> {
+    pub(crate) fn labels(&self) -> Vec<(String, String)> {
         let mut labels: Vec<(String, String)> = self
             .attributes
             .iter()
@@ -238,6 +253,6 @@ impl Row {
 }
 
 /// The types that an attribute column may have are the types of its values.
-pub(super) fn type_of(value: &OwnedValue) -> ValueType {
+pub(crate) fn type_of(value: &OwnedValue) -> ValueType {
     value.as_value().value_type()
 }

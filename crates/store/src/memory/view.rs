@@ -13,7 +13,7 @@ use super::row::Row;
 use super::{PointValue, Series, State, Tables};
 use crate::{
     Aggregation, BatchStream, Counted, Distinct, EachSeries, HistogramSample, LabelMatcher, Order, Predicate, Reader, Scan,
-    Selection, SeriesExemplars, SeriesSamples, StoreError, Table, value_text,
+    Selection, SeriesExemplars, SeriesSamples, StoreError, Table, Tombstone, value_text,
 };
 
 /// Rows in a batch.
@@ -200,6 +200,10 @@ impl Reader for View {
         all.filter(|(name, _)| family.is_none_or(|f| f == name.as_str()))
             .map(|(name, (kind, help, unit))| (name.clone(), *kind, help.clone(), unit.clone()))
             .collect()
+    }
+
+    fn tombstones(&self, tenant: &Tenant) -> Vec<Arc<Tombstone>> {
+        self.state.tombstones.iter().filter(|t| t.tenant == tenant.as_str()).cloned().collect()
     }
 
     fn partial(&self) -> Option<String> {

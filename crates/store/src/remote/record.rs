@@ -72,7 +72,7 @@ pub(super) fn whole(disk: &dyn Disk, path: &str) -> std::io::Result<Option<Vec<u
 
 /// Keeps a copy of the newest remote manifest.
 pub(super) fn save(disk: &dyn Disk, manifest: &Mirrored) -> Result<(), StoreError> {
-    replace(disk, &local(), &encode(manifest)?).map_err(StoreError::io(format!("writing {}", local())))
+    replace(disk, &local(), &encode(manifest, manifest.state.format())?).map_err(StoreError::io(format!("writing {}", local())))
 }
 
 /// The copy. A damaged one is no copy: the object store has the original, and until then nothing is evicted.

@@ -53,7 +53,10 @@ impl Remote {
         let files: Vec<&str> = waiting.iter().map(|s| s.file.as_str()).collect();
         self.upload_all(own, &files)?;
         let done = self.newest.read().as_ref().is_some_and(|m| {
-            m.epoch == own.epoch.unwrap_or(0) && m.state.covered == manifest.covered && m.state.segments == manifest.segments
+            m.epoch == own.epoch.unwrap_or(0)
+                && m.state.covered == manifest.covered
+                && m.state.segments == manifest.segments
+                && m.state.tombstones == manifest.tombstones
         });
         if !done {
             let mut named = BTreeMap::new();
@@ -145,7 +148,7 @@ impl Remote {
     ) -> Result<(), StoreError> {
         let Some(epoch) = own.epoch else { return Err(StoreError::Closed) };
         let manifest = Mirrored { number: own.next, epoch, writer: self.me.clone(), state, files };
-        let bytes = encode(&manifest)?;
+        let bytes = encode(&manifest, manifest.state.format())?;
         match self.bucket.create(&path_of(own.next), bytes.into(), patience) {
             Ok(()) => {}
             Err(ObjectsError::Exists(_)) => {

@@ -12,7 +12,8 @@ use super::format::Kind;
 use super::head::Part;
 use super::index::{Run, SegmentIndex, unseal};
 use super::merge::Gathered;
-use crate::{EachSeries, Selection, SeriesSamples, StoreError};
+use super::view::gone;
+use crate::{EachSeries, Selection, SeriesSamples, StoreError, Tombstone};
 
 /// Series that are read together, at most: so long the lock of a head part is held, so far reads of a file are joined.
 const BATCH: usize = 64;
@@ -34,6 +35,8 @@ pub(super) enum Place {
 pub(super) struct Chosen {
     pub(super) inner: Arc<Inner>,
     pub(super) places: Vec<Place>,
+    /// What was deleted in each of them.
+    pub(super) deleted: Vec<Vec<Arc<Tombstone>>>,
     /// In order.
     pub(super) labels: Vec<Arc<Labels>>,
     /// Of each series the index of its first entry in `found`, and one more for the end.
@@ -53,6 +56,7 @@ impl Chosen {
         Self {
             inner: Arc::clone(inner),
             places: Vec::new(),
+            deleted: Vec::new(),
             labels: Vec::new(),
             starts: vec![0],
             found: Vec::new(),
@@ -70,6 +74,11 @@ impl Chosen {
     /// Where the series at `at` is in `place`.
     pub(super) fn position_in(&self, at: usize, place: usize) -> Option<u32> {
         self.places_of(at).iter().find(|(p, _)| usize::from(*p) == place).map(|(_, position)| *position)
+    }
+
+    /// Milliseconds of the series at `at` that are gone in `place`.
+    pub(super) fn gone(&self, at: usize, place: usize) -> Vec<RangeInclusive<i64>> {
+        self.deleted.get(place).map(|deleted| gone(deleted, &self.labels[at])).unwrap_or_default()
     }
 
     /// How many series from `at` on are read together.
@@ -97,6 +106,9 @@ impl Chosen {
             if here.is_empty() {
                 continue;
             }
+            // Of what a place adds, what was deleted there is forgotten before the next place adds more.
+            let spares = self.deleted.get(number).is_some_and(|deleted| !deleted.is_empty());
+            let marks: Vec<_> = if spares { out.iter().map(Gathered::mark).collect() } else { Vec::new() };
             match place {
                 Place::Segment(index) => {
                     let mut reading = Reading { inner: &self.inner, index, range: &self.range, keep, scratch: &mut *scratch };
@@ -112,6 +124,9 @@ impl Chosen {
                         slot.gather(&self.range, scratch, &mut out[*i]).map_err(StoreError::columns("a run in memory"))?;
                     }
                 }
+            }
+            for (i, mark) in marks.into_iter().enumerate() {
+                out[i].forget(mark, &self.gone(which.start + i, number));
             }
         }
         Ok(())

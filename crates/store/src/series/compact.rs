@@ -1,6 +1,6 @@
 //! Several segments become one: short runs are joined, long ones that overlap no other are handed on as they are.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,8 +14,9 @@ use super::index::{Run, SegmentIndex, unseal};
 use super::merge::Gathered;
 use super::metadata::Families;
 use super::registry::SeriesId;
+use super::view::gone;
 use super::write::{RUN, SegmentWriter};
-use crate::{SegmentMeta, StoreError};
+use crate::{SegmentMeta, StoreError, Tombstone};
 
 /// Bytes of each input that are read at once.
 const WINDOW: u64 = 256 << 10;
@@ -25,6 +26,7 @@ const HELD: usize = 16 * RUN;
 /// An input, read from front to back.
 struct Input {
     index: Arc<SegmentIndex>,
+    deleted: Vec<Arc<Tombstone>>,
     start: u64,
     window: Bytes,
 }
@@ -71,12 +73,14 @@ pub(super) fn compact(inner: &Inner, inputs: &[SegmentMeta]) -> Result<Vec<Segme
     let tenant = Tenant::new(&first.tenant)
         .map_err(|e| StoreError::Corrupt { file: first.file.clone(), reason: format!("its tenant: {e}") })?;
     let catalog = inner.catalog(&tenant);
+    let live = inner.segments.in_service();
     let mut order: Vec<&SegmentMeta> = inputs.iter().collect();
     order.sort_by_key(|s| (s.first_sequence, s.first, s.id));
     let mut open = Vec::with_capacity(order.len());
     for meta in order {
         let index = inner.cache.open(&*inner.segments, meta, &catalog)?;
-        open.push(Input { index, start: 0, window: Bytes::new() });
+        let deleted = live.tombstones().on_segment(meta);
+        open.push(Input { index, deleted, start: 0, window: Bytes::new() });
     }
 
     let mut families = Families::default();
@@ -112,6 +116,7 @@ fn merge_series(
     scratch: &mut Scratch,
     output: &mut Output,
 ) -> Result<(), StoreError> {
+    let spared: Vec<Vec<RangeInclusive<i64>>> = inputs.iter().map(|input| gone(&input.deleted, labels)).collect();
     // By input, and within an input by time.
     let (mut floats, mut histograms, mut exemplars) = (Vec::new(), Vec::new(), Vec::new());
     for (at, input) in inputs.iter().enumerate() {
@@ -124,7 +129,7 @@ fn merge_series(
         }
     }
     if histograms.is_empty() {
-        merge_floats(inputs, floats, labels, scratch, output)?;
+        merge_floats(inputs, floats, labels, &spared, scratch, output)?;
     } else {
         // All at once, since of a float and a histogram of one time the first written stays. Segments span hours, so that
         // this is bounded by what a series can have in them.
@@ -133,11 +138,13 @@ fn merge_series(
         for (at, run) in all {
             let (coded, times) = inputs[at].run(&run)?;
             let (bytes, everything) = (unseal(&coded), i64::MIN..=i64::MAX);
+            let mark = output.held.mark();
             let decoded = bytes.and_then(|bytes| match run.kind {
                 Kind::Histograms => output.held.decode_histograms(&times, bytes, &everything, scratch),
                 _ => output.held.decode(&times, bytes, &everything, scratch, |_| {}),
             });
             decoded.map_err(|e| inputs[at].index.damaged(e))?;
+            output.held.forget(mark, &spared[at]);
         }
         output.write_held(labels)?;
     }
@@ -145,7 +152,8 @@ fn merge_series(
     for (at, run) in exemplars {
         let coded = inputs[at].bytes(run.place())?;
         let decoded = unseal(&coded).and_then(decode_exemplars);
-        recent.extend(decoded.map_err(|e| inputs[at].index.damaged(e))?);
+        let decoded = decoded.map_err(|e| inputs[at].index.damaged(e))?;
+        recent.extend(decoded.into_iter().filter(|e| !spared[at].iter().any(|g| g.contains(&e.time))));
     }
     settle(&mut recent, IN_SEGMENT);
     output.writer.exemplars(labels, &recent)
@@ -155,6 +163,7 @@ fn merge_floats(
     inputs: &mut [Input],
     mut runs: Vec<(usize, Run)>,
     labels: &Labels,
+    spared: &[Vec<RangeInclusive<i64>>],
     scratch: &mut Scratch,
     output: &mut Output,
 ) -> Result<(), StoreError> {
@@ -178,14 +187,17 @@ fn merge_floats(
             let input = &mut inputs[*at];
             let (coded, times) = input.run(run)?;
             let bytes = unseal(&coded).map_err(|e| input.index.damaged(e))?;
-            if alone && run.count as usize >= RUN / 2 {
+            let whole = !spared[*at].iter().any(|g| run.first <= *g.end() && run.last >= *g.start());
+            if alone && whole && run.count as usize >= RUN / 2 {
                 output.write_held(labels)?;
                 values.clear();
                 decode_values(bytes, run.count as usize, scratch, &mut values).map_err(|e| input.index.damaged(e))?;
                 output.writer.run(labels, Kind::Floats, &times, &coded, &Stats::of(&values))?;
             } else {
+                let mark = output.held.mark();
                 let decoded = output.held.decode(&times, bytes, &(i64::MIN..=i64::MAX), scratch, |_| {});
                 decoded.map_err(|e| input.index.damaged(e))?;
+                output.held.forget(mark, &spared[*at]);
             }
         }
         if output.held.len() >= HELD {

@@ -32,7 +32,7 @@ pub(super) fn stored(inner: &Arc<Inner>, tenant: &Tenant, waiting: &[Waiting]) -
     // The heads first: what becomes a segment meanwhile is in both then, not in neither.
     let heads = Arc::clone(&inner.heads.read());
     let live = inner.segments.in_service();
-    let view = SeriesView::new(Arc::clone(inner), heads, live.share(Signal::Metrics));
+    let view = SeriesView::new(Arc::clone(inner), heads, live.share(Signal::Metrics)).without(live.tombstones().clone());
     let mut totals = HashMap::new();
     let mut asked = std::collections::HashSet::new();
     for delta in waiting.iter().filter(|w| asked.insert(w.id)) {

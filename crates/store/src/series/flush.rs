@@ -14,9 +14,10 @@ use super::head::{Part, Slot, Slots};
 use super::merge::Gathered;
 use super::metadata::Families;
 use super::registry::SeriesId;
+use super::view::gone;
 use super::write::SegmentWriter;
 use crate::table::Frozen;
-use crate::{Exemplar, SegmentMeta, StoreError};
+use crate::{Exemplar, SegmentMeta, StoreError, Tombstone};
 
 /// What a segment spans: three runs of 480 samples at one every 15 s. The engine merges what begins in one such span.
 const SPAN_HOURS: i64 = 6;
@@ -35,12 +36,12 @@ impl Frozen for FrozenSamples {
         let mut written = Vec::new();
         for (tenant, families, part) in &self.parts {
             let metadata = families.lock().to_json();
-            let slots = part.read();
+            let (slots, deleted) = (part.read(), part.deleted());
             let mut order: Vec<(SeriesId, u32)> = slots.slots().iter().zip(0..).map(|(s, at)| (s.id, at)).collect();
             sort_by_labels(part, &mut order);
             for range in partitions(&slots) {
                 let hour = range.start().div_euclid(SPAN_MS) * SPAN_HOURS;
-                written.push(write_partition(&self.inner, tenant, hour, &range, &slots, &order, metadata.clone())?);
+                written.extend(write_partition(&self.inner, tenant, hour, &range, &slots, &order, metadata.clone(), &deleted)?);
             }
         }
         Ok(written)
@@ -111,6 +112,7 @@ fn partitions(slots: &Slots) -> Vec<RangeInclusive<i64>> {
     old.into_iter().chain(recent.iter().map(|s| span(*s))).collect()
 }
 
+#[expect(clippy::too_many_arguments, reason = "one call, and a struct would have one use")]
 fn write_partition(
     inner: &Inner,
     tenant: &Tenant,
@@ -119,15 +121,19 @@ fn write_partition(
     slots: &Slots,
     order: &[(SeriesId, u32)],
     metadata: String,
-) -> Result<SegmentMeta, StoreError> {
+    deleted: &[Arc<Tombstone>],
+) -> Result<Option<SegmentMeta>, StoreError> {
     let mut writer = SegmentWriter::create(&*inner.segments, tenant, hour, 0)?;
     let (mut scratch, mut gathered) = (Scratch::default(), Gathered::default());
     for (_, at) in order {
         let slot: &Slot = &slots.slots()[*at as usize];
         gathered.clear();
         slot.gather(range, &mut scratch, &mut gathered).map_err(StoreError::columns("a run in memory"))?;
+        let gone = gone(deleted, &slot.labels);
+        gathered.forget((0, 0), &gone);
+        let stays = |time: i64| range.contains(&time) && !gone.iter().any(|g| g.contains(&time));
         let recent = slot.rare().into_iter().flat_map(|r| r.exemplars.iter());
-        let exemplars: Vec<Exemplar> = recent.filter(|e| range.contains(&e.time)).cloned().collect();
+        let exemplars: Vec<Exemplar> = recent.filter(|e| stays(e.time)).cloned().collect();
         if gathered.len() + exemplars.len() > 0 {
             gathered.settle();
             writer.next_series();
@@ -135,5 +141,8 @@ fn write_partition(
             writer.exemplars(&slot.labels, &exemplars)?;
         }
     }
-    writer.finish(metadata)
+    if writer.is_empty() {
+        return Ok(None);
+    }
+    writer.finish(metadata).map(Some)
 }

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::{HashMap, HashTable};
 use model::{Histogram, Labels};
@@ -14,7 +14,7 @@ use super::histograms::fingerprint;
 use super::merge::Gathered;
 use super::rare::{Late, Rare};
 use super::registry::{Catalog, Newest, SeriesId};
-use crate::Exemplar;
+use crate::{Exemplar, Tombstone};
 
 /// An open run of this length is sealed: coding it costs 27 ns a sample and shrinks it from 12 to 2.2 bytes a sample.
 /// Longer runs cost less on disk; segments join the sealed runs.
@@ -411,13 +411,24 @@ pub(super) struct Part {
     samples: RwLock<Slots>,
     /// What the samples held when this was last told.
     bytes: AtomicUsize,
+    /// Deletions that came after the part was filled: nothing of them is shown, nor written.
+    deleted: RwLock<Vec<Arc<Tombstone>>>,
+    /// It is being written.
+    frozen: AtomicBool,
 }
 
 impl Part {
     /// An empty part.
     pub(super) fn new(generation: u32, catalog: Arc<Catalog>) -> Self {
         let slots = Slots { slots: Vec::new(), by_id: HashMap::new(), sealing: Sealing::default(), count: 0, exemplars: 0 };
-        Self { generation, catalog, samples: RwLock::new(slots), bytes: AtomicUsize::new(0) }
+        Self {
+            generation,
+            catalog,
+            samples: RwLock::new(slots),
+            bytes: AtomicUsize::new(0),
+            deleted: RwLock::default(),
+            frozen: AtomicBool::new(false),
+        }
     }
 
     /// To look at. Where the registry's lock is needed too, it is taken first.
@@ -428,6 +439,21 @@ impl Part {
     /// To append to. Where the registry's lock is needed too, it is taken first.
     pub(super) fn write(&self) -> parking_lot::RwLockWriteGuard<'_, Slots> {
         self.samples.write()
+    }
+
+    /// The part is to be written; `false` where it was said before.
+    pub(super) fn freeze(&self) -> bool {
+        !self.frozen.swap(true, Ordering::AcqRel)
+    }
+
+    /// Deletes rows of the part; it takes no more samples from then on.
+    pub(super) fn delete(&self, tombstone: &Arc<Tombstone>) {
+        self.deleted.write().push(Arc::clone(tombstone));
+    }
+
+    /// What was deleted of it.
+    pub(super) fn deleted(&self) -> Vec<Arc<Tombstone>> {
+        self.deleted.read().clone()
     }
 
     /// Bytes held, as last told.

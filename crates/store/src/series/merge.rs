@@ -51,6 +51,45 @@ impl Gathered {
         self.batches.push((self.times.len(), self.histograms.len()));
     }
 
+    /// How much there is, for [`Gathered::forget`].
+    pub(super) fn mark(&self) -> (usize, usize) {
+        (self.times.len(), self.histograms.len())
+    }
+
+    /// Forgets what was added since `mark` and lies within one of `gone`.
+    pub(super) fn forget(&mut self, mark: (usize, usize), gone: &[RangeInclusive<i64>]) {
+        if gone.is_empty() {
+            return;
+        }
+        let is_gone = |time: i64| gone.iter().any(|g| g.contains(&time));
+        let floats: Vec<bool> = self.times[mark.0..].iter().map(|t| !is_gone(*t)).collect();
+        let histograms: Vec<bool> = self.histograms[mark.1..].iter().map(|h| !is_gone(h.time)).collect();
+        let kept = |from: usize, keep: &[bool], bound: usize| {
+            from + keep.iter().take(bound.saturating_sub(from)).filter(|k| **k).count()
+        };
+        for (floats_before, histograms_before) in &mut self.batches {
+            if *floats_before > mark.0 {
+                *floats_before = kept(mark.0, &floats, *floats_before);
+            }
+            if *histograms_before > mark.1 {
+                *histograms_before = kept(mark.1, &histograms, *histograms_before);
+            }
+        }
+        fn spare<T>(all: &mut Vec<T>, from: usize, keep: &[bool]) {
+            let mut at = 0;
+            all.retain(|_| {
+                at += 1;
+                at <= from || keep.get(at - 1 - from).copied().unwrap_or(true)
+            });
+        }
+        spare(&mut self.times, mark.0, &floats);
+        spare(&mut self.values, mark.0, &floats);
+        if !self.starts.is_empty() {
+            spare(&mut self.starts, mark.0, &floats);
+        }
+        spare(&mut self.histograms, mark.1, &histograms);
+    }
+
     /// Adds the part of a run of floats (coded) that lies within `range`; `whole` sees all values of a run without start
     /// timestamps.
     ///

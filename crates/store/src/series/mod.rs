@@ -64,7 +64,7 @@ use self::registry::{Catalog, Found, Registry, SeriesId};
 pub(crate) use self::totals::{Amount, Total};
 pub use self::view::SeriesView;
 use crate::table::{Frozen, Record, Table};
-use crate::{Exemplar, SegmentMeta, Segments, StoreError};
+use crate::{Exemplar, SegmentMeta, Segments, StoreError, Tombstone, deletes};
 
 /// What may be chosen.
 #[derive(Debug, Clone)]
@@ -75,11 +75,30 @@ pub struct SeriesOptions {
     pub index_bytes: usize,
     /// Bytes that decoded runs may hold, kept for the next query over them.
     pub decoded_bytes: usize,
+    /// See [`wire::Limits::custom_buckets`].
+    pub custom_buckets: bool,
+    /// Series that a tenant may have in the head; samples of more are refused. `usize::MAX`: as many as there is memory for.
+    pub max_series: usize,
+    /// The same for these tenants.
+    pub max_series_of: HashMap<String, usize>,
+}
+
+impl SeriesOptions {
+    fn most(&self, tenant: &Tenant) -> usize {
+        self.max_series_of.get(tenant.as_str()).copied().unwrap_or(self.max_series)
+    }
 }
 
 impl Default for SeriesOptions {
     fn default() -> Self {
-        Self { out_of_order_ms: 30 * 60 * 1000, index_bytes: 64 << 20, decoded_bytes: 64 << 20 }
+        Self {
+            out_of_order_ms: 30 * 60 * 1000,
+            index_bytes: 64 << 20,
+            decoded_bytes: 64 << 20,
+            custom_buckets: false,
+            max_series: usize::MAX,
+            max_series_of: HashMap::new(),
+        }
     }
 }
 
@@ -122,6 +141,7 @@ impl SeriesTable {
     /// A table with an empty head over these segments.
     #[must_use]
     pub fn new(segments: Arc<dyn Segments>, options: SeriesOptions) -> Self {
+        let custom_buckets = options.custom_buckets;
         let inner = Inner {
             segments,
             cache: IndexCache::new(options.index_bytes),
@@ -134,7 +154,7 @@ impl SeriesTable {
             broken: Mutex::default(),
         };
         // What is applied was checked against the receiver's limits, which may be wider than the default.
-        let limits = Limits { max_uncompressed: 1 << 30, max_labels: usize::MAX, ..Limits::default() };
+        let limits = Limits { max_uncompressed: 1 << 30, max_labels: usize::MAX, custom_buckets, ..Limits::default() };
         Self { inner: Arc::new(inner), limits }
     }
 
@@ -143,6 +163,27 @@ impl SeriesTable {
     #[must_use]
     pub fn view(&self, segments: Arc<Vec<Arc<SegmentMeta>>>) -> SeriesView {
         SeriesView::new(Arc::clone(&self.inner), Arc::clone(&self.inner.heads.read()), segments)
+    }
+
+    /// See [`Table::delete`].
+    fn close_parts(&self, tombstone: &Arc<Tombstone>) {
+        let _between_records = self.inner.applying.lock();
+        let mut heads = self.inner.heads.write();
+        let Some(head) = Arc::make_mut(&mut heads).iter_mut().find(|(t, _)| t.as_str() == tombstone.tenant).map(|(_, h)| h)
+        else {
+            return;
+        };
+        let Some(last) = head.parts.last().cloned() else { return };
+        let is_empty = last.read().is_empty();
+        // An empty part takes what comes from now on, which is not deleted.
+        head.parts.iter().filter(|part| !(is_empty && Arc::ptr_eq(part, &last))).for_each(|part| part.delete(tombstone));
+        last.keep_newest();
+        head.catalog.write().forget_newest(tombstone);
+        if is_empty {
+            return;
+        }
+        // What comes from now on is not deleted: it goes to a part of its own.
+        head.parts.push(Arc::new(Part::new(last.generation.wrapping_add(1).max(1), Arc::clone(&head.catalog))));
     }
 
     /// Bytes of label sets, postings, metadata and indexes of open segments, about.
@@ -221,6 +262,8 @@ struct Intake<'a> {
     generation: u32,
     window: i64,
     slot: Option<u32>,
+    /// Series that the part may have.
+    most: usize,
     /// Start timestamp of what follows, 0 for none.
     start: i64,
     /// What follows are deltas.
@@ -237,6 +280,8 @@ struct Refused {
     too_old: u64,
     /// Deltas that do not come after the one before.
     unordered: u64,
+    /// Of series beyond the tenant's limit.
+    series: u64,
     /// Native histograms among them.
     histograms: u64,
 }
@@ -246,6 +291,7 @@ impl Refused {
         self.conflicts += more.conflicts;
         self.too_old += more.too_old;
         self.unordered += more.unordered;
+        self.series += more.series;
         self.histograms += more.histograms;
     }
 }
@@ -269,6 +315,9 @@ impl Intake<'_> {
 
     #[cold]
     fn enter(&mut self, id: SeriesId, key: [u64; 2]) -> Option<u32> {
+        if self.slots.slots().len() >= self.most && self.slots.position(id).is_none() {
+            return None;
+        }
         let labels = Arc::clone(self.registry.labels(id)?);
         let (slot, new) = self.slots.slot_of(id, &labels, self.registry.newest(id));
         if new {
@@ -292,7 +341,10 @@ impl SampleSink for Intake<'_> {
 
     #[inline]
     fn sample(&mut self, time_ms: i64, value: f64) {
-        let Some(slot) = self.slot else { return };
+        let Some(slot) = self.slot else {
+            self.refused.series += 1;
+            return;
+        };
         if self.delta {
             return self.add(slot, time_ms, Amount::Float(value));
         }
@@ -309,7 +361,11 @@ impl SampleSink for Intake<'_> {
     }
 
     fn histogram(&mut self, time_ms: i64, histogram: &Histogram) {
-        let Some(slot) = self.slot else { return };
+        let Some(slot) = self.slot else {
+            self.refused.series += 1;
+            self.refused.histograms += 1;
+            return;
+        };
         if self.delta {
             return self.add(slot, time_ms, Amount::Histogram(Arc::new(histogram.clone())));
         }
@@ -329,7 +385,7 @@ impl SampleSink for Intake<'_> {
 }
 
 impl Table for SeriesTable {
-    fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
+    fn apply_without(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
         let _between_freezes = self.inner.applying.lock();
         let head = self.inner.head(&record.tenant);
         let Some(part) = head.parts.last() else { return Ok(Summary::default()) };
@@ -341,6 +397,7 @@ impl Table for SeriesTable {
                 generation: part.generation,
                 window: self.inner.options.out_of_order_ms,
                 slot: None,
+                most: self.inner.options.most(&record.tenant),
                 start: 0,
                 delta: false,
                 waiting: Vec::new(),
@@ -353,7 +410,7 @@ impl Table for SeriesTable {
         let mut slots = part.write();
         let mut walked = Ok(Summary::default());
         let (waiting, mut refused) = take(&mut registry, &mut slots, &mut |intake| {
-            walked = wire::walk_samples(record.encoding, &record.payload, &self.limits, intake);
+            walked = deletes::walk_samples(record, deleted, &self.limits, intake);
         });
         if !waiting.is_empty() {
             // What is stored is looked up without the locks; no other record comes in between.
@@ -376,6 +433,7 @@ impl Table for SeriesTable {
             ("duplicate sample for timestamp", refused.conflicts),
             (too_old, refused.too_old),
             ("out of order sample", refused.unordered),
+            ("the tenant's limit of series is reached", refused.series),
         ];
         for (reason, n) in reasons {
             summary.accepted = summary.accepted.saturating_sub(n);
@@ -383,6 +441,11 @@ impl Table for SeriesTable {
         }
         summary.histograms = summary.histograms.saturating_sub(refused.histograms);
         Ok(summary)
+    }
+
+    fn delete(&self, tombstone: &Arc<Tombstone>) -> Result<(), StoreError> {
+        self.close_parts(tombstone);
+        Ok(())
     }
 
     /// Bytes of samples, growing or waiting to be written: what a flush frees. Label sets and indexes stay over a flush and
@@ -399,11 +462,14 @@ impl Table for SeriesTable {
         let mut frozen = Vec::new();
         let mut next = (**heads).clone();
         for (tenant, head) in &mut next {
-            let Some(part) = head.parts.last().filter(|p| !p.read().is_empty()) else { continue };
-            let part = Arc::clone(part);
-            part.keep_newest();
-            head.parts.push(Arc::new(Part::new(part.generation.wrapping_add(1).max(1), Arc::clone(&head.catalog))));
-            frozen.push((tenant.clone(), Arc::clone(&head.families), part));
+            // Deletions close a part before it is full, so that several may wait.
+            let full: Vec<Arc<Part>> = head.parts.iter().filter(|p| !p.read().is_empty() && p.freeze()).cloned().collect();
+            let Some(last) = head.parts.last().cloned() else { continue };
+            if full.last().is_some_and(|part| Arc::ptr_eq(part, &last)) {
+                last.keep_newest();
+                head.parts.push(Arc::new(Part::new(last.generation.wrapping_add(1).max(1), Arc::clone(&head.catalog))));
+            }
+            frozen.extend(full.into_iter().map(|part| (tenant.clone(), Arc::clone(&head.families), part)));
         }
         if frozen.is_empty() {
             return None;

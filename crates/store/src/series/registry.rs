@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 use super::postings::Postings;
 use super::totals::Total;
-use crate::StoreError;
+use crate::{StoreError, Tombstone};
 
 /// A series' number within its tenant.
 pub(super) type SeriesId = u32;
@@ -194,6 +194,21 @@ impl Registry {
             && e.newest.is_none_or(|n| n.time < newest.time)
         {
             e.newest = Some(newest);
+        }
+    }
+
+    /// Forgets the newest sample and the sum of series that a deletion took: what was deleted may come again.
+    pub(super) fn forget_newest(&mut self, tombstone: &Tombstone) {
+        let gone = tombstone.millis();
+        for (id, entry) in self.entries.iter_mut().enumerate() {
+            let Some(entry) = entry.as_mut().filter(|e| tombstone.dooms(&e.labels)) else { continue };
+            if entry.newest.is_some_and(|n| gone.contains(&n.time)) {
+                entry.newest = None;
+            }
+            let id = id as SeriesId;
+            if self.totals.get(&id).is_some_and(|total| gone.contains(&total.time)) {
+                self.totals.remove(&id);
+            }
         }
     }
 

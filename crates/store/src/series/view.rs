@@ -9,15 +9,18 @@ use model::{Labels, Tenant};
 use wire::{MetricKind, Signal};
 
 use super::chosen::{Chosen, Place};
+use super::chunk::Scratch;
 use super::exemplars::{decode_exemplars, settle};
 use super::format::Kind;
+use super::head::Slot;
 use super::index::{Run, SegmentIndex, unseal};
+use super::merge::Gathered;
 use super::metadata::Families;
 use super::postings::select;
-use super::registry::SeriesId;
+use super::registry::{Registry, SeriesId};
 use super::{Inner, Tenants};
 use crate::contract::in_order;
-use crate::{Exemplar, LabelMatcher, SegmentMeta, Selection, SeriesExemplars, SeriesStream, StoreError};
+use crate::{Exemplar, LabelMatcher, SegmentMeta, Selection, SeriesExemplars, SeriesStream, StoreError, Tombstone, Tombstones};
 
 /// Samples as of one moment: the segments that the manifest named then and all parts of the heads. Samples that come
 /// later may be seen, those that were there are seen.
@@ -26,11 +29,27 @@ pub struct SeriesView {
     inner: Arc<Inner>,
     heads: Arc<Tenants>,
     segments: Arc<Vec<Arc<SegmentMeta>>>,
+    tombstones: Tombstones,
+}
+
+/// A place, and what was deleted there.
+type Spared = (Place, Vec<Arc<Tombstone>>);
+
+/// Milliseconds of a series that these deletions took.
+pub(super) fn gone(deleted: &[Arc<Tombstone>], labels: &Labels) -> Vec<RangeInclusive<i64>> {
+    deleted.iter().filter(|t| t.dooms(labels)).map(|t| t.millis()).collect()
 }
 
 impl SeriesView {
     pub(super) fn new(inner: Arc<Inner>, heads: Arc<Tenants>, segments: Arc<Vec<Arc<SegmentMeta>>>) -> Self {
-        Self { inner, heads, segments }
+        Self { inner, heads, segments, tombstones: Tombstones::default() }
+    }
+
+    /// The same, with these deletions left out of the segments.
+    #[must_use]
+    pub fn without(mut self, tombstones: Tombstones) -> Self {
+        self.tombstones = tombstones;
+        self
     }
 
     /// The tenant's segments, the first written first.
@@ -43,21 +62,21 @@ impl SeriesView {
     }
 
     /// Opens what may hold samples of the range, damaged segments excepted: those are reported and left out.
-    fn places(&self, tenant: &Tenant, range: &RangeInclusive<i64>) -> Result<Vec<Place>, StoreError> {
+    fn places(&self, tenant: &Tenant, range: &RangeInclusive<i64>) -> Result<Vec<Spared>, StoreError> {
         let mut places = Vec::new();
         for meta in self.segments_of(tenant) {
             let catalog = self.inner.catalog(tenant);
             let (first, last) = (meta.first.div_euclid(1_000_000), meta.last.div_euclid(1_000_000));
             if first <= *range.end() && last >= *range.start() {
                 match self.inner.cache.open(&*self.inner.segments, meta, &catalog) {
-                    Ok(index) => places.push(Place::Segment(index)),
+                    Ok(index) => places.push((Place::Segment(index), self.tombstones.on_segment(meta))),
                     Err(StoreError::Corrupt { reason, .. }) => self.inner.damaged(meta, &reason),
                     Err(e) => return Err(e),
                 }
             }
         }
         if let Some(head) = self.heads.get(tenant) {
-            places.extend(head.parts.iter().map(|part| Place::Part(Arc::clone(part))));
+            places.extend(head.parts.iter().map(|part| (Place::Part(Arc::clone(part)), part.deleted())));
         }
         Ok(places)
     }
@@ -71,6 +90,7 @@ impl SeriesView {
         if places.is_empty() {
             return Ok(chosen);
         }
+        let (places, deleted): (Vec<Place>, Vec<_>) = places.into_iter().unzip();
         let catalog = self.inner.catalog(tenant);
         let registry = catalog.read();
         let mut ids: Vec<SeriesId> = select(&registry, matchers);
@@ -103,6 +123,7 @@ impl SeriesView {
         drop(parts);
         chosen.broken.resize_with(places.len(), AtomicBool::default);
         chosen.places = places;
+        chosen.deleted = deleted;
         Ok(chosen)
     }
 
@@ -125,7 +146,7 @@ impl SeriesView {
                 Place::Segment(index) => {
                     for (at, found) in open {
                         let Some(position) = chosen.position_in(at, number) else { continue };
-                        match has_sample(index, position, &chosen.range) {
+                        match has_sample(index, position, &chosen.range, &chosen.gone(at, number)) {
                             Ok(has) => *found = has,
                             Err(e) => {
                                 self.inner.tolerate(index, e)?;
@@ -138,7 +159,8 @@ impl SeriesView {
                     let slots = part.read();
                     for (at, found) in open {
                         let position = chosen.position_in(at, number);
-                        *found = position.is_some_and(|p| slots.slots()[p as usize].has_sample(&chosen.range));
+                        let gone = chosen.gone(at, number);
+                        *found = position.is_some_and(|p| in_slot(&slots.slots()[p as usize], &chosen.range, &gone));
                     }
                 }
             }
@@ -189,11 +211,11 @@ impl SeriesView {
         let mut found: Vec<Vec<Exemplar>> = chosen.labels.iter().map(|_| Vec::new()).collect();
         for (number, place) in chosen.places.iter().enumerate() {
             let here = found.iter_mut().enumerate();
-            let here = here.filter_map(|(at, found)| Some((chosen.position_in(at, number)?, found)));
+            let here = here.filter_map(|(at, found)| Some((chosen.position_in(at, number)?, chosen.gone(at, number), found)));
             match place {
                 Place::Segment(index) => {
-                    for (position, found) in here {
-                        if let Err(e) = read_exemplars(index, position, &chosen.range, found) {
+                    for (position, gone, found) in here {
+                        if let Err(e) = read_exemplars(index, position, &chosen.range, &gone, found) {
                             self.inner.tolerate(index, e)?;
                             break;
                         }
@@ -201,9 +223,10 @@ impl SeriesView {
                 }
                 Place::Part(part) => {
                     let slots = part.read();
-                    for (position, found) in here {
+                    for (position, gone, found) in here {
+                        let stays = |time: i64| chosen.range.contains(&time) && !gone.iter().any(|g| g.contains(&time));
                         let recent = slots.slots()[position as usize].rare().into_iter().flat_map(|r| r.exemplars.iter());
-                        found.extend(recent.filter(|e| chosen.range.contains(&e.time)).cloned());
+                        found.extend(recent.filter(|e| stays(e.time)).cloned());
                     }
                 }
             }
@@ -231,7 +254,7 @@ impl SeriesView {
             let catalog = if places.is_empty() { return Ok(Vec::new()) } else { self.inner.catalog(tenant) };
             let registry = catalog.read();
             for (name, mut ids) in registry.postings().names() {
-                if self.any_present(&places, &mut ids, &range)? {
+                if self.any_present(&registry, &places, &mut ids, &range)? {
                     names.insert(name.to_string());
                 }
             }
@@ -266,7 +289,7 @@ impl SeriesView {
             let catalog = if places.is_empty() { return Ok(Vec::new()) } else { self.inner.catalog(tenant) };
             let registry = catalog.read();
             for (value, ids) in registry.postings().values(name) {
-                if self.any_present(&places, &mut ids.iter().copied(), &range)? {
+                if self.any_present(&registry, &places, &mut ids.iter().copied(), &range)? {
                     values.insert(value.to_string());
                 }
             }
@@ -285,14 +308,16 @@ impl SeriesView {
     /// Whether one of the series has a sample in the range; mostly the first one tells.
     fn any_present(
         &self,
-        places: &[Place],
+        registry: &Registry,
+        places: &[Spared],
         ids: &mut dyn Iterator<Item = SeriesId>,
         range: &RangeInclusive<i64>,
     ) -> Result<bool, StoreError> {
         for id in ids {
-            for place in places {
+            for (place, deleted) in places {
+                let gone = registry.labels(id).map(|labels| gone(deleted, labels)).unwrap_or_default();
                 let here = match place {
-                    Place::Segment(index) => match index.position(id).map(|p| has_sample(index, p, range)) {
+                    Place::Segment(index) => match index.position(id).map(|p| has_sample(index, p, range, &gone)) {
                         Some(Ok(has)) => has,
                         // Damage is reported and this segment not believed.
                         Some(Err(e)) => self.inner.tolerate(index, e).map(|()| false)?,
@@ -300,7 +325,7 @@ impl SeriesView {
                     },
                     Place::Part(part) => {
                         let slots = part.read();
-                        slots.position(id).is_some_and(|p| slots.slots()[p as usize].has_sample(range))
+                        slots.position(id).is_some_and(|p| in_slot(&slots.slots()[p as usize], range, &gone))
                     }
                 };
                 if here {
@@ -349,7 +374,33 @@ fn any_in<T: AsRef<[i64]>, E>(
     Ok(times.get(times.partition_point(|t| t < range.start())).is_some_and(|t| t <= range.end()))
 }
 
-fn has_sample(index: &SegmentIndex, position: u32, range: &RangeInclusive<i64>) -> Result<bool, StoreError> {
+/// Whether a series of a head part has a sample in the range that is not gone.
+fn in_slot(slot: &Slot, range: &RangeInclusive<i64>, gone: &[RangeInclusive<i64>]) -> bool {
+    if gone.is_empty() || !slot.has_sample(range) {
+        return slot.has_sample(range);
+    }
+    let mut all = Gathered::default();
+    // Runs coded here are read here.
+    let read = slot.gather(range, &mut Scratch::default(), &mut all);
+    all.forget((0, 0), gone);
+    read.is_ok() && all.len() > 0
+}
+
+fn has_sample(
+    index: &SegmentIndex,
+    position: u32,
+    range: &RangeInclusive<i64>,
+    gone: &[RangeInclusive<i64>],
+) -> Result<bool, StoreError> {
+    if !gone.is_empty() {
+        for run in index.runs(position).iter().filter(|r| r.kind != Kind::Exemplars && overlaps(range, r.first, r.last)) {
+            let stays = |time: &i64| range.contains(time) && !gone.iter().any(|g| g.contains(time));
+            if index.times(run)?.iter().any(stays) {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
+    }
     for run in index.runs(position).iter().filter(|run| run.kind != Kind::Exemplars) {
         if any_in(range, run.first, run.last, || index.times(run))? {
             return Ok(true);
@@ -363,13 +414,14 @@ fn read_exemplars(
     index: &SegmentIndex,
     position: u32,
     range: &RangeInclusive<i64>,
+    gone: &[RangeInclusive<i64>],
     out: &mut Vec<Exemplar>,
 ) -> Result<(), StoreError> {
     let here = |run: &&Run| run.kind == Kind::Exemplars && run.overlaps(range);
     for run in index.runs(position).iter().filter(here) {
         let coded = index.bytes(run.place())?;
         let all = unseal(&coded).and_then(decode_exemplars).map_err(|e| index.damaged(e))?;
-        out.extend(all.into_iter().filter(|e| range.contains(&e.time)));
+        out.extend(all.into_iter().filter(|e| range.contains(&e.time) && !gone.iter().any(|g| g.contains(&e.time))));
     }
     Ok(())
 }

@@ -201,6 +201,7 @@ impl SegmentWriter {
                 level,
                 first_sequence: 0,
                 last_sequence: 0,
+                deleted_to: 0,
             },
             first_ms: i64::MAX,
             last_ms: i64::MIN,

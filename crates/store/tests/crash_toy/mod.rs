@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use braid_store::engine::{Engine, Live, ManualClock, Options};
-use braid_store::{Frozen, Record, Request, SegmentMeta, Segments, SignalTable, StoreError, Writer};
+use braid_store::{Frozen, Record, Request, SegmentMeta, Segments, SignalTable, StoreError, Tombstone, Writer};
 use bytes::Bytes;
 use model::{HOUR_NS, Tenant};
 use parking_lot::Mutex;
@@ -77,6 +77,7 @@ impl ToyTable {
             level: 0,
             first_sequence: 0,
             last_sequence: 0,
+            deleted_to: 0,
         })
     }
 
@@ -130,11 +131,15 @@ struct ToyFrozen {
 }
 
 impl SignalTable for ToyTable {
-    fn apply(&self, record: &Record) -> Result<Summary, StoreError> {
+    fn apply_without(&self, record: &Record, _: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
         let mut head = self.head.lock();
         head.order.push(record.sequence);
         head.open.entry(record.tenant.clone()).or_default().push((record.sequence, record.payload.clone()));
         Ok(Summary { accepted: 1, ..Summary::default() })
+    }
+
+    fn delete(&self, _: &Arc<Tombstone>) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn memory(&self) -> usize {

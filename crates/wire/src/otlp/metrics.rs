@@ -1,7 +1,7 @@
 //! `ExportMetricsServiceRequest` (`opentelemetry/proto/metrics/v1/metrics.proto`) to Prometheus' series and samples
 //! (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility"; API.md, "OTLP metrics").
 
-use model::Histogram;
+use model::{BucketSpan, CUSTOM_BUCKETS, Histogram};
 
 use super::exemplars::PointExemplar;
 use super::exponential::Exponential;
@@ -9,7 +9,7 @@ use super::group::{Resource, Scope};
 use super::names::metric_name;
 use super::series::{Sample, Series};
 use crate::protobuf::{Field, Reader};
-use crate::{Limits, MetricKind, SampleSink, Summary, WireError};
+use crate::{Limits, MetricKind, SampleSink, Summary, WireError, native};
 
 const TEMPORALITY: &str = "data points of unspecified temporality";
 const NAMELESS: &str = "data points of a metric whose name has no letter or digit";
@@ -201,16 +201,21 @@ impl<'a, S: SampleSink + ?Sized> Walker<'_, 'a, S> {
         } else {
             point.histogram()
         };
+        self.native(metric.name, histogram);
+        Ok(())
+    }
+
+    /// One native histogram of the current point's attributes, or why there is none.
+    fn native(&mut self, name: &str, histogram: Result<Histogram, native::Flaw>) {
         match histogram {
             Ok(histogram) => {
-                self.series.sample(metric.name, None, Sample::Histogram(&histogram), self.sink);
+                self.series.sample(name, None, Sample::Histogram(&histogram), self.sink);
                 self.summary.accepted += 1;
                 self.summary.histograms += 1;
                 self.pass_exemplars(f64::NAN, f64::INFINITY);
             }
             Err(flaw) => self.summary.refused.add(flaw),
         }
-        Ok(())
     }
 
     fn histogram(&mut self, metric: &Metric<'_>, mut r: Reader<'a>) -> Result<(), WireError> {
@@ -237,6 +242,11 @@ impl<'a, S: SampleSink + ?Sized> Walker<'_, 'a, S> {
         // Either no buckets at all, or one more than there are bounds.
         if counts.len() != bounds.len() + 1 && !(counts.is_empty() && bounds.is_empty()) {
             self.summary.refused.add(BAD_BUCKETS);
+            return Ok(());
+        }
+        if self.limits.custom_buckets {
+            let bounds = bounds.into_iter().map(f64::from_bits);
+            self.native(metric.name, custom(count, sum, &counts, bounds, flags));
             return Ok(());
         }
         if let Some(sum) = sum {
@@ -296,6 +306,39 @@ impl<'a, S: SampleSink + ?Sized> Walker<'_, 'a, S> {
         }
         Ok(())
     }
+}
+
+/// An explicit histogram as a native one with custom buckets.
+fn custom(
+    count: u64,
+    sum: Option<f64>,
+    counts: &[u64],
+    bounds: impl Iterator<Item = f64>,
+    flags: u32,
+) -> Result<Histogram, native::Flaw> {
+    if flags & NO_RECORDED_VALUE != 0 {
+        return Ok(Histogram { schema: CUSTOM_BUCKETS, sum: f64::from_bits(model::STALE_NAN_BITS), ..Histogram::default() });
+    }
+    // The infinite bound is that of the last bucket, which has none.
+    let custom_bounds: Vec<f64> = bounds.filter(|b| *b != f64::INFINITY).collect();
+    let length = (custom_bounds.len() + 1).min(counts.len());
+    let mut positive: Vec<f64> = counts.iter().take(length).map(|n| *n as f64).collect();
+    // Where an infinite bound was named, what stands behind it belongs to the last bucket.
+    if let Some(last) = positive.last_mut() {
+        *last += counts.iter().skip(length).map(|n| *n as f64).sum::<f64>();
+    }
+    let span = BucketSpan { offset: 0, length: positive.len() as u32 };
+    let mut histogram = Histogram {
+        schema: CUSTOM_BUCKETS,
+        count: count as f64,
+        sum: sum.unwrap_or(0.0),
+        positive_spans: if positive.is_empty() { Vec::new() } else { vec![span] },
+        positive,
+        custom_bounds,
+        ..Histogram::default()
+    };
+    native::admit(&mut histogram, true)?;
+    Ok(histogram)
 }
 
 /// The value, or the staleness marker where the sender says that there is none.

@@ -9,7 +9,8 @@ use model::Tenant;
 use parking_lot::Mutex;
 use wire::Signal;
 
-use crate::{SegmentFile, SegmentMeta, SegmentSource, Segments, StoreError};
+use crate::engine::Live;
+use crate::{SegmentFile, SegmentMeta, SegmentSource, Segments, StoreError, Tombstones};
 
 #[derive(Default, Clone)]
 pub(crate) struct Files {
@@ -21,6 +22,7 @@ struct State {
     files: BTreeMap<String, Bytes>,
     next: u64,
     quarantined: Vec<String>,
+    live: Arc<Live>,
 }
 
 impl Files {
@@ -30,6 +32,11 @@ impl Files {
 
     pub(crate) fn put(&self, path: &str, bytes: impl Into<Bytes>) {
         self.state.lock().files.insert(path.to_owned(), bytes.into());
+    }
+
+    /// From now on segments are merged without these.
+    pub(crate) fn delete(&self, tombstones: Tombstones) {
+        self.state.lock().live = Arc::new(Live::default().without(tombstones));
     }
 
     pub(crate) fn quarantined(&self) -> Vec<String> {
@@ -97,6 +104,10 @@ impl Segments for Files {
             .cloned()
             .ok_or_else(|| StoreError::Io { what: format!("open {path}"), source: std::io::ErrorKind::NotFound.into() })?;
         Ok(Arc::new(Finished(path.to_owned(), bytes)))
+    }
+
+    fn in_service(&self) -> Arc<Live> {
+        self.state.lock().live.clone()
     }
 
     fn quarantine(&self, segment: &SegmentMeta, _: &str) {

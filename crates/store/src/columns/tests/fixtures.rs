@@ -53,6 +53,7 @@ fn meta(table: Table, file: &str) -> SegmentMeta {
         level: 0,
         first_sequence: 0,
         last_sequence: 0,
+        deleted_to: 0,
     }
 }
 

@@ -12,7 +12,7 @@ use super::files::Files;
 use super::random::{self, Random, everything};
 use crate::contract::{Aggregation, Batch, Column, Counted, Distinct, Field, Meaning, Order, Predicate, Reader, Scan, Table};
 use crate::memory::Memory;
-use crate::{SegmentMeta, SignalTable, StoreError};
+use crate::{Deletion, Doomed, SegmentMeta, SignalTable, StoreError, Tombstone, Tombstones, Writer};
 
 /// A row as text: fields and attributes by name, sorted.
 pub(crate) fn rows_of(batches: &[Batch]) -> Vec<String> {
@@ -169,9 +169,28 @@ fn check(seed: u64, table: Table) {
     let other = Tenant::new("other").expect("a name");
     let spans = SpanTable::new(Arc::new(files.clone()));
     let logs = LogTable::new(Arc::new(files.clone()));
+    let deleted = std::cell::RefCell::new(Tombstones::default());
     let (own, view): (&dyn SignalTable, Box<dyn Fn() -> View>) = match table {
-        Table::Spans => (&spans, Box::new(|| spans.view())),
-        Table::Logs => (&logs, Box::new(|| logs.view())),
+        Table::Spans => (&spans, Box::new(|| spans.view().without(deleted.borrow().clone()))),
+        Table::Logs => (&logs, Box::new(|| logs.view().without(deleted.borrow().clone()))),
+    };
+    // As many records as rounds: a deletion comes after the rows of its round.
+    let delete = |random: &mut Random, sequence: u64| {
+        let which = random.predicate(1);
+        let doomed = match table {
+            Table::Spans => Doomed::Spans(which),
+            Table::Logs => Doomed::Lines(which),
+        };
+        let deletion = Deletion { tenant: tenant.clone(), range: random.range(), doomed, words: String::new() };
+        let tombstone = model.delete(deletion).expect("deleted");
+        let tombstone = Arc::new(Tombstone { sequence, cleaned: 0, ..(*tombstone).clone() });
+        // As the manifest would give it back.
+        let text = serde_json::to_string(&*tombstone).expect("JSON");
+        let read: Tombstone = serde_json::from_str(&text).expect("a tombstone");
+        own.delete(&tombstone).expect("deleted");
+        let next = deleted.borrow().with(Arc::new(read));
+        files.delete(next.clone());
+        *deleted.borrow_mut() = next;
     };
     let mut segments: Vec<SegmentMeta> = Vec::new();
     let rounds = random.below(4) + 2;
@@ -185,12 +204,23 @@ fn check(seed: u64, table: Table) {
             }
         }
         compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 6);
+        if random.chance(40) {
+            delete(&mut random, round * 10 + 5);
+            compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 4);
+        }
         if round % 2 == 0 {
             let before = view();
+            // The other tenant's rows are never deleted.
             let frozen = own.freeze().expect("rows");
             compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 2);
-            let written = frozen.write().expect("a flush");
+            let mut written = frozen.write().expect("a flush");
             compare(&mut random, &tenant, table, &model.view(), &before, &segments, &files, 2);
+            if random.chance(30) {
+                // While it is being written: the segment is read without what it still holds.
+                delete(&mut random, round * 10 + 8);
+                compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 2);
+            }
+            written.iter_mut().for_each(|m| m.deleted_to = round * 10 + 7);
             frozen.forget();
             segments.extend(written);
             compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 6);
@@ -203,8 +233,11 @@ fn check(seed: u64, table: Table) {
     for (name, hour) in hours {
         let (inputs, rest): (Vec<_>, Vec<_>) = segments.into_iter().partition(|s| s.tenant == name && s.hour == hour);
         segments = rest;
-        let merged = own.compact(&inputs).expect("a merge");
-        assert_eq!(merged.iter().map(|m| m.rows).sum::<u64>(), inputs.iter().map(|m| m.rows).sum::<u64>());
+        let mut merged = own.compact(&inputs).expect("a merge");
+        if inputs.iter().all(|m| deleted.borrow().on_segment(m).is_empty()) {
+            assert_eq!(merged.iter().map(|m| m.rows).sum::<u64>(), inputs.iter().map(|m| m.rows).sum::<u64>());
+        }
+        merged.iter_mut().for_each(|m| m.deleted_to = deleted.borrow().latest());
         segments.extend(merged);
     }
     compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 10);

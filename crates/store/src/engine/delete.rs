@@ -1,0 +1,172 @@
+//! Deletions: into the log, into the list that views are read without, into the heads; and out of the segments.
+//!
+//! The order in [`Core::delete`] is what keeps the promise: durable in the log (a sequence), then out of the heads and of
+//! every later view in one step under the snapshot lock, then named in a manifest, then acknowledged. The feed meets the
+//! deletion too, in its place in the log; whoever comes first does the work ([`Core::take_effect`] does it once).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use wire::Signal;
+
+use super::feed::{Ack, Feed};
+use super::stats::count;
+use super::{Core, Engine, Segment};
+use crate::log::Pending;
+use crate::{Deletion, Record, StoreError, Tombstone, deletes};
+
+/// How long a segment waits before it is rewritten without what was deleted, so that deletions share the work.
+const DELAY: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// Deletes rows: see [`crate::Writer::delete`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
+        let outcome = self.core.delete(deletion);
+        if outcome.is_ok() {
+            count(&self.core.counters.deletions);
+        }
+        outcome
+    }
+}
+
+impl Core {
+    fn delete(self: &Arc<Self>, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
+        if self.is_stopping() {
+            return Err(StoreError::Closed);
+        }
+        let (tell, hear) = mpsc::sync_channel(1);
+        let core = Arc::clone(self);
+        self.log.append(Pending {
+            tenant: deletion.tenant.clone(),
+            encoding: deletion.doomed.encoding(),
+            received: self.options.clock.now(),
+            payload: deletion.encode()?.into(),
+            done: Box::new(move |outcome| {
+                let outcome = outcome.inspect(|record: &Record| {
+                    core.feed(record.encoding.signal()).push(record.clone(), Ack::default());
+                    core.fed.store(record.sequence, Ordering::Release);
+                });
+                // The caller waits, unless it panicked.
+                let _ = tell.send(outcome);
+            }),
+        })?;
+        let record = hear.recv().map_err(|_| StoreError::Closed)??;
+        let tombstone = self.take_effect(&record)?;
+        self.write_manifest()?;
+        Ok(tombstone)
+    }
+
+    /// Takes the doomed rows out of the head and out of what later views see.
+    fn take_effect(&self, record: &Record) -> Result<Arc<Tombstone>, StoreError> {
+        let feed = self.feed(record.encoding.signal());
+        let _order = feed.order.lock();
+        self.in_order(feed, record)
+    }
+
+    /// The same, for who holds `order`.
+    pub(super) fn in_order(&self, feed: &Feed, record: &Record) -> Result<Arc<Tombstone>, StoreError> {
+        let known = |live: &crate::engine::Live| live.tombstones().iter().find(|t| t.sequence == record.sequence).cloned();
+        if let Some(done) = known(&self.live()) {
+            return Ok(done);
+        }
+        let tombstone = Arc::new(Tombstone::decode(record)?);
+        let mut live = self.live.write();
+        // All rows of the head came before it: those behind it are applied after it, under the same lock.
+        self.table(feed.signal).delete(&tombstone)?;
+        *live = Arc::new(live.without(live.tombstones().with(Arc::clone(&tombstone))));
+        drop(live);
+        self.latest_deletion.fetch_max(record.sequence, Ordering::AcqRel);
+        Ok(tombstone)
+    }
+
+    /// What later deletions took of a record; mostly there is none, and that costs a look at a number.
+    pub(super) fn deleted_of(&self, record: &Record) -> Vec<Arc<Tombstone>> {
+        if record.sequence > self.latest_deletion.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        self.live().tombstones().on_record(record)
+    }
+
+    /// Whether deletions before `upto` took rows of a record: then whoever sends it again means it.
+    pub(super) fn lost_rows(&self, record: &Record, upto: u64) -> bool {
+        if record.sequence > self.latest_deletion.load(Ordering::Acquire) {
+            return false;
+        }
+        let live = self.live();
+        let later: Vec<_> = live.tombstones().after_record(record).filter(|t| t.sequence < upto).cloned().collect();
+        !later.is_empty() && deletes::rows_taken(record, &later) > 0
+    }
+
+    /// Rewrites one segment that holds deleted rows; says whether there was one. `at_once`: also one whose deletion is recent.
+    pub(super) fn rewrite_once(&self, at_once: bool) -> Result<bool, StoreError> {
+        let live = self.live();
+        if live.tombstones().latest() == 0 {
+            return Ok(false);
+        }
+        let now = self.options.clock.now();
+        let delay = if at_once { 0 } else { i64::try_from(DELAY.as_nanos()).unwrap_or(i64::MAX) };
+        let due = |s: &&Segment| {
+            let on = live.tombstones().on_segment(s);
+            !on.is_empty() && on.iter().all(|t| t.created.saturating_add(delay) <= now)
+        };
+        let Some(segment) = live.all().find(due).cloned() else { return Ok(false) };
+        let Some(signal) = Signal::ALL.into_iter().find(|s| s.as_str() == segment.signal) else { return Ok(false) };
+        let free = self.options.disk.free_space().unwrap_or(u64::MAX);
+        if free < segment.bytes.saturating_add(self.options.min_free / 2) {
+            return Err(StoreError::Full("no space to rewrite a segment without what was deleted".into()));
+        }
+        let latest = live.tombstones().latest();
+        drop(live);
+        let mut written = match self.table(signal).compact(&[(*segment).clone()]) {
+            Ok(written) => written,
+            Err(StoreError::Corrupt { file, reason }) => {
+                tracing::error!(file, reason, "a segment with deleted rows is damaged");
+                crate::Segments::quarantine(&*self.segments, &segment, &reason);
+                self.quarantine_damaged();
+                return Ok(true);
+            }
+            Err(e) => return Err(e),
+        };
+        for meta in &mut written {
+            (meta.level, meta.first_sequence, meta.last_sequence) =
+                (segment.level, segment.first_sequence, segment.last_sequence);
+            meta.deleted_to = segment.deleted_to.max(latest);
+        }
+        let written: Vec<Segment> = written.into_iter().map(Arc::new).collect();
+        if self.swap(&[segment], &written)? {
+            count(&self.counters.rewritten);
+        }
+        Ok(true)
+    }
+
+    /// Marks the deletions whose rows are neither in the log nor in a segment any more.
+    pub(super) fn note_cleaned(&self) {
+        let live = self.live();
+        let latest = live.tombstones().latest();
+        if latest == 0 {
+            return;
+        }
+        let oldest = self.log.files().oldest().unwrap_or(u64::MAX);
+        let kept = self.kept.lock();
+        let covered = kept.covered;
+        let dropped: Vec<Segment> = kept.dropped.iter().map(|d| Arc::clone(&d.segment)).collect();
+        drop(kept);
+        let is_clean = |t: &Tombstone| {
+            let one = crate::Tombstones::new(vec![Arc::new(t.clone())]);
+            t.sequence < oldest
+                && t.sequence <= covered[t.signal() as usize]
+                && live.all().chain(&dropped).all(|s| one.on_segment(s).is_empty())
+        };
+        let Some(cleaned) = live.tombstones().cleaned(self.options.clock.now(), is_clean) else { return };
+        let mut now = self.live.write();
+        let mut all: Vec<_> = cleaned.iter().cloned().collect();
+        // One that came meanwhile.
+        all.extend(now.tombstones().iter().filter(|t| t.sequence > latest).cloned());
+        *now = Arc::new(now.without(crate::Tombstones::new(all)));
+    }
+}
