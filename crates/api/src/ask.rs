@@ -38,7 +38,7 @@ impl Ask {
             // As in Go, the body's values come first.
             params.splice(0..0, form);
         }
-        Ok(Self { path, ..Self::new(params, headers) })
+        Ok(Self { path, method, ..Self::new(params, headers) })
     }
 
     /// What was asked in another way than over a URL; parts of the path are parameters then.

@@ -157,7 +157,9 @@ pub(super) struct SegmentWriter {
     rows: Rows,
     pending: usize,
     row: u32,
+    /// Series that have runs, and whether the next run is of another one.
     series: u32,
+    next: bool,
     /// Hash of times -> the row that has them.
     known_times: HashMap<u128, u32>,
     scratch: Scratch,
@@ -183,6 +185,7 @@ impl SegmentWriter {
             pending: 0,
             row: 0,
             series: 0,
+            next: true,
             known_times: HashMap::new(),
             scratch: Scratch::default(),
             buffer: Vec::new(),
@@ -208,9 +211,10 @@ impl SegmentWriter {
         })
     }
 
-    /// The runs that follow belong to the next series. Series come in the order of their labels.
+    /// The runs that follow belong to the next series. Series come in the order of their labels; one without runs has no
+    /// number.
     pub(super) fn next_series(&mut self) {
-        self.series += 1;
+        self.next = true;
     }
 
     /// Writes samples of the current series (settled) as runs of equal length.
@@ -287,6 +291,7 @@ impl SegmentWriter {
         stats: &Stats,
     ) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
+        self.series += u32::from(std::mem::take(&mut self.next));
         self.first_ms = self.first_ms.min(*first);
         self.last_ms = self.last_ms.max(*last);
         self.meta.rows += if kind == Kind::Exemplars { 0 } else { times.len() as u64 };
