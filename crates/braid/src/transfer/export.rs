@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 
 use super::endpoint::Endpoint;
 use super::lines::{self, Labels};
+use super::remote;
 use super::{Format, Place, Signal};
 
 const SECOND: i64 = 1_000_000_000;
@@ -129,7 +130,13 @@ impl Export {
         match self.signal {
             Signal::Traces => traces(&endpoint, query.unwrap_or("{}"), start, end, &mut out).await?,
             Signal::Logs => logs(&endpoint, query.unwrap_or("{service_name=~\".+\"}"), start, end, &mut out).await?,
-            Signal::Metrics => metrics(&endpoint, query.unwrap_or("{__name__=~\".+\"}"), start, end, &mut out).await?,
+            Signal::Metrics => {
+                let query = query.unwrap_or("{__name__=~\".+\"}");
+                match self.format {
+                    Format::RemoteWrite => whole_samples(&endpoint, query, start, end, &mut out).await?,
+                    _ => metrics(&endpoint, query, start, end, &mut out).await?,
+                }
+            }
         }
         if self.format == Format::Openmetrics {
             out.line("# EOF")?;
@@ -292,6 +299,28 @@ fn write_json(out: &mut Out, format: Format, signal: Signal, request: &Json) -> 
     out.delimited(&message)
 }
 
+/// Samples of every kind, with their exemplars, hour by hour, or less where that is too much for one answer.
+async fn whole_samples(endpoint: &Endpoint, query: &str, start: i64, end: i64, out: &mut Out) -> anyhow::Result<()> {
+    let (first, last) = (start.div_euclid(1_000_000), (end - 1).div_euclid(1_000_000));
+    let mut window = WINDOW * 1000;
+    let mut from = first;
+    while from <= last {
+        let to = (from + window - 1).min(last);
+        let Some((requests, rows)) = remote::requests(endpoint, query, from, to).await? else {
+            window = (window / 2).max(1);
+            continue;
+        };
+        for request in requests {
+            out.delimited(&request)?;
+        }
+        out.rows += rows;
+        from = to + 1;
+        out.bar.set_position(((from - first) / 1000).max(0) as u64);
+        out.bar.set_message(format!("{} samples", out.rows));
+    }
+    Ok(())
+}
+
 /// Samples, hour by hour; native histograms are counted and left out.
 async fn metrics(endpoint: &Endpoint, query: &str, start: i64, end: i64, out: &mut Out) -> anyhow::Result<()> {
     let (first, last) = (start.div_euclid(1_000_000), (end - 1).div_euclid(1_000_000));
@@ -333,7 +362,7 @@ async fn metrics(endpoint: &Endpoint, query: &str, start: i64, end: i64, out: &m
         out.bar.set_message(format!("{} samples", out.rows));
     }
     if histograms > 0 {
-        eprintln!("{histograms} native histograms are left out: text and gauges cannot hold them");
+        eprintln!("{histograms} native histograms are left out: text and gauges cannot hold them, --format remote-write can");
     }
     Ok(())
 }

@@ -123,6 +123,7 @@ impl Import {
             }
             Format::Loki => requests(&mut pass, reader, offset, line, "/loki/api/v1/push").await?,
             Format::OtlpJson => requests(&mut pass, reader, offset, line, otlp_path(self.signal)?).await?,
+            Format::RemoteWrite => messages(&mut pass, reader, offset, line, "/api/v1/write").await?,
             Format::Otlp => messages(&mut pass, reader, offset, line, otlp_path(self.signal)?).await?,
         }
         pass.bar.finish_and_clear();

@@ -7,6 +7,7 @@ mod endpoint;
 mod export;
 mod import;
 mod lines;
+mod remote;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,8 @@ enum Format {
     Prometheus,
     /// Samples as OpenMetrics text, with timestamps in seconds
     Openmetrics,
+    /// Samples as remote-write requests, the length of each before it as a varint: native histograms and exemplars too
+    RemoteWrite,
     /// Lines as Loki's push bodies in JSON, one a line
     Loki,
 }

@@ -187,3 +187,51 @@ fn bad_lines_are_named_and_an_import_goes_on_where_it_was_stopped() {
         assert_eq!(code, Some(1), "{said}");
     }
 }
+
+#[test]
+fn native_histograms_and_exemplars_come_back_by_remote_write() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = Braid::start(dir.path());
+    let at = second() - 60;
+    fill(&braid, at);
+    let points: Vec<String> = (0..5u64)
+        .map(|n| {
+            let time = (at - 10 + n) * 1_000_000_000;
+            format!(
+                r#"{{"startTimeUnixNano":"{}","timeUnixNano":"{time}","count":"{}","sum":{n}.5,"scale":1,"zeroCount":"1","positive":{{"offset":2,
+                "bucketCounts":["{n}","2"]}},"exemplars":[{{"timeUnixNano":"{time}","asDouble":{n},"traceId":"{:032x}","spanId":"{:016x}"}}]}}"#,
+                (at - 60) * 1_000_000_000,
+                n + 3,
+                n + 1,
+                n + 1
+            )
+        })
+        .collect();
+    let body = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"h","exponentialHistogram":{{"aggregationTemporality":2,"dataPoints":[{}]}}}}]}}]}}]}}"#,
+        points.join(",")
+    );
+    let json = [("Content-Type", "application/json")];
+    post(braid.at("otlp_http"), "/v1/metrics", &json, body.as_bytes()).expect(200);
+    let seen = |braid: &Braid| {
+        let get = |path: &str| send(braid.at("prometheus"), "GET", path, &[], b"").expect(200).json()["data"].clone();
+        let histograms = get(&format!("/api/v1/query?query=h%5B1h%5D&time={at}"))["result"].clone();
+        assert_eq!(histograms[0]["histograms"].as_array().map(Vec::len), Some(5), "{histograms}");
+        let exemplars = get(&format!("/api/v1/query_exemplars?query=h&start={}&end={at}", at - 60));
+        assert!(exemplars[0]["exemplars"].as_array().is_some_and(|e| !e.is_empty()), "{exemplars}");
+        (histograms, exemplars, contents(braid, at)[2].clone())
+    };
+    let before = seen(&braid);
+    let file = dir.path().join("samples");
+    let url = format!("http://{}", braid.at("braid"));
+    export(&["--url", &url], "metrics", "remote-write", at, &file);
+    let other = tempfile::tempdir().expect("a directory");
+    let copy = Braid::start(other.path());
+    // Spans and lines, which `contents` looks for as well.
+    fill(&copy, at);
+    for _ in 0..2 {
+        let (code, said) = import(&copy, "metrics", "remote-write", &file);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    assert_eq!(seen(&copy), before);
+}
