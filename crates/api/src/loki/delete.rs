@@ -80,7 +80,9 @@ async fn cancel(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         match source.snapshot().tombstones(&tenant).iter().any(|t| of(t)) {
             false => Err(Failure::NotFound("could not find delete request with given id".to_owned())),
             true => {
-                Err(Failure::BadData("deletion of request which is in process or already processed is not allowed".to_owned()))
+                let why = "deletion of request which is in process or already processed is not allowed: \
+                           a deletion takes effect before it is answered, and force does not bring its lines back";
+                Err(Failure::BadData(why.to_owned()))
             }
         }
     })

@@ -79,6 +79,11 @@ fn deletions_reach_every_answer_the_next_process_and_the_disk() {
     assert_eq!(count(&braid, "a"), [2, 1, 1]);
     assert_eq!(count(&braid, "b"), [2, 2, 2], "another tenant's rows stay");
 
+    // A sender whose acknowledgement was lost comes again, across the deletion.
+    fill(&braid, "a", at);
+    fill(&braid, "a", at + 1000);
+    assert_eq!(count(&braid, "a"), [2, 1, 1], "a retry brings nothing back and doubles nothing");
+
     let listed = order(&braid, "loki", "GET", "/loki/api/v1/delete").expect(200).json();
     assert_eq!(listed[0]["query"], "{app=\"shop\"} |= \"secret\"");
     assert_eq!(listed[0]["status"], "received");

@@ -92,13 +92,15 @@ impl Core {
         self.live().tombstones().on_record(record)
     }
 
-    /// Whether deletions before `upto` took rows of a record: then whoever sends it again means it.
+    /// Whether deletions before `upto` took rows of a record, and their bytes are gone as well: then whoever sends it again
+    /// means it. Before, it is a retry of what was deleted, which brings nothing back and doubles nothing.
     pub(super) fn lost_rows(&self, record: &Record, upto: u64) -> bool {
         if record.sequence > self.latest_deletion.load(Ordering::Acquire) {
             return false;
         }
         let live = self.live();
-        let later: Vec<_> = live.tombstones().after_record(record).filter(|t| t.sequence < upto).cloned().collect();
+        let done = |t: &&Arc<Tombstone>| t.sequence < upto && t.cleaned > 0;
+        let later: Vec<_> = live.tombstones().after_record(record).filter(done).cloned().collect();
         !later.is_empty() && deletes::rows_taken(record, &later) > 0
     }
 
