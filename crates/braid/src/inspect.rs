@@ -83,7 +83,8 @@ impl Inspect {
         let mut totals: BTreeMap<(&str, &str), (u64, u64, u64)> = BTreeMap::new();
         for s in &seen.segments {
             let m = &s.meta;
-            let total = totals.entry((&m.tenant, &m.signal)).or_default();
+            let tenant = if m.is_shared() { "(shared)" } else { &m.tenant };
+            let total = totals.entry((tenant, &m.signal)).or_default();
             *total = (total.0 + 1, total.1 + m.rows, total.2 + m.bytes);
             write!(out, "  {}  level {}  rows {}  {}", m.file, m.level, m.rows, size(m.bytes))?;
             write!(out, "  {} to {}  columns {}", time(m.first), time(m.last), s.columns.len())?;

@@ -24,6 +24,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     options.max_bytes = wanted.max_size;
     options.discover_service_name = config.limits.wire.discover_service_name;
     options.max_line_age = config.limits.wire.max_line_age_ns.map(|ns| Duration::from_nanos(ns.unsigned_abs()));
+    options.share_below = wanted.share_below.unwrap_or(options.share_below);
     options.min_free = wanted.min_free.unwrap_or(options.min_free);
     options.log.sync = match wanted.sync {
         SyncMode::Always => log::SyncMode::EveryCommit,
@@ -41,6 +42,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
         out_of_order_ms,
         custom_buckets: config.limits.wire.custom_buckets,
         max_series: config.tenants.defaults.series.unwrap_or(usize::MAX),
+        share_below: options.share_below,
         max_series_of: config.tenants.named.iter().filter_map(|(name, t)| Some((name.clone(), t.series?))).collect(),
     };
     Store::open(options, series).with_context(dir)

@@ -95,6 +95,8 @@ pub(crate) fn write_text(stats: &Stats, index_memory: usize, decoded_memory: usi
     by_signal("braid_store_rows_total", "counter", "Spans, lines and samples applied.", stats.rows.map(|n| n as f64));
     by_signal("braid_store_head_bytes", "gauge", "Memory of the heads.", stats.head_bytes.map(|n| n as f64));
     by_signal("braid_store_segments", "gauge", "Segments in service.", stats.segments.map(|n| n as f64));
+    let shared = stats.shared_segments.map(|n| n as f64);
+    by_signal("braid_store_shared_segments", "gauge", "Segments that several small tenants share.", shared);
     by_signal("braid_store_segment_bytes", "gauge", "Bytes in them.", stats.segment_bytes.map(|n| n as f64));
 
     let name = "braid_store_refused_requests_total";

@@ -58,7 +58,7 @@ impl SegmentSource for Source {
 }
 
 impl Segments for Folder {
-    fn allocate(&self, _: &Tenant, signal: Signal, _: i64) -> (u64, String) {
+    fn allocate(&self, _: &str, signal: Signal, _: i64) -> (u64, String) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         (id, format!("{}-{id}.parquet", signal.as_str()))
     }

@@ -60,7 +60,7 @@ impl SegmentSource for Reading {
 }
 
 impl Segments for Folder {
-    fn allocate(&self, _: &Tenant, _: Signal, _: i64) -> (u64, String) {
+    fn allocate(&self, _: &str, _: Signal, _: i64) -> (u64, String) {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         (id, format!("{id}.parquet"))
     }

@@ -86,30 +86,42 @@ impl Tombstones {
         Some(Self::new(all))
     }
 
-    fn of<'a>(&'a self, tenant: &'a str, signal: Signal, after: u64) -> impl Iterator<Item = &'a Arc<Tombstone>> {
+    /// Those after a sequence; of all tenants where none is named.
+    fn of<'a>(&'a self, tenant: Option<&'a str>, signal: Signal, after: u64) -> impl Iterator<Item = &'a Arc<Tombstone>> {
         let later = self.0.partition_point(|t| t.sequence <= after);
-        self.0[later..].iter().filter(move |t| t.cleaned == 0 && t.signal() == signal && t.tenant == tenant)
+        let whose = move |t: &Tombstone| tenant.is_none_or(|tenant| t.tenant == tenant);
+        self.0[later..].iter().filter(move |t| t.cleaned == 0 && t.signal() == signal && whose(t))
     }
 
-    /// All deletions after a record that may name rows of it, also those that are done.
+    /// All deletions after a record that may name rows of it, also those that are done: who wants these only filters.
     pub(crate) fn after_record<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a Arc<Tombstone>> {
         let (tenant, signal) = (record.tenant.as_str(), record.encoding.signal());
         let later = self.0.partition_point(|t| t.sequence <= record.sequence);
         self.0[later..].iter().filter(move |t| t.signal() == signal && t.tenant == tenant)
     }
 
-    /// Those whose rows may still be in a segment.
+    /// Those whose rows may still be in a segment, of whatever tenant.
     #[must_use]
     pub fn on_segment(&self, segment: &SegmentMeta) -> Vec<Arc<Tombstone>> {
+        self.on(segment, Some(segment.tenant.as_str()).filter(|_| !segment.is_shared()))
+    }
+
+    /// Those of one tenant whose rows may still be in a segment.
+    #[must_use]
+    pub fn of_tenant(&self, segment: &SegmentMeta, tenant: &str) -> Vec<Arc<Tombstone>> {
+        self.on(segment, Some(tenant))
+    }
+
+    fn on(&self, segment: &SegmentMeta, tenant: Option<&str>) -> Vec<Arc<Tombstone>> {
         let Some(signal) = Signal::ALL.into_iter().find(|s| s.as_str() == segment.signal) else { return Vec::new() };
-        let of = self.of(&segment.tenant, signal, segment.deleted_to);
+        let of = self.of(tenant, signal, segment.deleted_to);
         of.filter(|t| t.range().overlaps(segment.first, segment.last)).cloned().collect()
     }
 
     /// Those whose rows may be in a record of the log: readers of the log hand them to [`walk_spans`] and its like.
     #[must_use]
     pub fn on_record(&self, record: &Record) -> Vec<Arc<Tombstone>> {
-        self.of(record.tenant.as_str(), record.encoding.signal(), record.sequence).cloned().collect()
+        self.of(Some(record.tenant.as_str()), record.encoding.signal(), record.sequence).cloned().collect()
     }
 }
 

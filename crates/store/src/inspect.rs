@@ -143,7 +143,7 @@ impl SegmentSource for Opened {
 }
 
 impl Segments for ReadOnly {
-    fn allocate(&self, _: &Tenant, _: Signal, _: i64) -> (u64, String) {
+    fn allocate(&self, _: &str, _: Signal, _: i64) -> (u64, String) {
         (0, String::new())
     }
 
@@ -320,21 +320,47 @@ fn look(
     doomed: &mut BTreeMap<u64, (u64, u64)>,
 ) -> Result<(), StoreError> {
     let meta = one.meta.clone();
-    let Ok(tenant) = Tenant::new(&meta.tenant) else { return Ok(()) };
-    let on = tombstones.on_segment(&meta);
+    let tenants = match (meta.is_shared(), meta.signal == Signal::Metrics.as_str()) {
+        (false, _) => vec![meta.tenant.clone()],
+        (true, true) => crate::series::tenants(&**files, &meta)?,
+        (true, false) => crate::columns::tenants(&**files, &meta)?,
+    };
     let mut columns = BTreeSet::new();
     let mut hit = false;
+    for tenant in tenants.iter().filter_map(|name| Tenant::new(name).ok()) {
+        look_as(&tenant, files, one, &tombstones.of_tenant(&meta, tenant.as_str()), find, &mut columns, &mut hit, doomed)?;
+    }
+    one.columns = columns.into_iter().collect();
+    if hit {
+        found.push(meta.file);
+    }
+    Ok(())
+}
+
+/// Looks at what one tenant has in a segment.
+#[expect(clippy::too_many_arguments, reason = "what was seen so far, for one caller")]
+fn look_as(
+    tenant: &Tenant,
+    files: &Arc<ReadOnly>,
+    one: &mut SegmentSeen,
+    on: &[Arc<Tombstone>],
+    find: Option<&str>,
+    columns: &mut BTreeSet<String>,
+    hit: &mut bool,
+    doomed: &mut BTreeMap<u64, (u64, u64)>,
+) -> Result<(), StoreError> {
+    let meta = one.meta.clone();
     if meta.signal == Signal::Metrics.as_str() {
         let table = SeriesTable::new(Arc::clone(files) as Arc<dyn Segments>, SeriesOptions::default());
         let view = table.view(Arc::new(vec![Arc::new(meta.clone())]));
-        for series in view.samples(&tenant, &[], i64::MIN, i64::MAX)? {
+        for series in view.samples(tenant, &[], i64::MIN, i64::MAX)? {
             let series = series?;
             one.series += 1;
             for (name, value) in series.labels.iter() {
                 if !columns.contains(name) {
                     columns.insert(name.to_owned());
                 }
-                hit |= find.is_some_and(|text| name.contains(text) || value.contains(text));
+                *hit |= find.is_some_and(|text| name.contains(text) || value.contains(text));
             }
             for tombstone in on.iter().filter(|t| t.dooms(&series.labels)) {
                 let gone = tombstone.millis();
@@ -359,7 +385,7 @@ fn look(
             order: Order::Any,
             limit: None,
         };
-        for tombstone in &on {
+        for tombstone in on {
             let Some(rows) = tombstone.rows() else { continue };
             for batch in view.scan(&scan(rows, vec![Column::Field(Field::Time)]), std::slice::from_ref(&meta), &**files)? {
                 let rows = batch?.rows() as u64;
@@ -386,9 +412,9 @@ fn look(
                     Meaning::Field(field) => format!("{field:?}"),
                     Meaning::Attribute(scope, key, kind) => format!("{scope:?}.{key} ({kind:?})"),
                 });
-                if let Some(text) = find.filter(|_| !hit) {
+                if let Some(text) = find.filter(|_| !*hit) {
                     let array = batch.columns().column(at);
-                    hit = (0..batch.rows()).any(|row| match meaning {
+                    *hit = (0..batch.rows()).any(|row| match meaning {
                         Meaning::Field(Field::Events | Field::Links) => {
                             use arrow_array::Array;
                             use arrow_array::cast::AsArray;
@@ -405,10 +431,6 @@ fn look(
                 }
             }
         }
-    }
-    one.columns = columns.into_iter().collect();
-    if hit {
-        found.push(meta.file);
     }
     Ok(())
 }

@@ -28,8 +28,8 @@ use crate::{SegmentMeta, StoreError, Tombstone};
 
 /// The version that is written.
 pub const FORMAT: u32 = 2;
-/// The version of one without deletions: earlier versions of Braid may read it.
-pub(crate) const WITHOUT_DELETIONS: u32 = 1;
+/// The version of one without deletions and shared segments: earlier versions of Braid may read it.
+pub(crate) const PLAIN: u32 = 1;
 const FOLDER: &str = "manifest";
 /// What a manifest is called until it is whole.
 const UNFINISHED: &str = ".tmp";
@@ -95,9 +95,11 @@ fn path_of(number: u64) -> String {
 }
 
 impl Manifest {
-    /// The version of a file that holds it: one that would not leave deleted rows out must not read it.
+    /// The version of a file that holds it: one that would not leave deleted rows out, or not find those in shared segments,
+    /// must not read it.
     pub(crate) fn format(&self) -> u32 {
-        if self.tombstones.is_empty() { WITHOUT_DELETIONS } else { FORMAT }
+        let is_plain = self.tombstones.is_empty() && !self.segments.iter().any(SegmentMeta::is_shared);
+        if is_plain { PLAIN } else { FORMAT }
     }
 }
 

@@ -45,11 +45,14 @@ impl Store {
             max_line_age_ns: max_line_age.and_then(|age| i64::try_from(age.as_nanos()).ok()),
             ..wire::Limits::default()
         };
+        let share_below = options.share_below;
+        let series = SeriesOptions { share_below, ..series };
         let cache = Arc::new(ColumnCache::new(options.cache_bytes));
         let columns = Arc::clone(&cache);
         let engine = Engine::open(options, |segments| {
-            let spans = Arc::new(SpanTable::with(Arc::clone(&segments), wire::Limits::default(), Arc::clone(&columns)));
-            let logs = Arc::new(LogTable::with(Arc::clone(&segments), limits, Arc::clone(&columns)));
+            let own = wire::Limits::default();
+            let spans = Arc::new(SpanTable::with(Arc::clone(&segments), own, Arc::clone(&columns), share_below));
+            let logs = Arc::new(LogTable::with(Arc::clone(&segments), limits, Arc::clone(&columns), share_below));
             let samples = Arc::new(SeriesTable::new(Arc::clone(&segments), series));
             tables = Some((Arc::clone(&spans), Arc::clone(&logs), Arc::clone(&samples), segments));
             [spans, logs, samples]
@@ -64,6 +67,14 @@ impl Store {
     /// The first failure.
     pub fn settle(&self) -> Result<(), StoreError> {
         self.engine.flush_all()
+    }
+
+    /// Writes the head of one signal now; for tests and measurements.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn flush(&self, signal: Signal) -> Result<(), StoreError> {
+        self.engine.flush(signal)
     }
 
     /// A named reader of the log with a durable cursor; see [`Engine::reader`].

@@ -32,7 +32,7 @@ pub struct Record {
 pub struct SegmentMeta {
     /// Unique in the data directory; later segments have larger ids.
     pub id: u64,
-    /// Whose.
+    /// Whose; [`SegmentMeta::SHARED`] where several small tenants share it.
     pub tenant: String,
     /// `traces`, `logs` or `metrics`.
     pub signal: String,
@@ -61,10 +61,27 @@ pub struct SegmentMeta {
     pub deleted_to: u64,
 }
 
+impl SegmentMeta {
+    /// What stands for the tenant of a segment that several share, and names its folder: no tenant is called that.
+    pub const SHARED: &'static str = "+";
+
+    /// Whether several tenants have rows in it: which of them, and where, the file says.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.tenant == Self::SHARED
+    }
+
+    /// Whether a tenant's rows may be in it.
+    #[must_use]
+    pub fn may_hold(&self, tenant: &Tenant) -> bool {
+        self.tenant == tenant.as_str() || self.is_shared()
+    }
+}
+
 /// Where a table writes and reads its segments.
 pub trait Segments: Send + Sync {
-    /// A new segment id and the path to write it at.
-    fn allocate(&self, tenant: &Tenant, signal: Signal, hour: i64) -> (u64, String);
+    /// A new segment id and the path to write it at; `tenant` as [`SegmentMeta::tenant`] has it.
+    fn allocate(&self, tenant: &str, signal: Signal, hour: i64) -> (u64, String);
     /// Creates a file below the data directory; nothing is visible under the path until [`SegmentFile::finish`].
     ///
     /// # Errors
@@ -133,7 +150,7 @@ pub trait Table: Send + Sync {
     /// Detaches what has been applied so far so that it can be written; views still see it. `None` when there is nothing.
     fn freeze(&self) -> Option<Box<dyn Frozen>>;
 
-    /// Merges segments of one tenant (and, for logs and traces, one hour) into new ones, within bounded memory; rows that
+    /// Merges segments of one tenant, or shared ones (and, for logs and traces, of one hour) into new ones, within bounded memory; rows that
     /// are equal by the table's identity become one, and what [`Segments::in_service`] says to be deleted is left out. The
     /// inputs stay as they are. May give nothing when all rows were deleted.
     ///

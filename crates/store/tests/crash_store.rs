@@ -21,6 +21,11 @@ use wire::Encoding;
 /// 2026-01-01.
 const START: i64 = 1_767_225_600_000_000_000;
 
+/// Whose the `n`th request is: two tenants, whose rows share segments.
+fn tenant(n: u64) -> Tenant {
+    if n / 3 % 2 == 0 { Tenant::default() } else { Tenant::new("other").unwrap() }
+}
+
 /// The `n`th request: a span, a line or a sample that carries `n`.
 fn request(n: u64) -> (Encoding, String) {
     let time = START + i64::try_from(n).unwrap() * 60_000_000_000;
@@ -47,9 +52,9 @@ fn request(n: u64) -> (Encoding, String) {
     }
 }
 
-fn rows(reader: &dyn Reader, table: Table, field: Field) -> Vec<u64> {
+fn rows(reader: &dyn Reader, tenant: &Tenant, table: Table, field: Field) -> Vec<u64> {
     let scan = Scan {
-        tenant: Tenant::default(),
+        tenant: tenant.clone(),
         table,
         range: TimeRange::ALL,
         predicate: Predicate::True,
@@ -65,12 +70,23 @@ fn rows(reader: &dyn Reader, table: Table, field: Field) -> Vec<u64> {
     out
 }
 
-/// Every number that is found, however often, sorted.
+/// Every number that is found, however often, sorted; each is its tenant's.
 fn found(store: &Store) -> Vec<u64> {
+    let mut out: Vec<u64> = Vec::new();
+    for whose in [tenant(0), tenant(3)] {
+        let own = found_of(store, &whose);
+        assert!(own.iter().all(|n| tenant(*n) == whose), "{whose} sees what others have: {own:?}");
+        out.extend(own);
+    }
+    out.sort_unstable();
+    out
+}
+
+fn found_of(store: &Store, tenant: &Tenant) -> Vec<u64> {
     let reader = store.snapshot();
-    let mut out = rows(&*reader, Table::Spans, Field::Name);
-    out.extend(rows(&*reader, Table::Logs, Field::Body));
-    for series in reader.samples(&Tenant::default(), &[], i64::MIN / 2_000_000, i64::MAX / 2_000_000).unwrap() {
+    let mut out = rows(&*reader, tenant, Table::Spans, Field::Name);
+    out.extend(rows(&*reader, tenant, Table::Logs, Field::Body));
+    for series in reader.samples(tenant, &[], i64::MIN / 2_000_000, i64::MAX / 2_000_000).unwrap() {
         let series = series.unwrap();
         if series.labels.get("__name__") == Some("items") {
             out.extend(series.values.iter().map(|v| *v as u64));
@@ -138,7 +154,7 @@ fn run(seed: u64, steps: &[Step]) -> usize {
     let (mut next, mut acknowledged, mut refused, mut deletions) = (0, Vec::new(), Vec::<u64>::new(), Vec::new());
     let send = |store: &Store, n: u64| -> Result<(), StoreError> {
         let (encoding, payload) = request(n);
-        runtime.block_on(store.append(Request { tenant: Tenant::default(), encoding, payload: Bytes::from(payload) })).map(drop)
+        runtime.block_on(store.append(Request { tenant: tenant(n), encoding, payload: Bytes::from(payload) })).map(drop)
     };
     for step in steps {
         match step {
@@ -152,7 +168,7 @@ fn run(seed: u64, steps: &[Step]) -> usize {
             Step::Settle => store.settle().unwrap(),
             Step::Delete(from, to, signal) => {
                 delete(&store, *from, *to, *signal).unwrap();
-                acknowledged.retain(|n| n % 3 != u64::from(*signal) || !(from..to).contains(&n));
+                acknowledged.retain(|n| tenant(*n) != tenant(0) || n % 3 != u64::from(*signal) || !(from..to).contains(&n));
             }
             Step::Restart => {
                 drop(store);
@@ -182,7 +198,7 @@ fn run(seed: u64, steps: &[Step]) -> usize {
                 for (from, to, signal) in deletions.drain(..) {
                     // Also while the log is replayed.
                     delete(&store, from, to, signal).unwrap();
-                    let stays = |n: &u64| n % 3 != u64::from(signal) || !(from..to).contains(n);
+                    let stays = |n: &u64| tenant(*n) != tenant(0) || n % 3 != u64::from(signal) || !(from..to).contains(n);
                     acknowledged.retain(stays);
                     refused.retain(stays);
                 }
@@ -295,4 +311,51 @@ fn found_lines(store: &Store) -> usize {
         limit: None,
     };
     store.snapshot().scan(&scan).unwrap().map(|b| b.unwrap().rows()).sum()
+}
+
+/// Segments on the disk.
+fn segment_files(disk: &SimDisk) -> Vec<String> {
+    disk.files().into_iter().filter(|file| file.starts_with("segments/")).collect()
+}
+
+#[test]
+fn many_small_tenants_make_few_files_and_each_finds_its_own() {
+    const TENANTS: u64 = 60;
+    let disk = SimDisk::new(11);
+    let clock = ManualClock::new(START);
+    let mut store = open(&disk, &clock);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let name = |n: u64| Tenant::new(&format!("team-{n}")).unwrap();
+    let mut most = (0, 0);
+    // An hour, with a flush every five minutes; requests 3n to 3n + 2 are of one tenant, and of all three signals.
+    for round in 0..12 {
+        for n in round * TENANTS * 3..(round + 1) * TENANTS * 3 {
+            let (encoding, payload) = request(n % 180 + round * 3);
+            let tenant = name(n / 3 % TENANTS);
+            runtime.block_on(store.append(Request { tenant, encoding, payload: Bytes::from(payload) })).unwrap();
+        }
+        let held: usize = store.stats().head_bytes.iter().sum();
+        for signal in wire::Signal::ALL {
+            store.flush(signal).unwrap();
+        }
+        most = (most.0.max(segment_files(&disk).len()), most.1.max(held));
+    }
+    // Three signals, at most four hours, as many flushes as there are, whatever the number of tenants.
+    assert!(most.0 <= 3 * 4 * 12 * 2, "{} files", most.0);
+    store.settle().unwrap();
+    // Of an hour that only one tenant had rows of in a flush there is one more.
+    assert!(segment_files(&disk).len() <= 3 * 4 + 3, "{:?}", segment_files(&disk));
+    // A head of some rows a tenant, not of some builders a tenant: 50 KiB each for three signals.
+    assert!(most.1 < TENANTS as usize * (50 << 10), "{} bytes in heads", most.1);
+    drop(store);
+    store = open(&disk, &clock);
+    for n in 0..TENANTS {
+        let mut own = found_of(&store, &name(n));
+        own.sort_unstable();
+        let mut expected: Vec<u64> = (0..12).flat_map(|round| (0..3).map(move |i| (n * 3 + i) % 180 + round * 3)).collect();
+        expected.sort_unstable();
+        assert_eq!(own, expected, "tenant {n}");
+    }
+    let nobody = Tenant::new("nobody").unwrap();
+    assert_eq!(found_of(&store, &nobody), Vec::<u64>::new());
 }

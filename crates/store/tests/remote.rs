@@ -14,11 +14,15 @@ use std::time::{Duration, Instant};
 
 use braid_store::disk::RealDisk;
 use braid_store::engine::{ManualClock, Options};
-use braid_store::{RemoteOptions, StoreError};
+use braid_store::series::SeriesOptions;
+use braid_store::{
+    Column, Deletion, Doomed, Field, Order, Predicate, RemoteOptions, Request, Scan, Source, Store, StoreError, Table, Writer,
+};
 use bytes::Bytes;
 use crash_toy::{START, Toy};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use model::{Tenant, TimeRange};
 use object_store::memory::InMemory;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
@@ -174,8 +178,7 @@ impl Setup {
         Arc::new(Bucket::new(Arc::clone(&shaky) as _, Some(shaky), "pre/fix", "mem://test".into()).unwrap())
     }
 
-    fn try_open(&self, dir: &Folder) -> Result<(Toy, ManualClock), StoreError> {
-        let clock = ManualClock::new(START);
+    fn options(&self, dir: &Folder, clock: &ManualClock) -> Options {
         let mut options = Options::new(Arc::new(RealDisk::open(dir).unwrap()));
         options.clock = Arc::new(clock.clone());
         options.log.file_bytes = 64 << 10;
@@ -186,7 +189,12 @@ impl Setup {
         options.grace = Duration::ZERO;
         options.busy_after = Duration::from_millis(50);
         options.remote = Some(RemoteOptions { cache_bytes: self.cache, lease: self.lease, ..RemoteOptions::new(self.bucket()) });
-        let toy = Toy::open(options, &clock)?;
+        options
+    }
+
+    fn try_open(&self, dir: &Folder) -> Result<(Toy, ManualClock), StoreError> {
+        let clock = ManualClock::new(START);
+        let toy = Toy::open(self.options(dir, &clock), &clock)?;
         toy.wait_until_replayed();
         Ok((toy, clock))
     }
@@ -454,4 +462,78 @@ fn nothing_is_lost_or_doubled_whatever_fails_and_whenever_it_ends() {
         });
         assert!(doubled.values().all(|n| *n == 1));
     }
+}
+
+/// Lines of a tenant that have a text in them.
+fn lines(store: &Store, tenant: &Tenant, needle: &str) -> usize {
+    let scan = Scan {
+        tenant: tenant.clone(),
+        table: Table::Logs,
+        range: TimeRange::ALL,
+        predicate: Predicate::Contains { column: Column::Field(Field::Body), needle: needle.into() },
+        projection: vec![Column::Field(Field::Body)],
+        order: Order::Any,
+        limit: None,
+    };
+    store.snapshot().scan(&scan).unwrap().map(|batch| batch.unwrap().rows()).sum()
+}
+
+#[test]
+fn a_deletion_reaches_the_object_store_and_whoever_opens_it_next() {
+    let setup = Setup::new();
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(START);
+    let open = |name: &str| {
+        let store = Store::open(setup.options(&dir.path().join(name), &clock), SeriesOptions::default()).unwrap();
+        while store.snapshot().partial().is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        store
+    };
+    let tenants = [Tenant::default(), Tenant::new("other").unwrap()];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let store = open("a");
+    for tenant in &tenants {
+        for n in 0..20 {
+            let word = if n % 2 == 0 { "secret" } else { "public" };
+            let body = format!(r#"{{"streams":[{{"stream":{{"app":"shop"}},"values":[["{}","a {word} {n}"]]}}]}}"#, START + n);
+            let request = Request { tenant: tenant.clone(), encoding: Encoding::LokiPushJson, payload: body.into() };
+            runtime.block_on(store.append(request)).unwrap();
+        }
+    }
+    store.settle().unwrap();
+    assert_eq!(store.stats().segments, [0, 1, 0], "two small tenants share a segment");
+    // Ordered while the object store is away: it is in force here at once, and there as soon as that can be.
+    setup.shaky.away.store(1, Ordering::Relaxed);
+    let needle = Predicate::Contains { column: Column::Field(Field::Body), needle: "secret".into() };
+    let doomed = Doomed::Lines(needle);
+    let words = "the secrets".to_owned();
+    store.delete(Deletion { tenant: tenants[0].clone(), range: TimeRange::ALL, doomed, words }).unwrap();
+    let seen = |store: &Store| tenants.each_ref().map(|t| (lines(store, t, "secret"), lines(store, t, "public")));
+    assert_eq!(seen(&store), [(0, 10), (10, 10)]);
+    setup.shaky.away.store(0, Ordering::Relaxed);
+    let bucket = setup.bucket();
+    let known_there = || {
+        let all = bucket.list("manifest", objects::Patience::UPKEEP).unwrap();
+        all.iter().any(|o| {
+            let bytes = bucket.get(&o.path, 1 << 20, objects::Patience::UPKEEP).unwrap_or_default();
+            bytes.windows(11).any(|w| w == b"the secrets")
+        })
+    };
+    eventually("the deletion in the object store", known_there);
+    store.close();
+    drop(store);
+    // The machine is lost before a byte was removed.
+    let store = open("b");
+    assert_eq!(seen(&store), [(0, 10), (10, 10)]);
+    assert_eq!(store.stats().deletions_pending, 1);
+    store.clean().unwrap();
+    assert_eq!((store.stats().deletions_pending, store.stats().rewritten), (0, 1));
+    assert_eq!(seen(&store), [(0, 10), (10, 10)]);
+    store.close();
+    drop(store);
+    let store = open("c");
+    assert_eq!(seen(&store), [(0, 10), (10, 10)]);
+    let listed = store.snapshot().tombstones(&tenants[0]);
+    assert!(listed.len() == 1 && listed[0].cleaned > 0, "{listed:?}");
 }

@@ -74,16 +74,17 @@ impl House {
     }
 
     fn compact(&mut self) {
-        let hours: BTreeSet<i64> = self.named.iter().map(|s| s.hour).collect();
-        for hour in hours {
-            let inputs: Vec<SegmentMeta> = self.named.iter().filter(|s| s.hour == hour).cloned().collect();
+        let groups: BTreeSet<(String, i64)> = self.named.iter().map(|s| (s.tenant.clone(), s.hour)).collect();
+        for group in groups {
+            let of_group = |s: &&SegmentMeta| (&s.tenant, s.hour) == (&group.0, group.1);
+            let inputs: Vec<SegmentMeta> = self.named.iter().filter(of_group).cloned().collect();
             if inputs.len() > 1 {
                 let mut written = self.table.compact(&inputs).expect("good inputs");
                 for meta in &mut written {
                     meta.first_sequence = inputs.iter().map(|s| s.first_sequence).min().unwrap();
                     meta.last_sequence = inputs.iter().map(|s| s.last_sequence).max().unwrap();
                 }
-                self.named.retain(|s| s.hour != hour);
+                self.named.retain(|s| !of_group(&s));
                 self.named.extend(written);
             }
         }
@@ -156,12 +157,22 @@ impl Model {
 #[derive(Debug, Clone)]
 enum Step {
     Write(Vec<(Labels, Vec<(i64, f64)>)>),
-    Scrape { series: usize, start: i64, n: usize },
+    /// The other tenant's turn.
+    Turn,
+    Scrape {
+        series: usize,
+        start: i64,
+        n: usize,
+    },
     Freeze,
     FlushOne,
     Compact,
     Restart,
-    Ask { matchers: Vec<(String, u8, String)>, first: i64, last: i64 },
+    Ask {
+        matchers: Vec<(String, u8, String)>,
+        first: i64,
+        last: i64,
+    },
 }
 
 fn labels() -> impl Strategy<Value = Labels> {
@@ -197,6 +208,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec(series, 1..6).prop_map(Step::Write),
         3 => (1..8usize, -3_000..DAY, 1..400usize).prop_map(|(series, start, n)| Step::Scrape { series, start, n }),
+        3 => Just(Step::Turn),
         2 => Just(Step::Freeze),
         2 => Just(Step::FlushOne),
         1 => Just(Step::Compact),
@@ -221,8 +233,9 @@ proptest! {
     #[test]
     fn the_table_answers_as_the_plain_model_does(steps in prop::collection::vec(step(), 1..40)) {
         let (mut house, mut model, memory) = (House::patient(), Model::default(), Memory::new());
-        let tell = |series: &[(Labels, Vec<(i64, f64)>)]| {
-            let Record { tenant, encoding, payload, .. } = record(&Tenant::default(), 1, series);
+        let (mut other, mut others) = (Tenant::new("other").expect("a name"), Model::default());
+        let tell = |tenant: &Tenant, series: &[(Labels, Vec<(i64, f64)>)]| {
+            let Record { tenant, encoding, payload, .. } = record(tenant, 1, series);
             memory.append_at(&Request { tenant, encoding, payload }, 0).unwrap();
         };
         let check = |house: &House, model: &Model, matchers: &[LabelMatcher], first, last| {
@@ -243,13 +256,17 @@ proptest! {
                 Step::Write(series) => {
                     house.write(&series);
                     model.write(&series);
-                    tell(&series);
+                    tell(&house.tenant, &series);
+                }
+                Step::Turn => {
+                    std::mem::swap(&mut house.tenant, &mut other);
+                    std::mem::swap(&mut model, &mut others);
                 }
                 Step::Scrape { series, start, n } => {
                     let series = scrape(series, start, n);
                     house.write(&series);
                     model.write(&series);
-                    tell(&series);
+                    tell(&house.tenant, &series);
                 }
                 Step::Freeze => house.freeze(),
                 Step::FlushOne => house.flush_one(),
@@ -278,6 +295,10 @@ proptest! {
             said.push(answer(series));
         }
         prop_assert_eq!(said, house.samples(&[], i64::MIN, i64::MAX).unwrap());
+        house.tenant = other;
+        check(&house, &others, &[], i64::MIN, i64::MAX);
+        house.tenant = Tenant::new("nobody").expect("a name");
+        check(&house, &Model::default(), &[], i64::MIN, i64::MAX);
         prop_assert!(house.segments.quarantined.lock().is_empty());
     }
 }
@@ -444,20 +465,26 @@ fn fixture_house(version: u32) -> House {
         series.push((Labels::from_pairs([("__name__", "started")]), (0..10).map(float).collect()));
         house.take(&kinds::request(&series));
     }
+    if version > 2 {
+        // Another tenant shares the segment.
+        house.tenant = Tenant::new("other").unwrap();
+        house.write(&scrape(3, 1_700_000_000_000, 10));
+        house.tenant = Tenant::default();
+    }
     house
 }
 
 #[test]
 #[ignore = "writes the fixture of the format's current version; a released fixture is never written again"]
 fn write_fixture() {
-    let mut house = fixture_house(2);
+    let mut house = fixture_house(3);
     house.flush();
-    std::fs::write(fixture(2), &house.segments.files.lock()[&house.named[0].file]).unwrap();
+    std::fs::write(fixture(3), &house.segments.files.lock()[&house.named[0].file]).unwrap();
 }
 
 #[test]
 fn segments_of_every_version_are_still_read() {
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         let mut house = fixture_house(version);
         let told = |house: &House| {
             let view = house.view();
@@ -512,4 +539,48 @@ fn a_hundred_thousand_series_with_hostile_labels_stay_bounded() {
     assert_eq!(house.series(&matchers, 0, 1_000_000).len(), 100_000usize.div_ceil(7) - usize::from(100_000 % 7 <= 3));
     assert_eq!(house.table.memory(), 0);
     assert!(house.table.index_memory() < 200 << 20);
+}
+
+#[test]
+fn series_that_lost_all_samples_leave_no_gap_in_a_merged_segment() {
+    let series = |name: &str| (Labels::from_pairs([("__name__", name)]), vec![(60_000, 1.0)]);
+    for tenants in [&["default"][..], &["default", "other"]] {
+        let mut house = House::new(SeriesOptions::default());
+        for round in 0..2 {
+            for tenant in tenants {
+                house.tenant = Tenant::new(tenant).unwrap();
+                house.write(&[series("a"), series("b"), series(&format!("c{round}"))]);
+            }
+            house.flush();
+        }
+        assert!(house.named.iter().all(|s| s.is_shared() == (tenants.len() > 1)));
+        house.tenant = Tenant::default();
+        let which = vec![LabelMatcher::new("__name__", MatchOp::Eq, "b").unwrap()];
+        let doomed = store::Doomed::Series(vec![which]);
+        let (start, end) = (i64::MIN, i64::MAX);
+        let tombstone = store::Tombstone {
+            sequence: 100,
+            tenant: "default".to_owned(),
+            start,
+            end,
+            doomed,
+            words: String::new(),
+            created: 0,
+            cleaned: 0,
+        };
+        let tombstones = store::Tombstones::new(vec![Arc::new(tombstone)]);
+        let named: Vec<_> = house.named.iter().cloned().map(Arc::new).collect();
+        *house.segments.live.lock() = Arc::new(store::engine::Live::new(&named).without(tombstones));
+        house.compact();
+        let names = |house: &House| -> Vec<String> {
+            let found = house.samples(&[], 0, DAY).unwrap();
+            found.iter().map(|(labels, _)| labels.get("__name__").unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&house), ["a", "c0", "c1"]);
+        if tenants.len() > 1 {
+            house.tenant = Tenant::new("other").unwrap();
+            assert_eq!(names(&house), ["a", "b", "c0", "c1"], "another tenant's series stay");
+        }
+        assert!(house.segments.quarantined.lock().is_empty());
+    }
 }

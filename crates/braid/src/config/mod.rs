@@ -145,6 +145,8 @@ pub(crate) struct Storage {
     pub(crate) max_size: Option<u64>,
     /// Free bytes in the data directory's file system below which nothing more is taken in.
     pub(crate) min_free: Option<u64>,
+    /// Tenants with less than so many bytes in a head share a segment; none of them where it is 0.
+    pub(crate) share_below: Option<usize>,
     /// How much older than the newest of its series a sample may be.
     pub(crate) out_of_order: Duration,
     /// The object store behind the data directory.
@@ -296,6 +298,10 @@ impl Config {
             min_free: match &file.storage.min_free {
                 None => None,
                 some => Some(size("storage.min_free", some, 0)? as u64),
+            },
+            share_below: match &file.storage.share_segments_below {
+                None => None,
+                some => Some(size("storage.share_segments_below", some, 0)?),
             },
             out_of_order: match file.storage.out_of_order_time_window.as_deref() {
                 // Unlike a retention it may be none.

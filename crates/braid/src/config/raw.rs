@@ -101,6 +101,7 @@ pub(super) struct Storage {
     pub(super) dir: Option<PathBuf>,
     pub(super) sync: Option<String>,
     pub(super) min_free: Option<String>,
+    pub(super) share_segments_below: Option<String>,
     pub(super) retention: Retention,
     pub(super) out_of_order_time_window: Option<String>,
     pub(super) object_store: Option<ObjectStore>,

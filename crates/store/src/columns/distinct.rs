@@ -72,7 +72,7 @@ fn told(
     what: &Distinct,
     found: &mut BTreeSet<Pairs>,
 ) -> Result<bool, StoreError> {
-    // Of what is not deleted neither tells.
+    // Of what is not deleted, or one tenant's of several, neither tells.
     let Unit::Group(segment, group, None) = unit else { return Ok(false) };
     let (first, last) = unit.times();
     if !(range.contains(first) && range.contains(last)) {

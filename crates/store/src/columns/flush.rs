@@ -13,10 +13,11 @@ use super::attributes::RestRows;
 use super::bloom::{IdCollector, IdFilter};
 use super::body::{self, BODY};
 use super::gather::{Pick, Piece, gather, picked_texts};
+use super::head::PartitionRows;
 use super::id::{ColumnId, RestOf};
 use super::order::in_order;
 use super::rows::{Column, Rows};
-use super::segment::{FORMAT, GROUP_ROWS, SegmentColumn, SegmentWriter, choose};
+use super::segment::{GROUP_ROWS, SegmentColumn, SegmentWriter, choose, format_of};
 use crate::body::{BodyBuilder, BodyColumns};
 use crate::contract::{Field, Table};
 use crate::{SegmentMeta, Segments, StoreError};
@@ -34,17 +35,45 @@ pub(crate) fn signal(table: Table) -> Signal {
     }
 }
 
-/// Writes the rows of one tenant and partition as a segment.
+/// What becomes a segment each: the hours of the tenants that have at least `small` bytes in them, and for each hour what
+/// the other tenants have in it together, so that a thousand of these do not make a thousand files.
+pub(crate) fn shares(partitions: &[PartitionRows], small: usize) -> Vec<Share> {
+    let mut hours: BTreeMap<i64, BTreeMap<Tenant, Vec<Arc<Rows>>>> = BTreeMap::new();
+    for partition in partitions {
+        let hour = hour_of(partition.rows.iter().map(|rows| rows.first).min().unwrap_or(0));
+        hours.entry(hour).or_default().entry(partition.tenant.clone()).or_default().extend(partition.rows.iter().cloned());
+    }
+    let mut out = Vec::new();
+    for tenants in hours.into_values() {
+        let bytes = |rows: &[Arc<Rows>]| rows.iter().map(|r| r.memory()).sum::<usize>();
+        let (few, many): (Vec<_>, Vec<_>) = tenants.into_iter().partition(|(_, rows)| bytes(rows) < small);
+        out.extend(many.into_iter().map(|one| vec![one]));
+        out.extend(Some(few).filter(|few| !few.is_empty()));
+    }
+    out
+}
+
+/// Rows that become one segment, by tenant.
+pub(crate) type Share = Vec<(Tenant, Vec<Arc<Rows>>)>;
+
+/// Writes rows as a segment.
 ///
 /// # Errors
 /// IO.
-pub(crate) fn flush(
-    table: Table,
-    tenant: &Tenant,
-    parts: &[Arc<Rows>],
-    segments: &dyn Segments,
-) -> Result<SegmentMeta, StoreError> {
-    let picks = in_order(table, parts)?;
+pub(crate) fn flush(table: Table, share: &Share, segments: &dyn Segments) -> Result<SegmentMeta, StoreError> {
+    let parts: Vec<Arc<Rows>> = share.iter().flat_map(|(_, rows)| rows.iter().cloned()).collect();
+    let parts = &parts[..];
+    let (mut picks, mut tenants) = (Vec::new(), Vec::new());
+    let mut source = 0;
+    for (tenant, rows) in share {
+        let own = in_order(table, rows)?;
+        tenants.push((tenant.as_str().to_owned(), own.len() as u64));
+        picks.extend(own.into_iter().map(|(part, row)| (part + source, row)));
+        source += rows.len() as u32;
+    }
+    let shared = tenants.len() > 1;
+    let owner = if shared { SegmentMeta::SHARED } else { tenants.first().map_or(Tenant::DEFAULT, |(name, _)| name) };
+    let owner = owner.to_owned();
     let mut groups = Vec::new();
     let mut at = 0;
     while at < picks.len() {
@@ -61,19 +90,19 @@ pub(crate) fn flush(
     columns.sort_by(|a, b| a.id.cmp(&b.id));
     let first = parts.iter().map(|p| p.first).min().unwrap_or(0);
     let hour = hour_of(first);
-    let (id, path) = segments.allocate(tenant, signal(table), hour);
-    let mut writer = SegmentWriter::new(table, columns, FLUSH_LEVEL, segments.create(&path)?)?;
+    let (id, path) = segments.allocate(&owner, signal(table), hour);
+    let mut writer = SegmentWriter::new(table, shared, columns, FLUSH_LEVEL, segments.create(&path)?)?;
     for (i, group) in groups.into_iter().enumerate() {
         write_group(&mut writer, parts, group, &to_rest, bodies.get_mut(i))?;
     }
-    let written = writer.finish()?;
+    let written = writer.finish(&tenants)?;
     Ok(SegmentMeta {
         id,
-        tenant: tenant.as_str().to_owned(),
+        tenant: owner,
         signal: signal(table).as_str().to_owned(),
         hour,
         file: path,
-        format: FORMAT,
+        format: format_of(shared),
         first: written.first,
         last: written.last,
         rows: written.rows,

@@ -2,7 +2,7 @@
 //! gathered from the batches that their rows lie in.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ use super::pick::Picked;
 use super::project::TIME;
 use super::read::{OpenSegment, as_kept, guarded};
 use super::rest;
-use super::scan::Unit;
-use super::segment::{FORMAT, GROUP_ROWS, SegmentColumn, SegmentWriter, choose};
+use super::scan::{Own, Unit};
+use super::segment::{GROUP_ROWS, SegmentColumn, SegmentWriter, choose, format_of};
 use super::view::spared;
 use crate::body::{BodyColumnId, BodyColumns, BodyError, Variable};
 use crate::contract::{Field, Predicate, Table};
-use crate::{SegmentMeta, Segments, StoreError};
+use crate::{SegmentMeta, Segments, StoreError, Tombstone};
 
 /// zstd level of what a merge writes. Lines come in masses and their words hardly shrink further: level 3 saves 3 % of
 /// their bytes and costs a quarter more time. Spans are worth it.
@@ -48,18 +48,18 @@ const SEEN_MAX: usize = 1 << 20;
 /// Streams whose keys are kept between batches.
 const STREAMS_MAX: usize = 10_000;
 
-/// What rows are ordered by.
+/// What rows are ordered by: first the rank of their tenant among those that share the inputs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Span(u128, i64),
-    Line(Stream, i64),
+    Span(u32, u128, i64),
+    Line(u32, Stream, i64),
 }
 
 impl Key {
     /// Whether rows of these keys may be the same row.
     fn same_run(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Span(a, _), Self::Span(b, _)) => a == b,
+            (Self::Span(whose, a, _), Self::Span(other, b, _)) => (whose, a) == (other, b),
             (a, b) => a == b,
         }
     }
@@ -101,20 +101,44 @@ impl Chunk {
     }
 }
 
-enum Keys {
+struct Keys {
+    owners: Owners,
+    columns: KeyColumns,
+}
+
+enum KeyColumns {
     Spans { traces: ArrayRef, times: ArrayRef },
     Lines { streams: Arc<Vec<Stream>>, keys: ArrayRef, times: ArrayRef },
 }
 
+/// Whose the rows of a batch are: stretches of rows, each by its end, with the rank of the tenant. Ranks ascend.
+struct Owners(Vec<(usize, u32)>);
+
+impl Owners {
+    fn at(&self, row: usize) -> u32 {
+        match &self.0[..] {
+            [(_, only)] => *only,
+            all => all.get(all.partition_point(|(end, _)| *end <= row)).map_or(u32::MAX, |(_, rank)| *rank),
+        }
+    }
+
+    /// The rows of one rank; empty, between the ranks around it, where it has none.
+    fn stretch(&self, rank: u32) -> Range<usize> {
+        let end_of = |ranks: usize| if ranks == 0 { 0 } else { self.0[ranks - 1].0 };
+        end_of(self.0.partition_point(|(_, r)| *r < rank))..end_of(self.0.partition_point(|(_, r)| *r <= rank))
+    }
+}
+
 impl Keys {
     fn at(&self, row: usize) -> Key {
-        match self {
-            Self::Spans { traces, times } => {
-                Key::Span(trace_at(traces.as_fixed_size_binary(), row), times.as_primitive::<Int64Type>().value(row))
+        let whose = self.owners.at(row);
+        match &self.columns {
+            KeyColumns::Spans { traces, times } => {
+                Key::Span(whose, trace_at(traces.as_fixed_size_binary(), row), times.as_primitive::<Int64Type>().value(row))
             }
-            Self::Lines { streams, keys, times } => {
+            KeyColumns::Lines { streams, keys, times } => {
                 let key = keys.as_dictionary::<UInt32Type>().keys().value(row) as usize;
-                Key::Line(streams[key].clone(), times.as_primitive::<Int64Type>().value(row))
+                Key::Line(whose, streams[key].clone(), times.as_primitive::<Int64Type>().value(row))
             }
         }
     }
@@ -122,12 +146,16 @@ impl Keys {
     /// The end of the rows from `from` to `to` whose keys come before `limit`, or are it where `or_equal`.
     fn end(&self, from: usize, to: usize, limit: &Key, or_equal: bool) -> usize {
         let most = if or_equal { Ordering::Equal } else { Ordering::Less };
-        let found = match (self, limit) {
-            (Self::Spans { traces, times }, Key::Span(trace, time)) => {
+        // Rows of tenants before the limit's come before it, those of tenants after it behind it.
+        let (Key::Span(whose, ..) | Key::Line(whose, ..)) = limit;
+        let same = self.owners.stretch(*whose);
+        let (from, to) = (from.max(same.start).min(to), to.min(same.end.max(from)));
+        let found = match (&self.columns, limit) {
+            (KeyColumns::Spans { traces, times }, Key::Span(_, trace, time)) => {
                 let (traces, times) = (traces.as_fixed_size_binary(), times.as_primitive::<Int64Type>().values());
                 (from..to).find(|&row| (trace_at(traces, row), times[row]).cmp(&(*trace, *time)) > most)
             }
-            (Self::Lines { streams, keys, times }, Key::Line(stream, time)) => {
+            (KeyColumns::Lines { streams, keys, times }, Key::Line(_, stream, time)) => {
                 let keys = keys.as_dictionary::<UInt32Type>().keys().values();
                 let times = times.as_primitive::<Int64Type>().values();
                 let mut last = (u32::MAX, Ordering::Equal);
@@ -146,12 +174,15 @@ impl Keys {
 
     /// Whether a row's run (see [`Run`]) is that of the row before it.
     fn goes_on(&self, row: usize) -> bool {
-        match self {
-            Self::Spans { traces, .. } => {
+        if self.owners.0.len() > 1 && self.owners.at(row - 1) != self.owners.at(row) {
+            return false;
+        }
+        match &self.columns {
+            KeyColumns::Spans { traces, .. } => {
                 let traces = traces.as_fixed_size_binary();
                 traces.value(row - 1) == traces.value(row)
             }
-            Self::Lines { keys, times, .. } => {
+            KeyColumns::Lines { keys, times, .. } => {
                 let keys = keys.as_dictionary::<UInt32Type>().keys().values();
                 let times = times.as_primitive::<Int64Type>().values();
                 keys[row - 1] == keys[row] && times[row - 1] == times[row]
@@ -167,10 +198,17 @@ fn trace_at(traces: &FixedSizeBinaryArray, row: usize) -> u128 {
 /// One input.
 struct Cursor {
     segment: Arc<OpenSegment>,
-    /// What holds for the rows that are not deleted.
-    spared: Option<Arc<Predicate>>,
+    /// By tenant, what holds for the rows that are not deleted.
+    spared: Vec<(String, Arc<Predicate>)>,
+    /// Where the rows of each tenant end, and its rank; one that has all of them where the segment is not shared.
+    owners: Vec<(u64, u32)>,
     places: Vec<usize>,
     group: usize,
+    /// Which rows of the group that is being read are read, where not all are.
+    kept: Option<Vec<u32>>,
+    /// The group's first row, and how many of those to be read were given.
+    start: u64,
+    given: usize,
     reader: Option<ParquetRecordBatchReader>,
     /// Attributes of the output that this input keeps in its rest column.
     promoted: Vec<ColumnId>,
@@ -190,19 +228,17 @@ impl Cursor {
                 if self.group >= self.segment.footer.groups() {
                     return Ok(None);
                 }
-                let selection = match &self.spared {
+                let kept = guarded(&file, || self.kept_of(table, self.group))?;
+                (self.start, self.given) = (self.segment.footer.group_start(self.group), 0);
+                let selection = match &kept {
                     None => None,
-                    Some(spared) => {
-                        let total = self.segment.footer.rows(self.group);
-                        let unit = Unit::Group(self.segment.clone(), self.group, Some(spared.clone()));
-                        let kept = guarded(&file, || unit.spared(table))?.rows;
-                        if kept.is_empty() {
-                            self.group += 1;
-                            continue;
-                        }
-                        Picked::rows(table, total, kept).selection().cloned()
+                    Some(kept) if kept.is_empty() => {
+                        self.group += 1;
+                        continue;
                     }
+                    Some(kept) => Picked::rows(table, self.segment.footer.rows(self.group), kept.clone()).selection().cloned(),
                 };
+                self.kept = kept;
                 let batches = || self.segment.batches(self.group, &self.places, selection.as_ref(), self.batch_rows);
                 self.reader = Some(guarded(&file, batches)?);
                 self.group += 1;
@@ -225,17 +261,76 @@ impl Cursor {
                 promote(&mut columns, &self.promoted, batch.num_rows());
             }
             let bytes = batch.columns().iter().map(own_bytes).sum();
-            let keys = self.keys(table, &columns, streams)?;
+            let columns_of_keys = self.keys(table, &columns, streams)?;
+            let keys = Keys { owners: self.owners_of(batch.num_rows()), columns: columns_of_keys };
+            self.given += batch.num_rows();
             return Ok(Some(Chunk { columns, keys, rows: batch.num_rows(), bytes }));
         }
     }
 
-    fn keys(&mut self, table: Table, columns: &BTreeMap<ColumnId, ArrayRef>, streams: &mut Streams) -> Result<Keys, StoreError> {
+    /// The rows of a group that are not deleted; `None` for all.
+    fn kept_of(&self, table: Table, group: usize) -> Result<Option<Vec<u32>>, StoreError> {
+        if self.spared.is_empty() {
+            return Ok(None);
+        }
+        let footer = &self.segment.footer;
+        let mut is_kept = vec![true; footer.rows(group)];
+        for (tenant, spared) in &self.spared {
+            let rows = match self.segment.meta.is_shared() {
+                true => footer.own_rows(group, tenant),
+                false => 0..footer.rows(group) as u32,
+            };
+            if rows.is_empty() {
+                continue;
+            }
+            let own = Own { rows: Some(rows.clone()), spared: Some(spared.clone()) };
+            let left = Unit::Group(self.segment.clone(), group, Some(Arc::new(own))).spared(table)?.rows;
+            is_kept[rows.start as usize..rows.end as usize].fill(false);
+            left.iter().for_each(|row| is_kept[*row as usize] = true);
+        }
+        let kept: Vec<u32> = (0..).zip(&is_kept).filter(|(_, kept)| **kept).map(|(row, _)| row).collect();
+        Ok((kept.len() < is_kept.len()).then_some(kept))
+    }
+
+    /// Whose the next `rows` rows are.
+    fn owners_of(&self, rows: usize) -> Owners {
+        if let [(_, only)] = self.owners[..] {
+            return Owners(vec![(rows, only)]);
+        }
+        let number = |at: usize| {
+            let row = self.kept.as_ref().map_or(at as u64, |kept| u64::from(kept[at]));
+            self.start + row
+        };
+        let mut out = Vec::new();
+        let mut at = 0;
+        while at < rows {
+            let whose = self.owners.partition_point(|(end, _)| *end <= number(self.given + at));
+            let Some((end, rank)) = self.owners.get(whose) else {
+                out.push((rows, u32::MAX));
+                break;
+            };
+            let (mut low, mut high) = (at + 1, rows);
+            while low < high {
+                let middle = low.midpoint(high);
+                if number(self.given + middle) < *end { low = middle + 1 } else { high = middle }
+            }
+            at = low;
+            out.push((at, *rank));
+        }
+        Owners(out)
+    }
+
+    fn keys(
+        &mut self,
+        table: Table,
+        columns: &BTreeMap<ColumnId, ArrayRef>,
+        streams: &mut Streams,
+    ) -> Result<KeyColumns, StoreError> {
         let column =
             |id: &ColumnId| columns.get(id).cloned().ok_or_else(|| self.segment.corrupt("it lacks the columns of its order"));
         let times = column(&TIME)?;
         if table == Table::Spans {
-            return Ok(Keys::Spans { traces: column(&ColumnId::Field(Field::TraceId))?, times });
+            return Ok(KeyColumns::Spans { traces: column(&ColumnId::Field(Field::TraceId))?, times });
         }
         let keys = column(&ColumnId::Stream)?;
         let values = match keys.as_dictionary_opt::<UInt32Type>().map(|d| d.values()) {
@@ -243,7 +338,7 @@ impl Cursor {
             _ => return Err(self.segment.corrupt("its streams are no dictionary")),
         };
         if let Some((_, known)) = self.streams.as_ref().filter(|(last, _)| Arc::ptr_eq(last, values)) {
-            return Ok(Keys::Lines { streams: known.clone(), keys, times });
+            return Ok(KeyColumns::Lines { streams: known.clone(), keys, times });
         }
         if streams.len() > STREAMS_MAX {
             streams.clear();
@@ -263,7 +358,7 @@ impl Cursor {
             .collect();
         let own = Arc::new(own);
         self.streams = Some((values.clone(), own.clone()));
-        Ok(Keys::Lines { streams: own, keys, times })
+        Ok(KeyColumns::Lines { streams: own, keys, times })
     }
 }
 
@@ -294,14 +389,16 @@ fn promote(columns: &mut BTreeMap<ColumnId, ArrayRef>, promoted: &[ColumnId], ro
     }
 }
 
-/// Merges segments of one table and tenant into one.
+/// Merges segments of one table and tenant, or shared ones, into one.
 ///
 /// # Errors
 /// IO, and [`StoreError::Corrupt`] naming the input that is damaged.
 pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) -> Result<Vec<SegmentMeta>, StoreError> {
     let Some(first) = inputs.first() else { return Ok(Vec::new()) };
-    let tenant =
-        Tenant::new(&first.tenant).map_err(|e| StoreError::Corrupt { file: first.file.clone(), reason: e.to_string() })?;
+    let shared = first.is_shared();
+    if let (false, Err(e)) = (shared, Tenant::new(&first.tenant)) {
+        return Err(StoreError::Corrupt { file: first.file.clone(), reason: e.to_string() });
+    }
     let mut ordered: Vec<&SegmentMeta> = inputs.iter().collect();
     // The oldest first: of the same rows it is theirs that stay.
     ordered.sort_by_key(|m| m.id);
@@ -311,9 +408,36 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
     let mut cursors = Vec::with_capacity(inputs.len());
     for meta in ordered {
         let segment = Arc::new(OpenSegment::open(files, meta)?);
-        let spared = spared(&tombstones.on_segment(meta)).map(Arc::new);
-        let places = (0..segment.footer.columns.len()).collect();
-        cursors.push(Cursor { segment, spared, places, group: 0, reader: None, promoted: Vec::new(), batch_rows, streams: None });
+        let mut deleted: BTreeMap<String, Vec<Arc<Tombstone>>> = BTreeMap::new();
+        for tombstone in tombstones.on_segment(meta) {
+            deleted.entry(tombstone.tenant.clone()).or_default().push(tombstone);
+        }
+        let spared = deleted.into_iter().filter_map(|(tenant, all)| Some((tenant, Arc::new(spared(&all)?)))).collect();
+        cursors.push(Cursor {
+            spared,
+            owners: vec![(u64::MAX, 0)],
+            places: (0..segment.footer.columns.len()).collect(),
+            segment,
+            group: 0,
+            kept: None,
+            start: 0,
+            given: 0,
+            reader: None,
+            promoted: Vec::new(),
+            batch_rows,
+            streams: None,
+        });
+    }
+    let mut tenants: Vec<(String, u64)> = Vec::new();
+    if shared {
+        let names: BTreeSet<&String> = cursors.iter().flat_map(|c| c.segment.footer.tenants()).map(|(name, _)| name).collect();
+        tenants = names.into_iter().map(|name| (name.clone(), 0)).collect();
+        for cursor in &mut cursors {
+            let rank = |name: &String| tenants.binary_search_by(|(known, _)| known.cmp(name)).unwrap_or(0) as u32;
+            cursor.owners = cursor.segment.footer.tenants().iter().map(|(name, end)| (*end, rank(name))).collect();
+        }
+    } else {
+        tenants.push((first.tenant.clone(), 0));
     }
     let (columns, to_rest) = plan(&cursors);
     for cursor in &mut cursors {
@@ -321,26 +445,28 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
         cursor.promoted = columns.iter().map(|c| &c.id).filter(|id| footer.rest.contains_key(id)).cloned().collect();
     }
     let hour = inputs.iter().map(|m| m.hour).min().unwrap_or(0);
-    let (id, path) = files.allocate(&tenant, signal(table), hour);
+    let (id, path) = files.allocate(&first.tenant, signal(table), hour);
     let variables = columns.iter().filter_map(|c| match &c.id {
         ColumnId::Body(BodyColumnId::Value(variable)) => Some(variable.clone()),
         _ => None,
     });
     let variables = variables.collect();
-    let writer = SegmentWriter::new(table, columns, merge_level(table), files.create(&path)?)?;
-    let mut merger = Merger { table, writer, variables, to_rest, chunks: Vec::new(), picks: Vec::new(), bytes: 0 };
+    let writer = SegmentWriter::new(table, shared, columns, merge_level(table), files.create(&path)?)?;
+    let (chunks, picks) = (Vec::new(), Vec::new());
+    let mut merger = Merger { table, writer, tenants, variables, to_rest, chunks, picks, bytes: 0 };
     merger.run(&mut cursors)?;
     if merger.writer.is_empty() {
         return Ok(Vec::new());
     }
-    let written = merger.writer.finish()?;
+    merger.tenants.retain(|(_, rows)| *rows > 0);
+    let written = merger.writer.finish(&merger.tenants)?;
     Ok(vec![SegmentMeta {
         id,
         tenant: first.tenant.clone(),
         signal: first.signal.clone(),
         hour,
         file: path,
-        format: FORMAT,
+        format: format_of(shared),
         first: written.first,
         last: written.last,
         rows: written.rows,
@@ -407,6 +533,8 @@ fn rare_variables(counts: &BTreeMap<&ColumnId, (u64, bool)>) -> HashSet<ColumnId
 struct Merger {
     table: Table,
     writer: SegmentWriter,
+    /// By rank, each tenant and the rows of it that are written.
+    tenants: Vec<(String, u64)>,
     /// The variables of bodies that the output has columns for.
     variables: HashSet<Variable>,
     to_rest: Vec<ColumnId>,
@@ -492,6 +620,9 @@ impl Merger {
             };
             if self.is_new(run, goes_on, pick) {
                 self.picks.push(pick);
+                if let Some((_, rows)) = self.tenants.get_mut(held.keys.owners.at(row) as usize) {
+                    *rows += 1;
+                }
             }
         }
         if !rows.is_empty() {

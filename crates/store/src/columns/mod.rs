@@ -1,7 +1,7 @@
 //! How spans and log records are kept: columns from the door to the disk.
 //!
 //! A walker fills a builder per tenant and hour; builders are sealed into immutable rows; a flush puts
-//! frozen rows in order and writes a level-0 segment; merges make larger segments of small ones. A [`View`] reads all
+//! frozen rows in order and writes a level-0 segment (tenants with few rows share one: [`flush`]); merges make larger segments of small ones. A [`View`] reads all
 //! of them alike: which rows pass is decided on the columns that the predicate names, then the projection is read for
 //! those rows only.
 //!
@@ -46,3 +46,12 @@ pub use cache::CacheStats;
 pub(crate) use cache::ColumnCache;
 pub use table::{LogTable, SpanTable};
 pub use view::View;
+
+/// Whose rows a shared segment holds.
+///
+/// # Errors
+/// IO and damage.
+pub(crate) fn tenants(files: &dyn crate::Segments, meta: &crate::SegmentMeta) -> Result<Vec<String>, crate::StoreError> {
+    let segment = read::OpenSegment::open(files, meta)?;
+    Ok(segment.footer.tenants().iter().map(|(name, _)| name.clone()).collect())
+}

@@ -1,6 +1,7 @@
 //! Some rows of a row group.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::BooleanBuffer;
@@ -113,6 +114,22 @@ impl Left {
             _ if set == mask.len() => Self::All(set),
             _ if set * FEW < mask.len() => Self::Rows(selected(&mask), mask.len()),
             _ => Self::Mask(mask),
+        }
+    }
+
+    /// Those of them that lie in a stretch.
+    pub(crate) fn within(self, stretch: Range<u32>) -> Self {
+        match self {
+            Self::All(total) if stretch.len() == total => Self::All(total),
+            Self::All(total) => Self::Rows(stretch.collect(), total),
+            Self::Mask(mask) => {
+                let total = mask.len();
+                Self::Rows(selected(&mask).into_iter().filter(|row| stretch.contains(row)).collect(), total)
+            }
+            Self::Rows(mut rows, total) => {
+                rows.retain(|row| stretch.contains(row));
+                Self::Rows(rows, total)
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use super::cache::ColumnCache;
 use super::eval::Source;
 use super::id::ColumnId;
 use super::pick::Picked;
-use super::segment::{FORMAT, KEY_COLUMNS, KEY_FORMAT, KEY_IDS, KEY_REST, SegmentColumn, schema};
+use super::segment::{KEY_COLUMNS, KEY_FORMAT, KEY_IDS, KEY_REST, KEY_TENANTS, SHARED_FORMAT, SegmentColumn, schema};
 use crate::body::{BodyColumnId, BodyColumns};
 use crate::contract::{Field, MemberTest, Table};
 use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
@@ -48,6 +49,8 @@ pub(crate) struct Footer {
     pub(crate) rest: BTreeMap<ColumnId, u64>,
     /// Where each row group's id filter lies: offset and length. Empty where there is none.
     filters: Vec<(u64, u64)>,
+    /// The tenants that share it, by name, and the row behind the last of each; empty where it is one tenant's.
+    tenants: Vec<(String, u64)>,
     size: usize,
 }
 
@@ -74,6 +77,25 @@ impl Footer {
     /// Rows of a row group.
     pub(crate) fn rows(&self, group: usize) -> usize {
         self.metadata().row_group(group).num_rows().max(0) as usize
+    }
+
+    /// The tenants that share it, by name, each with the row behind its last one; empty where it is one tenant's.
+    pub(crate) fn tenants(&self) -> &[(String, u64)] {
+        &self.tenants
+    }
+
+    /// The number of a row group's first row.
+    pub(crate) fn group_start(&self, group: usize) -> u64 {
+        (0..group).map(|g| self.rows(g) as u64).sum()
+    }
+
+    /// Which rows of a row group of a shared segment are a tenant's.
+    pub(crate) fn own_rows(&self, group: usize, tenant: &str) -> Range<u32> {
+        let Ok(at) = self.tenants.binary_search_by(|(name, _)| name.as_str().cmp(tenant)) else { return 0..0 };
+        let first = if at == 0 { 0 } else { self.tenants[at - 1].1 };
+        let (start, rows) = (self.group_start(group), self.rows(group) as u64);
+        let inside = |row: u64| row.saturating_sub(start).min(rows) as u32;
+        inside(first)..inside(self.tenants[at].1)
     }
 
     /// The footer as Parquet has it.
@@ -339,8 +361,8 @@ fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError> {
     let pairs = parquet.file_metadata().key_value_metadata();
     let value = |key: &str| pairs.and_then(|p| p.iter().find(|kv| kv.key == key)).and_then(|kv| kv.value.as_deref());
     let format: u32 = value(KEY_FORMAT).and_then(|v| v.parse().ok()).ok_or_else(|| corrupt("it names no format version"))?;
-    if format > FORMAT {
-        return Err(StoreError::Version { file: path.to_owned(), found: format, supported: FORMAT });
+    if format > SHARED_FORMAT {
+        return Err(StoreError::Version { file: path.to_owned(), found: format, supported: SHARED_FORMAT });
     }
     let spelled: Vec<(String, String, String)> = value(KEY_COLUMNS)
         .and_then(|v| serde_json::from_str(v).ok())
@@ -361,10 +383,30 @@ fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError> {
         value(KEY_REST).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
     let rest = rest.iter().filter_map(|((a, b, c), n)| Some((ColumnId::parse(a, b, c)?, *n))).collect();
     let filters = value(KEY_IDS).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
+    let tenants = match format == SHARED_FORMAT {
+        true => {
+            let said = value(KEY_TENANTS).and_then(|v| serde_json::from_str(v).ok());
+            let rows = parquet.row_groups().iter().map(|g| g.num_rows().max(0) as u64).sum();
+            said.and_then(|said| stretches(said, rows)).ok_or_else(|| corrupt("it does not say whose its rows are"))?
+        }
+        false => Vec::new(),
+    };
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema(&columns)));
-    let size = parquet.memory_size() + columns.len() * 200;
+    let size = parquet.memory_size() + columns.len() * 200 + tenants.len() * 64;
     let parquet = ArrowReaderMetadata::try_new(Arc::new(parquet), options).map_err(|e| parquet_error(path, &e))?;
-    Ok(Footer { parquet, columns, places, rest, filters, size })
+    Ok(Footer { parquet, columns, places, rest, filters, tenants, size })
+}
+
+/// Where each tenant's rows end; `None` where that makes no sense: names out of order, more or fewer than all `rows`.
+fn stretches(said: Vec<(String, u64)>, rows: u64) -> Option<Vec<(String, u64)>> {
+    let in_order = said.windows(2).all(|w| w[0].0 < w[1].0);
+    let mut end = 0u64;
+    let ends = said.into_iter().map(|(name, rows)| {
+        end = end.checked_add(rows)?;
+        Some((name, end))
+    });
+    let ends: Vec<_> = ends.collect::<Option<_>>()?;
+    (in_order && end == rows).then_some(ends)
 }
 
 /// Whether a text column is written as a dictionary: any row group tells (all-null ones have no page of either kind).
@@ -554,4 +596,25 @@ impl Source for GroupSource<'_> {
 /// The place of the time column.
 pub(crate) fn time_place(footer: &Footer) -> Option<usize> {
     footer.place(&ColumnId::Field(Field::Time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stretches;
+
+    #[test]
+    fn a_shared_segment_says_whose_every_row_is_or_is_damaged() {
+        let said = |names: &[(&str, u64)]| names.iter().map(|(n, rows)| ((*n).to_owned(), *rows)).collect::<Vec<_>>();
+        assert_eq!(stretches(said(&[("a", 2), ("b", 3)]), 5), Some(said(&[("a", 2), ("b", 5)])));
+        for (names, rows) in [
+            (said(&[("b", 2), ("a", 3)]), 5),
+            (said(&[("a", 2), ("a", 3)]), 5),
+            (said(&[("a", 2), ("b", 3)]), 4),
+            (said(&[("a", 2), ("b", 3)]), 6),
+            (said(&[("a", u64::MAX), ("b", 6)]), 5),
+            (said(&[]), 1),
+        ] {
+            assert_eq!(stretches(names.clone(), rows), None, "{names:?} of {rows}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! parts at a time on all cores.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -61,8 +62,17 @@ impl Source for RowsSource<'_> {
 pub(crate) enum Unit {
     /// Sealed or open rows of the head.
     Head(Arc<Rows>),
-    /// A row group of a segment, and what holds for its rows that are not deleted.
-    Group(Arc<OpenSegment>, usize, Option<Arc<Predicate>>),
+    /// A row group of a segment, and which of its rows count; all of them where that is not said.
+    Group(Arc<OpenSegment>, usize, Option<Arc<Own>>),
+}
+
+/// Which rows of a row group count.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// Those of one tenant, in a segment that several share.
+    pub(crate) rows: Option<Range<u32>>,
+    /// Those for which this holds: the others are deleted.
+    pub(crate) spared: Option<Arc<Predicate>>,
 }
 
 /// The rows of a unit that passed, as row numbers of the unit.
@@ -105,13 +115,17 @@ impl Unit {
                 }
                 Ok(Passed { rows: selected(&mask) })
             }
-            Self::Group(segment, group, spared) => {
+            Self::Group(segment, group, own) => {
                 let total = segment.footer.rows(*group);
                 let mut left = Left::new(row_ranges(table, segment, *group, range, predicate)?, total);
+                let (rows, spared) = own.as_ref().map_or((None, None), |own| (own.rows.clone(), own.spared.as_deref()));
+                if let Some(rows) = rows {
+                    left = left.within(rows);
+                }
                 let mut parts = conjuncts(predicate);
                 // Cheap and selective conditions first: numbers and ids before texts, texts before patterns.
                 parts.sort_by_key(|p| cost(p));
-                parts.extend(spared.as_deref());
+                parts.extend(spared);
                 if !inside {
                     left = left.narrow(table, false, |picked| {
                         in_range(&GroupSource::new(table, segment, *group, picked), range, false)
@@ -137,18 +151,25 @@ impl Unit {
         }
     }
 
-    /// The rows that are not deleted.
+    /// The rows that count.
     ///
     /// # Errors
     /// IO and corruption.
     pub(crate) fn spared(&self, table: Table) -> Result<Passed, StoreError> {
         match self {
-            Self::Group(segment, group, Some(spared)) => {
-                let picked = Picked::all(segment.footer.rows(*group));
-                let source = GroupSource::new(table, segment, *group, &picked);
-                Ok(Passed { rows: selected(&evaluate(spared, &source)?) })
+            Self::Group(segment, group, own) => {
+                let total = segment.footer.rows(*group);
+                let (rows, spared) = own.as_ref().map_or((None, None), |own| (own.rows.clone(), own.spared.as_deref()));
+                let mut left = Left::All(total);
+                if let Some(rows) = rows {
+                    left = left.within(rows);
+                }
+                if let Some(spared) = spared.filter(|_| !left.is_empty()) {
+                    left =
+                        left.narrow(table, true, |picked| evaluate(spared, &GroupSource::new(table, segment, *group, picked)))?;
+                }
+                Ok(Passed { rows: left.rows() })
             }
-            Self::Group(segment, group, None) => Ok(Passed { rows: (0..segment.footer.rows(*group) as u32).collect() }),
             Self::Head(rows) => Ok(Passed { rows: (0..rows.len() as u32).collect() }),
         }
     }

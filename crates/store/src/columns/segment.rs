@@ -4,6 +4,10 @@
 //! `[kind, key, type]` a column, in the order of the schema, because names are for people), `braid.rest` (JSON: rows
 //! by `[kind, key, type]` of the attributes in rest columns) and `braid.ids` (JSON: where each row group's id filter
 //! lies, see `bloom`).
+//!
+//! Format 2 is that of a segment which several tenants share: its rows stand by tenant first, and `braid.tenants` (JSON:
+//! `[name, rows]` in the order of the names) says whose they are. A reader looks at no row outside its tenant's stretch, and
+//! takes nothing from the footer's bounds and dictionaries but that rows are not there.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -23,8 +27,10 @@ use super::id::ColumnId;
 use crate::contract::{Field, Table};
 use crate::{SegmentFile, StoreError};
 
-/// The version of the format that is written.
+/// The version of the format of a segment with one tenant's rows.
 pub(crate) const FORMAT: u32 = 1;
+/// The version of a segment with several tenants' rows.
+pub(crate) const SHARED_FORMAT: u32 = 2;
 /// Rows of a row group.
 pub(crate) const GROUP_ROWS: usize = 65_536;
 /// Attributes on at least one row in so many get a column...
@@ -39,6 +45,7 @@ pub(crate) const KEY_TABLE: &str = "braid.table";
 pub(crate) const KEY_COLUMNS: &str = "braid.columns";
 pub(crate) const KEY_REST: &str = "braid.rest";
 pub(crate) const KEY_IDS: &str = "braid.ids";
+pub(crate) const KEY_TENANTS: &str = "braid.tenants";
 
 /// A column of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +89,10 @@ pub(crate) fn page_rows(table: Table) -> usize {
 }
 
 /// What a column is wanted for.
-fn wanted(table: Table, column: &SegmentColumn) -> Wanted {
+fn wanted(table: Table, shared: bool, column: &SegmentColumn) -> Wanted {
     match &column.id {
         ColumnId::Field(Field::Time) => Wanted { bounds: true, page_bounds: true, sorted: false },
-        ColumnId::Field(Field::TraceId) if table == Table::Spans => Wanted { bounds: true, page_bounds: true, sorted: true },
+        ColumnId::Field(Field::TraceId) if table == Table::Spans => Wanted { bounds: true, page_bounds: true, sorted: !shared },
         ColumnId::Field(Field::TraceId | Field::SpanId | Field::ParentSpanId | Field::Body) => Wanted::default(),
         // Unsigned numbers order differently from what the page writer compares.
         ColumnId::Field(
@@ -99,6 +106,8 @@ fn wanted(table: Table, column: &SegmentColumn) -> Wanted {
 /// Writes a segment row group by row group.
 pub(crate) struct SegmentWriter {
     table: Table,
+    /// Several tenants' rows come.
+    shared: bool,
     columns: Vec<SegmentColumn>,
     descriptor: Arc<SchemaDescriptor>,
     file: SerializedFileWriter<Box<dyn SegmentFile>>,
@@ -110,6 +119,11 @@ pub(crate) struct SegmentWriter {
     last: i64,
 }
 
+/// The version of a segment's format.
+pub(crate) fn format_of(shared: bool) -> u32 {
+    if shared { SHARED_FORMAT } else { FORMAT }
+}
+
 /// What became of a segment.
 pub(crate) struct Written {
     pub(crate) rows: u64,
@@ -119,12 +133,13 @@ pub(crate) struct Written {
 }
 
 impl SegmentWriter {
-    /// Starts a file of these columns, compressed with this zstd level.
+    /// Starts a file of these columns, compressed with this zstd level; `shared` where several tenants' rows come.
     ///
     /// # Errors
     /// IO.
     pub(crate) fn new(
         table: Table,
+        shared: bool,
         columns: Vec<SegmentColumn>,
         level: i32,
         file: Box<dyn SegmentFile>,
@@ -134,6 +149,7 @@ impl SegmentWriter {
             SerializedFileWriter::new(file, descriptor.root_schema_ptr(), Arc::new(WriterProperties::new())).map_err(failed)?;
         Ok(Self {
             table,
+            shared,
             columns,
             descriptor: Arc::new(descriptor),
             file,
@@ -165,7 +181,7 @@ impl SegmentWriter {
             if matches!(c.id, ColumnId::Rest(_)) {
                 rest.push(array.clone());
             }
-            let (bytes, close) = self.encoder.encode(&array, &self.descriptor.column(i), wanted(self.table, c))?;
+            let (bytes, close) = self.encoder.encode(&array, &self.descriptor.column(i), wanted(self.table, self.shared, c))?;
             group.append_column(&bytes, close).map_err(failed)?;
         }
         group.close().map_err(failed)?;
@@ -200,11 +216,11 @@ impl SegmentWriter {
         self.rows == 0
     }
 
-    /// Writes the footer and makes the file durable.
+    /// Writes the footer and makes the file durable. `tenants` has the rows of each in turn, where they share the file.
     ///
     /// # Errors
     /// IO.
-    pub(crate) fn finish(mut self) -> Result<Written, StoreError> {
+    pub(crate) fn finish(mut self, tenants: &[(String, u64)]) -> Result<Written, StoreError> {
         let json = |v: serde_json::Value| v.to_string();
         let spelled: Vec<_> = self.columns.iter().map(|c| c.id.spell()).collect();
         let rest: Vec<_> = self.rest.iter().map(|(id, n)| (id.spell(), n)).collect();
@@ -213,13 +229,16 @@ impl SegmentWriter {
             Table::Logs => "logs",
         };
         for (key, value) in [
-            (KEY_FORMAT, FORMAT.to_string()),
+            (KEY_FORMAT, format_of(self.shared).to_string()),
             (KEY_TABLE, table.to_owned()),
             (KEY_COLUMNS, json(serde_json::json!(spelled))),
             (KEY_REST, json(serde_json::json!(rest))),
             (KEY_IDS, json(serde_json::json!(self.filters))),
         ] {
             self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
+        if self.shared {
+            self.file.append_key_value_metadata(KeyValue::new(KEY_TENANTS.to_owned(), json(serde_json::json!(tenants))));
         }
         let file = self.file.into_inner().map_err(failed)?;
         Ok(Written { rows: self.rows, bytes: file.finish()?, first: self.first, last: self.last })

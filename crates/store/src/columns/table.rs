@@ -5,13 +5,13 @@ use std::sync::Arc;
 use wire::{Encoding, Limits, Signal, Summary};
 
 use super::cache::ColumnCache;
-use super::flush::{flush, signal};
+use super::flush::{flush, shares, signal};
 use super::head::{Head, PartitionRows};
 use super::merge::merge;
 use super::read::Footers;
 use super::view::View;
 use crate::contract::Table;
-use crate::{Frozen, Record, SegmentMeta, Segments, SignalTable, StoreError, Tombstone, deletes};
+use crate::{Frozen, Options, Record, SegmentMeta, Segments, SignalTable, StoreError, Tombstone, deletes};
 
 /// What both tables share.
 struct ColumnTable {
@@ -20,11 +20,12 @@ struct ColumnTable {
     footers: Arc<Footers>,
     segments: Arc<dyn Segments>,
     limits: Limits,
+    share_below: usize,
 }
 
 impl ColumnTable {
-    fn new(table: Table, segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>) -> Self {
-        Self { table, head: Arc::new(Head::new(table)), footers: Arc::new(Footers::new(cache)), segments, limits }
+    fn new(table: Table, segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>, share_below: usize) -> Self {
+        Self { table, head: Arc::new(Head::new(table)), footers: Arc::new(Footers::new(cache)), segments, limits, share_below }
     }
 
     fn view(&self) -> View {
@@ -41,7 +42,8 @@ impl ColumnTable {
 
     fn freeze(&self) -> Option<Box<dyn Frozen>> {
         let rows = self.head.freeze()?;
-        Some(Box::new(FrozenHead { table: self.table, head: self.head.clone(), rows, segments: self.segments.clone() }))
+        let (table, head, segments) = (self.table, self.head.clone(), self.segments.clone());
+        Some(Box::new(FrozenHead { table, head, rows, segments, share_below: self.share_below }))
     }
 }
 
@@ -51,11 +53,12 @@ struct FrozenHead {
     head: Arc<Head>,
     rows: Arc<Vec<PartitionRows>>,
     segments: Arc<dyn Segments>,
+    share_below: usize,
 }
 
 impl Frozen for FrozenHead {
     fn write(&self) -> Result<Vec<SegmentMeta>, StoreError> {
-        self.rows.iter().map(|p| flush(self.table, &p.tenant, &p.rows, &*self.segments)).collect()
+        shares(&self.rows, self.share_below).iter().map(|share| flush(self.table, share, &*self.segments)).collect()
     }
 
     fn forget(self: Box<Self>) {
@@ -72,12 +75,13 @@ macro_rules! table {
             /// An empty table whose segments go to `segments`.
             #[must_use]
             pub fn new(segments: Arc<dyn Segments>) -> Self {
-                Self::with(segments, Limits::default(), Arc::new(ColumnCache::new(32 << 20)))
+                Self::with(segments, Limits::default(), Arc::new(ColumnCache::new(32 << 20)), Options::SHARE_BELOW)
             }
 
-            /// The same, for requests that are read within `limits`, with a cache to share.
-            pub(crate) fn with(segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>) -> Self {
-                Self(ColumnTable::new($table, segments, limits, cache))
+            /// The same, for requests that are read within `limits`, with a cache to share, and segments that tenants share who
+            /// have less than so many bytes.
+            pub(crate) fn with(segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>, share_below: usize) -> Self {
+                Self(ColumnTable::new($table, segments, limits, cache, share_below))
             }
 
             /// What the head holds now; the manifest's segments are given to each of the view's calls.

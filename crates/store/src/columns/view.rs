@@ -10,7 +10,7 @@ use super::distinct;
 use super::head::Part;
 use super::read::Footers;
 use super::rows::Rows;
-use super::scan::{self, Unit};
+use super::scan::{self, Own, Unit};
 use crate::contract::{Aggregation, BatchStream, Counted, Distinct, Order, Predicate, Scan, Table};
 use crate::{SegmentMeta, Segments, StoreError, Tombstone, Tombstones};
 
@@ -97,9 +97,10 @@ impl View {
             Part::Open(open, len) => open.rows(*len),
         });
         let signal = super::flush::signal(self.table).as_str();
-        let own = |s: &&SegmentMeta| s.signal == signal && s.tenant == tenant.as_str() && range.overlaps(s.first, s.last);
+        let own = |s: &&SegmentMeta| s.signal == signal && s.may_hold(tenant) && range.overlaps(s.first, s.last);
         Inputs {
             table: self.table,
+            tenant: tenant.clone(),
             rows: rows.filter(|r| range.overlaps(r.first, r.last)).collect(),
             segments: segments.iter().map(Borrow::borrow).filter(own).collect(),
             footers: &self.footers,
@@ -118,6 +119,7 @@ pub(crate) fn spared(tombstones: &[Arc<Tombstone>]) -> Option<Predicate> {
 /// What a scan reads from: one tenant's rows that may lie in the range.
 pub(crate) struct Inputs<'a> {
     pub(crate) table: Table,
+    pub(crate) tenant: Tenant,
     pub(crate) rows: Vec<Arc<Rows>>,
     pub(crate) segments: Vec<&'a SegmentMeta>,
     pub(crate) footers: &'a Footers,
@@ -142,14 +144,25 @@ impl Inputs<'_> {
         Ok(units)
     }
 
-    /// The row groups of a segment.
+    /// The row groups of a segment in which the tenant has rows.
     ///
     /// # Errors
     /// IO and damage.
     pub(crate) fn groups(&self, meta: &SegmentMeta) -> Result<Vec<Unit>, StoreError> {
         let segment = self.footers.open(self.files, meta)?;
-        let spared = spared(&self.tombstones.on_segment(meta)).map(Arc::new);
-        Ok((0..segment.footer.groups()).map(|g| Unit::Group(segment.clone(), g, spared.clone())).collect())
+        let tenant = self.tenant.as_str();
+        let spared = spared(&self.tombstones.of_tenant(meta, tenant)).map(Arc::new);
+        let unit = |group: usize| {
+            // Also where a group is all the tenant's: what the footer says of the whole segment is not for it alone.
+            let rows = meta.is_shared().then(|| segment.footer.own_rows(group, tenant));
+            if rows.as_ref().is_some_and(|rows| rows.is_empty()) {
+                return None;
+            }
+            let spared = spared.clone();
+            let own = (rows.is_some() || spared.is_some()).then(|| Arc::new(Own { rows, spared }));
+            Some(Unit::Group(segment.clone(), group, own))
+        };
+        Ok((0..segment.footer.groups()).filter_map(unit).collect())
     }
 
     /// Takes a damaged segment out of service; another error is handed back.

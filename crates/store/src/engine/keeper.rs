@@ -488,6 +488,7 @@ impl Core {
             expired: get(&c.expired),
             quarantined: get(&c.quarantined),
             segments: Signal::ALL.map(|s| live.of(s).len()),
+            shared_segments: Signal::ALL.map(|s| live.of(s).iter().filter(|m| m.is_shared()).count()),
             segment_bytes: Signal::ALL.map(|s| live.of(s).iter().map(|m| m.bytes).sum()),
             log_bytes: self.log.files().bytes(),
             log_files: self.log.files().count(),

@@ -26,6 +26,8 @@ pub struct Options {
     pub log_cap: u64,
     /// Size of a table's head at which it is flushed, bytes of memory.
     pub flush_bytes: usize,
+    /// Tenants that have less than so many bytes in a head (of an hour: a partition) share a segment.
+    pub share_below: usize,
     /// Size of all heads together at which appends wait.
     pub heads_bytes: usize,
     /// Decoded columns that queries keep, bytes.
@@ -57,6 +59,9 @@ pub struct Options {
 }
 
 impl Options {
+    /// The default of [`Options::share_below`]: a segment that is worth a file of its own.
+    pub const SHARE_BELOW: usize = 1 << 20;
+
     /// The defaults for `disk`.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>) -> Self {
@@ -67,6 +72,7 @@ impl Options {
             log: LogOptions::default(),
             log_cap: 2 << 30,
             flush_bytes: 0,
+            share_below: Self::SHARE_BELOW,
             heads_bytes: 0,
             cache_bytes: 0,
             // Short, so that the log stays short; metrics want long chunks.

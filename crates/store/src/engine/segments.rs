@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use model::Tenant;
 use parking_lot::{Condvar, Mutex, RwLock};
 use wire::Signal;
 
@@ -100,7 +99,7 @@ pub(crate) fn files_of(disk: &dyn Disk, path: &str) -> io::Result<Vec<String>> {
 }
 
 impl Segments for DiskSegments {
-    fn allocate(&self, tenant: &Tenant, signal: Signal, hour: i64) -> (u64, String) {
+    fn allocate(&self, tenant: &str, signal: Signal, hour: i64) -> (u64, String) {
         let id = self.next.fetch_add(1, Ordering::AcqRel);
         let ending = if signal == Signal::Metrics { "chunks" } else { "parquet" };
         // In an object store other directories' segments may have the same numbers.

@@ -77,6 +77,8 @@ pub struct Stats {
     pub quarantined: u64,
     /// Segments in service.
     pub segments: [usize; 3],
+    /// Those of them that several tenants share.
+    pub shared_segments: [usize; 3],
     /// Bytes in them.
     pub segment_bytes: [u64; 3],
     /// Bytes in the log.

@@ -12,7 +12,7 @@ use super::record::{Mirrored, number_of, path_of, replace, whole};
 use super::{FOLDER, Own, Remote, failed};
 use crate::StoreError;
 use crate::disk::Disk;
-use crate::manifest::{WITHOUT_DELETIONS, decode, encode};
+use crate::manifest::{PLAIN, decode, encode};
 
 const CLAIMS: &str = "writer";
 /// A manifest larger than this is not believed.
@@ -160,7 +160,7 @@ impl Remote {
                 self.same_history(found, local_number).map_err(held)?;
             }
             let epoch = top.unwrap_or(0).max(newest.as_ref().map_or(0, |m| m.epoch)) + 1;
-            let claim = encode(&Claim { writer: self.me.clone(), released: false }, WITHOUT_DELETIONS)?;
+            let claim = encode(&Claim { writer: self.me.clone(), released: false }, PLAIN)?;
             match self.bucket.create(&path_of_claim(epoch), claim.into(), patience) {
                 Ok(()) => {}
                 // Another came first, or an answer was lost: the next round tells.
@@ -218,7 +218,7 @@ impl Remote {
             return Ok(());
         }
         self.alone(epoch, Patience::UPKEEP)?;
-        let claim = encode(&Claim { writer: self.me.clone(), released: false }, WITHOUT_DELETIONS)?;
+        let claim = encode(&Claim { writer: self.me.clone(), released: false }, PLAIN)?;
         self.bucket.put(&path_of_claim(epoch), claim.into(), Patience::UPKEEP).map_err(failed("renewing the claim"))?;
         own.beat = Some(Instant::now());
         Ok(())
@@ -238,7 +238,7 @@ impl Remote {
         let Some(mut own) = self.own.try_lock_for(Duration::from_millis(300)) else { return };
         let Some(epoch) = own.epoch.take() else { return };
         if self.fenced().is_none()
-            && let Ok(claim) = encode(&Claim { writer: self.me.clone(), released: true }, WITHOUT_DELETIONS)
+            && let Ok(claim) = encode(&Claim { writer: self.me.clone(), released: true }, PLAIN)
         {
             // Otherwise the next one waits for the lease to end.
             let _ = self.bucket.put(&path_of_claim(epoch), claim.into(), Patience::PARTING);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use model::Tenant;
 use parking_lot::Mutex;
 
-use super::index::SegmentIndex;
+use super::index::{Loaded, SegmentIndex};
 use super::registry::Catalog;
 use crate::{SegmentMeta, Segments, StoreError};
 
@@ -18,7 +19,8 @@ struct Held {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    held: HashMap<u64, Held>,
+    /// By segment and, where several share it, tenant.
+    held: HashMap<(u64, Option<Tenant>), Held>,
     bytes: usize,
     clock: u64,
 }
@@ -38,57 +40,62 @@ impl IndexCache {
         Self { shelf: Mutex::default(), opening: Mutex::new(()), limit }
     }
 
-    fn get(&self, id: u64) -> Option<Arc<SegmentIndex>> {
+    fn get(&self, key: &(u64, Option<Tenant>)) -> Option<Arc<SegmentIndex>> {
         let mut shelf = self.shelf.lock();
         shelf.clock += 1;
         let now = shelf.clock;
-        let held = shelf.held.get_mut(&id)?;
+        let held = shelf.held.get_mut(key)?;
         held.used = now;
         Some(Arc::clone(&held.index))
     }
 
-    /// The index of a segment, opened if need be.
+    /// The index of what a tenant has in a segment, opened if need be; `None` where it has nothing in it. Only where it has, the
+    /// tenant's registry is asked for: whoever asks in the name of a tenant that is not there makes none.
     ///
     /// # Errors
-    /// As [`SegmentIndex::open`].
+    /// As [`Loaded::read`].
     pub(super) fn open(
         &self,
         segments: &dyn Segments,
         meta: &SegmentMeta,
-        catalog: &Arc<Catalog>,
-    ) -> Result<Arc<SegmentIndex>, StoreError> {
-        if let Some(index) = self.get(meta.id) {
-            return Ok(index);
+        tenant: &Tenant,
+        catalog: impl FnOnce() -> Arc<Catalog>,
+    ) -> Result<Option<Arc<SegmentIndex>>, StoreError> {
+        let key = (meta.id, Some(tenant.clone()).filter(|_| meta.is_shared()));
+        if let Some(index) = self.get(&key) {
+            return Ok(Some(index));
         }
         let _one = self.opening.lock();
-        if let Some(index) = self.get(meta.id) {
-            return Ok(index);
+        if let Some(index) = self.get(&key) {
+            return Ok(Some(index));
         }
+        let Some(loaded) = Loaded::read(meta, segments.open(&meta.file)?, Some(tenant.as_str()))? else { return Ok(None) };
+        let catalog = catalog();
         catalog.tidy();
-        let index = Arc::new(SegmentIndex::open(meta, segments.open(&meta.file)?, catalog)?);
+        let index = Arc::new(loaded.index(tenant.as_str(), &catalog)?);
         let bytes = index.memory();
         let mut evicted = Vec::new();
         {
             let mut shelf = self.shelf.lock();
             while shelf.bytes + bytes > self.limit
-                && let Some(oldest) = shelf.held.iter().min_by_key(|(_, h)| h.used).map(|(id, _)| *id)
+                && let Some(oldest) = shelf.held.iter().min_by_key(|(_, h)| h.used).map(|(key, _)| key.clone())
             {
                 evicted.extend(shelf.held.remove(&oldest));
                 shelf.bytes -= evicted.last().map_or(0, |h: &Held| h.bytes);
             }
             let used = shelf.clock;
-            shelf.held.insert(meta.id, Held { index: Arc::clone(&index), bytes, used });
+            shelf.held.insert(key, Held { index: Arc::clone(&index), bytes, used });
             shelf.bytes += bytes;
         }
-        Ok(index)
+        Ok(Some(index))
     }
 
     /// Lets go of a segment.
     pub(super) fn remove(&self, id: u64) {
         let removed = {
             let mut shelf = self.shelf.lock();
-            let removed = shelf.held.remove(&id);
-            shelf.bytes -= removed.as_ref().map_or(0, |h| h.bytes);
+            let removed: Vec<Held> = shelf.held.extract_if(|(segment, _), _| *segment == id).map(|(_, held)| held).collect();
+            shelf.bytes -= removed.iter().map(|h| h.bytes).sum::<usize>();
             removed
         };
         drop(removed);

@@ -1,5 +1,6 @@
 //! Several segments become one: short runs are joined, long ones that overlap no other are handed on as they are.
 
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
@@ -10,10 +11,10 @@ use super::Inner;
 use super::chunk::{Scratch, Stats, decode_values};
 use super::exemplars::{IN_SEGMENT, decode_exemplars, settle};
 use super::format::Kind;
-use super::index::{Run, SegmentIndex, unseal};
+use super::index::{Loaded, Run, SegmentIndex, unseal};
 use super::merge::Gathered;
 use super::metadata::Families;
-use super::registry::SeriesId;
+use super::registry::{Catalog, SeriesId};
 use super::view::gone;
 use super::write::{RUN, SegmentWriter};
 use crate::{SegmentMeta, StoreError, Tombstone};
@@ -70,43 +71,79 @@ impl Output {
 /// See [`crate::SignalTable::compact`]. Of equal times the first written sample stays.
 pub(super) fn compact(inner: &Inner, inputs: &[SegmentMeta]) -> Result<Vec<SegmentMeta>, StoreError> {
     let Some(first) = inputs.first() else { return Ok(Vec::new()) };
-    let tenant = Tenant::new(&first.tenant)
-        .map_err(|e| StoreError::Corrupt { file: first.file.clone(), reason: format!("its tenant: {e}") })?;
-    let catalog = inner.catalog(&tenant);
-    let live = inner.segments.in_service();
     let mut order: Vec<&SegmentMeta> = inputs.iter().collect();
     order.sort_by_key(|s| (s.first_sequence, s.first, s.id));
-    let mut open = Vec::with_capacity(order.len());
-    for meta in order {
-        let index = inner.cache.open(&*inner.segments, meta, &catalog)?;
-        let deleted = live.tombstones().on_segment(meta);
-        open.push(Input { index, deleted, start: 0, window: Bytes::new() });
+    let hour = inputs.iter().map(|s| s.hour).min().unwrap_or(first.hour);
+    let level = inputs.iter().map(|s| s.level).max().unwrap_or(0).saturating_add(1);
+    let writer = SegmentWriter::create(&*inner.segments, &first.tenant, hour, level)?;
+    let mut output = Output { writer, held: Gathered::default() };
+    let live = inner.segments.in_service();
+    let input = |meta: &SegmentMeta, tenant: &Tenant, index| {
+        let deleted = live.tombstones().of_tenant(meta, tenant.as_str());
+        Input { index, deleted, start: 0, window: Bytes::new() }
+    };
+    let name = |name: &str| {
+        let wrong = |e| StoreError::Corrupt { file: first.file.clone(), reason: format!("its tenant: {e}") };
+        Tenant::new(name).map_err(wrong)
+    };
+    let mut metadata = "{}".to_owned();
+    if first.is_shared() {
+        // Each is read once, not once a tenant.
+        let mut loaded = Vec::with_capacity(order.len());
+        for meta in order {
+            let read = Loaded::read(meta, inner.segments.open(&meta.file)?, None)?;
+            loaded.extend(read.map(|read| (meta, read)));
+        }
+        let names: BTreeSet<&str> = loaded.iter().flat_map(|(_, l)| l.tenants()).collect();
+        for of in names {
+            let tenant = name(of)?;
+            let catalog = inner.catalog(&tenant);
+            let own = loaded.iter().filter(|(_, l)| l.tenants().any(|t| t == of));
+            let own = own.map(|(meta, l)| Ok(input(meta, &tenant, Arc::new(l.index(of, &catalog)?))));
+            let own: Vec<Input> = own.collect::<Result<_, StoreError>>()?;
+            output.writer.next_tenant(of, families(&own).to_json());
+            merge_tenant(own, &catalog, &mut output)?;
+            catalog.tidy();
+        }
+    } else {
+        let tenant = name(&first.tenant)?;
+        let mut own = Vec::with_capacity(order.len());
+        for meta in order {
+            own.extend(inner.open(meta, &tenant)?.map(|index| input(meta, &tenant, index)));
+        }
+        metadata = families(&own).to_json();
+        merge_tenant(own, &inner.catalog(&tenant), &mut output)?;
     }
+    if output.writer.is_empty() {
+        return Ok(Vec::new());
+    }
+    let written = output.writer.finish(metadata)?;
+    inputs.iter().for_each(|s| inner.cache.remove(s.id));
+    Ok(vec![written])
+}
 
+/// What the inputs know of metric families; the last written knows best.
+fn families(open: &[Input]) -> Families {
     let mut families = Families::default();
     open.iter().rev().for_each(|input| families.complete(&input.index.families));
+    families
+}
+
+/// Merges what a tenant has in the inputs.
+fn merge_tenant(mut open: Vec<Input>, catalog: &Catalog, output: &mut Output) -> Result<(), StoreError> {
     let mut ids: Vec<SeriesId> = open.iter().flat_map(|input| input.index.ids().iter().copied()).collect();
     ids.sort_unstable();
     ids.dedup();
     catalog.sort(&catalog.read(), &mut ids);
 
-    let hour = inputs.iter().map(|s| s.hour).min().unwrap_or(first.hour);
-    let level = inputs.iter().map(|s| s.level).max().unwrap_or(0).saturating_add(1);
-    let writer = SegmentWriter::create(&*inner.segments, &tenant, hour, level)?;
-    let mut output = Output { writer, held: Gathered::default() };
     let mut scratch = Scratch::default();
     for id in ids {
         // The open indexes hold the number.
         let Some(labels) = catalog.read().labels(id).cloned() else { continue };
         output.writer.next_series();
-        merge_series(&mut open, id, &labels, &mut scratch, &mut output)?;
+        merge_series(&mut open, id, &labels, &mut scratch, output)?;
     }
-    if output.writer.is_empty() {
-        return Ok(Vec::new());
-    }
-    let written = output.writer.finish(families.to_json())?;
-    inputs.iter().for_each(|s| inner.cache.remove(s.id));
-    Ok(vec![written])
+    Ok(())
 }
 
 fn merge_series(

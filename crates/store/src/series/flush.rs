@@ -1,6 +1,6 @@
 //! A detached part of the head becomes segments.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,17 +31,69 @@ pub(super) struct FrozenSamples {
     pub parts: Vec<(Tenant, Arc<Mutex<Families>>, Arc<Part>)>,
 }
 
+/// A part as it is written.
+struct Ordered<'a> {
+    tenant: &'a Tenant,
+    families: &'a Mutex<Families>,
+    part: &'a Part,
+    /// Series in the order of their labels, with their slots.
+    order: Vec<(SeriesId, u32)>,
+    deleted: Vec<Arc<Tombstone>>,
+}
+
+impl<'a> Ordered<'a> {
+    fn new((tenant, families, part): &'a (Tenant, Arc<Mutex<Families>>, Arc<Part>)) -> Self {
+        let mut order: Vec<(SeriesId, u32)> = part.read().slots().iter().zip(0..).map(|(s, at)| (s.id, at)).collect();
+        sort_by_labels(part, &mut order);
+        Self { tenant, families, part, order, deleted: part.deleted() }
+    }
+}
+
+impl FrozenSamples {
+    /// The parts that get segments of their own, and those of small tenants, which are written together.
+    fn shares(&self) -> (Vec<Ordered<'_>>, Vec<Ordered<'_>>) {
+        let mut parts: HashMap<&Tenant, usize> = HashMap::new();
+        self.parts.iter().for_each(|(tenant, ..)| *parts.entry(tenant).or_default() += 1);
+        // In a shared segment a series stands once: deletions may have left several parts of one tenant.
+        let is_small = |o: &Ordered<'_>| o.part.bytes() < self.inner.options.share_below && parts.get(o.tenant) == Some(&1);
+        let (mut few, mut many): (Vec<_>, Vec<_>) = self.parts.iter().map(Ordered::new).partition(is_small);
+        if few.len() < 2 {
+            many.append(&mut few);
+        }
+        few.sort_by(|a, b| a.tenant.as_str().cmp(b.tenant.as_str()));
+        (many, few)
+    }
+}
+
 impl Frozen for FrozenSamples {
     fn write(&self) -> Result<Vec<SegmentMeta>, StoreError> {
         let mut written = Vec::new();
-        for (tenant, families, part) in &self.parts {
-            let metadata = families.lock().to_json();
-            let (slots, deleted) = (part.read(), part.deleted());
-            let mut order: Vec<(SeriesId, u32)> = slots.slots().iter().zip(0..).map(|(s, at)| (s.id, at)).collect();
-            sort_by_labels(part, &mut order);
-            for range in partitions(&slots) {
-                let hour = range.start().div_euclid(SPAN_MS) * SPAN_HOURS;
-                written.extend(write_partition(&self.inner, tenant, hour, &range, &slots, &order, metadata.clone(), &deleted)?);
+        let hour = |range: &RangeInclusive<i64>| range.start().div_euclid(SPAN_MS) * SPAN_HOURS;
+        let (many, few) = self.shares();
+        for one in &many {
+            for range in partitions(&one.part.read()) {
+                written.extend(write_partition(&self.inner, hour(&range), &[(one, range)])?);
+            }
+        }
+        let mut together: BTreeMap<i64, Vec<(&Ordered<'_>, RangeInclusive<i64>)>> = BTreeMap::new();
+        for one in &few {
+            for range in partitions(&one.part.read()) {
+                together.entry(hour(&range)).or_default().push((one, range));
+            }
+        }
+        for (hour, share) in together {
+            // What is old is one range, whatever it spans: it may begin in the same hours as another.
+            let (mut rest, mut next) = (share, Vec::new());
+            while !rest.is_empty() {
+                let mut last: Option<&Tenant> = None;
+                let mut now = Vec::new();
+                for (one, range) in rest {
+                    let again = last == Some(one.tenant);
+                    last = Some(one.tenant);
+                    if again { next.push((one, range)) } else { now.push((one, range)) }
+                }
+                written.extend(write_partition(&self.inner, hour, &now)?);
+                rest = std::mem::take(&mut next);
             }
         }
         Ok(written)
@@ -112,24 +164,39 @@ fn partitions(slots: &Slots) -> Vec<RangeInclusive<i64>> {
     old.into_iter().chain(recent.iter().map(|s| span(*s))).collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, and a struct would have one use")]
+/// Writes the samples of some parts, each within its range, as a segment: one tenant's, or by tenant.
 fn write_partition(
     inner: &Inner,
-    tenant: &Tenant,
     hour: i64,
-    range: &RangeInclusive<i64>,
-    slots: &Slots,
-    order: &[(SeriesId, u32)],
-    metadata: String,
-    deleted: &[Arc<Tombstone>],
+    share: &[(&Ordered<'_>, RangeInclusive<i64>)],
 ) -> Result<Option<SegmentMeta>, StoreError> {
-    let mut writer = SegmentWriter::create(&*inner.segments, tenant, hour, 0)?;
+    let owner = match share {
+        [] => return Ok(None),
+        [(one, _)] => one.tenant.as_str(),
+        _ => SegmentMeta::SHARED,
+    };
+    let mut writer = SegmentWriter::create(&*inner.segments, owner, hour, 0)?;
+    for (one, range) in share {
+        if share.len() > 1 {
+            writer.next_tenant(one.tenant.as_str(), one.families.lock().to_json());
+        }
+        write_part(&mut writer, one, range)?;
+    }
+    if writer.is_empty() {
+        return Ok(None);
+    }
+    let metadata = if share.len() > 1 { "{}".to_owned() } else { share[0].0.families.lock().to_json() };
+    writer.finish(metadata).map(Some)
+}
+
+fn write_part(writer: &mut SegmentWriter, one: &Ordered<'_>, range: &RangeInclusive<i64>) -> Result<(), StoreError> {
+    let slots = one.part.read();
     let (mut scratch, mut gathered) = (Scratch::default(), Gathered::default());
-    for (_, at) in order {
+    for (_, at) in &one.order {
         let slot: &Slot = &slots.slots()[*at as usize];
         gathered.clear();
         slot.gather(range, &mut scratch, &mut gathered).map_err(StoreError::columns("a run in memory"))?;
-        let gone = gone(deleted, &slot.labels);
+        let gone = gone(&one.deleted, &slot.labels);
         gathered.forget((0, 0), &gone);
         let stays = |time: i64| range.contains(&time) && !gone.iter().any(|g| g.contains(&time));
         let recent = slot.rare().into_iter().flat_map(|r| r.exemplars.iter());
@@ -141,8 +208,5 @@ fn write_partition(
             writer.exemplars(&slot.labels, &exemplars)?;
         }
     }
-    if writer.is_empty() {
-        return Ok(None);
-    }
-    writer.finish(metadata).map(Some)
+    Ok(())
 }

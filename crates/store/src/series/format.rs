@@ -10,14 +10,21 @@
 //!
 //! DuckDB reads the rest: `SELECT labels['job'], sum("count"), max(max) FROM 'x.parquet' WHERE kind = 0 GROUP BY 1`.
 //!
+//! Version 3 is that of a segment which several tenants share: its rows stand by tenant first, series are numbered through, no
+//! row names the times of another tenant's, and `braid.samples.tenants` says whose the rows are.
+//!
 //! Version 1 had no `kind` (all runs were floats) and no start timestamps.
 
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-/// The version that is written, and the newest that is read.
+/// The version of a segment with one tenant's series.
 pub(super) const VERSION: u32 = 2;
+/// The version of a segment with several tenants' series, and the newest that is read.
+pub(super) const SHARED_VERSION: u32 = 3;
+/// Key of whose the rows are, as JSON: `[name, rows, metadata]`, in the order of the names; metadata as in [`METADATA_KEY`].
+pub(super) const TENANTS_KEY: &str = "braid.samples.tenants";
 /// Key of the version in the file's metadata.
 pub(super) const VERSION_KEY: &str = "braid.samples.version";
 /// Key of what is known of metric families, as JSON: family -> [type, help, unit].

@@ -3,9 +3,9 @@
 use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, UInt8Type, UInt32Type};
+use arrow_array::{MapArray, RecordBatch};
 use bytes::{Buf, Bytes};
 use hashbrown::HashMap;
 use model::Labels;
@@ -15,7 +15,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::chunk::{MAX_COUNT, decode_times};
-use super::format::{Kind, METADATA_KEY, VERSION, VERSION_KEY, column};
+use super::format::{Kind, METADATA_KEY, SHARED_VERSION, TENANTS_KEY, VERSION_KEY, column};
 use super::metadata::Families;
 use super::registry::{Catalog, SeriesId};
 use crate::{SegmentMeta, SegmentSource, StoreError};
@@ -78,6 +78,8 @@ pub(super) struct SegmentIndex {
     starts: Vec<u32>,
     /// Numbers with positions in `ids`, sorted.
     by_id: Vec<(SeriesId, u32)>,
+    /// Number of the first run in the segment, others' rows included.
+    first_run: u32,
     runs: Vec<Run>,
     times: Vec<Times>,
 }
@@ -163,8 +165,10 @@ struct Columns {
     times_bytes: Vec<u32>,
     values_bytes: Vec<u32>,
     kind: Vec<Kind>,
-    /// Label sets, one a series.
-    labels: Vec<Labels>,
+    /// Labels of the rows, in pieces that begin at a row each.
+    labels: Vec<(usize, MapArray)>,
+    /// Series so far.
+    known: u32,
 }
 
 impl Columns {
@@ -179,16 +183,14 @@ impl Columns {
             Ok(array.ok_or_else(|| format!("{name} holds no times"))?.values())
         };
         let labels = column(column::LABELS)?.as_map_opt().ok_or("labels are no map")?;
-        let keys = labels.keys().as_string_opt::<i32>().ok_or("label names are no text")?;
-        let values = labels.values().as_string_opt::<i32>().ok_or("label values are no text")?;
+        labels.keys().as_string_opt::<i32>().ok_or("label names are no text")?;
+        labels.values().as_string_opt::<i32>().ok_or("label values are no text")?;
+        self.labels.push((self.series.len(), labels.clone()));
         let series = numbers(column::SERIES)?;
-        for (row, number) in series.iter().enumerate() {
-            match (*number as usize).cmp(&self.labels.len()) {
-                std::cmp::Ordering::Less if *number as usize + 1 == self.labels.len() => {}
-                std::cmp::Ordering::Equal => {
-                    let range = labels.value_offsets()[row] as usize..labels.value_offsets()[row + 1] as usize;
-                    self.labels.push(Labels::from_pairs(range.map(|i| (keys.value(i), values.value(i)))));
-                }
+        for number in series {
+            match number.checked_add(1) {
+                Some(next) if next == self.known => {}
+                Some(next) if *number == self.known => self.known = next,
                 _ => return Err("series are not numbered in order".to_owned()),
             }
         }
@@ -212,15 +214,22 @@ impl Columns {
         Ok(())
     }
 
-    /// Where every run is.
-    fn runs(&self, metadata: &ParquetMetaData, size: u64) -> Result<(Vec<Run>, Vec<Times>), String> {
-        let times_at = places(metadata, column::TIMES, &self.times_bytes)?;
-        let values_at = places(metadata, column::VALUES, &self.values_bytes)?;
+    /// The labels of a row.
+    fn labels_at(&self, row: usize) -> Option<Labels> {
+        let piece = self.labels.partition_point(|(start, _)| *start <= row).checked_sub(1)?;
+        let (start, labels) = &self.labels[piece];
+        let (keys, values) = (labels.keys().as_string_opt::<i32>()?, labels.values().as_string_opt::<i32>()?);
+        let offsets = labels.value_offsets().get(row - start..row - start + 2)?;
+        Some(Labels::from_pairs((offsets[0] as usize..offsets[1] as usize).map(|i| (keys.value(i), values.value(i)))))
+    }
+
+    /// Where the runs of some rows are; `times_at` and `values_at` have the places of all rows.
+    fn runs(&self, rows: Range<usize>, times_at: &[u64], values_at: &[u64], size: u64) -> Result<(Vec<Run>, Vec<Times>), String> {
         let inside = |at: u64, len: u32| len as usize > CRC && at.checked_add(len.into()).is_some_and(|end| end <= size);
         let mut times: Vec<Times> = Vec::new();
         let mut by_row: HashMap<u32, u32> = HashMap::new();
-        let mut runs = Vec::with_capacity(self.series.len());
-        for row in 0..self.series.len() {
+        let mut runs = Vec::with_capacity(rows.len());
+        for row in rows {
             let count = self.count[row];
             if count == 0 || count as usize > MAX_COUNT || self.first[row] > self.last[row] {
                 return Err(format!("row {row} has {count} samples from {} to {}", self.first[row], self.last[row]));
@@ -253,18 +262,37 @@ impl Columns {
     }
 }
 
-impl SegmentIndex {
-    /// Reads what a segment is made of and enters its series into the registry.
+/// A segment as it is read, before anything of it is entered into a registry.
+pub(super) struct Loaded {
+    meta: SegmentMeta,
+    source: Arc<dyn SegmentSource>,
+    columns: Columns,
+    times_at: Vec<u64>,
+    values_at: Vec<u64>,
+    /// By name, the rows of each tenant and what is known of its families; the only one's name is empty.
+    tenants: Vec<(String, Range<usize>, Families)>,
+}
+
+impl Loaded {
+    /// Reads what a segment is made of; `None` where a tenant is named that shares it, but has nothing in it.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Version`], IO.
-    pub(super) fn open(meta: &SegmentMeta, source: Arc<dyn SegmentSource>, catalog: &Arc<Catalog>) -> Result<Self, StoreError> {
+    pub(super) fn read(
+        meta: &SegmentMeta,
+        source: Arc<dyn SegmentSource>,
+        tenant: Option<&str>,
+    ) -> Result<Option<Self>, StoreError> {
         // The Parquet reader checks most of what it reads, but not all: damage may end in a panic there.
-        let guarded = std::panic::AssertUnwindSafe(|| Self::read(meta, source, catalog));
+        let guarded = std::panic::AssertUnwindSafe(|| Self::read_unguarded(meta, source, tenant));
         std::panic::catch_unwind(guarded).unwrap_or_else(|_| Err(corrupt(meta, "its columns cannot be read".to_owned())))
     }
 
-    fn read(meta: &SegmentMeta, source: Arc<dyn SegmentSource>, catalog: &Arc<Catalog>) -> Result<Self, StoreError> {
+    fn read_unguarded(
+        meta: &SegmentMeta,
+        source: Arc<dyn SegmentSource>,
+        tenant: Option<&str>,
+    ) -> Result<Option<Self>, StoreError> {
         let input = Input(Arc::clone(&source));
         let damaged = |e: &dyn std::fmt::Display| corrupt(meta, e.to_string());
         let options = ArrowReaderOptions::new()
@@ -276,10 +304,26 @@ impl SegmentIndex {
             pairs.into_iter().flatten().find(|kv| kv.key == key).and_then(|kv| kv.value.as_deref())
         };
         let found = text(VERSION_KEY).and_then(|v| v.parse::<u32>().ok()).ok_or_else(|| damaged(&"no version"))?;
-        if found > VERSION {
-            return Err(StoreError::Version { file: meta.file.clone(), found, supported: VERSION });
+        if found > SHARED_VERSION {
+            return Err(StoreError::Version { file: meta.file.clone(), found, supported: SHARED_VERSION });
         }
-        let families = Families::from_json(text(METADATA_KEY).unwrap_or("{}")).map_err(|e| damaged(&e))?;
+        let rows = usize::try_from(footer.metadata().file_metadata().num_rows()).map_err(|e| damaged(&e))?;
+        let tenants = match found == SHARED_VERSION {
+            true => {
+                let said = text(TENANTS_KEY).and_then(|said| serde_json::from_str(said).ok());
+                said.and_then(|said| stretches(said, rows)).ok_or_else(|| damaged(&"it does not say whose its rows are"))?
+            }
+            false => {
+                let families = Families::from_json(text(METADATA_KEY).unwrap_or("{}")).map_err(|e| damaged(&e))?;
+                vec![(String::new(), 0..rows, families)]
+            }
+        };
+        if meta.is_shared() != (found == SHARED_VERSION) {
+            return Err(damaged(&"it is not what the manifest says"));
+        }
+        if meta.is_shared() && tenant.is_some_and(|t| tenants.binary_search_by(|(name, ..)| name.as_str().cmp(t)).is_err()) {
+            return Ok(None);
+        }
 
         let wanted = [
             column::LABELS,
@@ -302,35 +346,82 @@ impl SegmentIndex {
         for batch in reader {
             columns.add(&batch.map_err(|e| damaged(&e))?).map_err(|e| damaged(&e))?;
         }
-        let (runs, times) = columns.runs(footer.metadata(), source.size()).map_err(|e| damaged(&e))?;
+        if columns.series.len() != rows {
+            return Err(damaged(&"it has fewer rows than it says"));
+        }
+        let places = |name: &str, lens: &[u32]| places(footer.metadata(), name, lens).map_err(|e| damaged(&e));
+        let times_at = places(column::TIMES, &columns.times_bytes)?;
+        let values_at = places(column::VALUES, &columns.values_bytes)?;
+        Ok(Some(Self { meta: meta.clone(), source, columns, times_at, values_at, tenants }))
+    }
 
-        let mut starts = Vec::with_capacity(columns.labels.len() + 1);
-        for (row, series) in columns.series.iter().enumerate() {
-            if *series as usize == starts.len() {
-                starts.push(row as u32);
+    /// The tenants that share it, by name.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.tenants.iter().map(|(name, ..)| name.as_str())
+    }
+
+    /// A tenant's part, its series entered into the registry. The tenant of a segment that is not shared need not be named.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub(super) fn index(&self, tenant: &str, catalog: &Arc<Catalog>) -> Result<SegmentIndex, StoreError> {
+        let name = if self.meta.is_shared() { tenant } else { "" };
+        let nothing = (String::new(), 0..0, Families::default());
+        let (_, rows, families) = self.tenants.iter().find(|(known, ..)| known == name).unwrap_or(&nothing);
+        let (columns, damaged) = (&self.columns, |e: String| corrupt(&self.meta, e));
+        let runs = columns.runs(rows.clone(), &self.times_at, &self.values_at, self.source.size());
+        let (runs, times) = runs.map_err(damaged)?;
+        let mut starts = Vec::new();
+        for row in rows.clone() {
+            if row == rows.start || columns.series[row] != columns.series[row - 1] {
+                starts.push((row - rows.start) as u32);
             }
         }
-        starts.push(runs.len() as u32);
-        let mut ids = Vec::with_capacity(columns.labels.len());
-        let mut labels = columns.labels.into_iter();
-        loop {
-            // In pieces, so that ingestion goes on meanwhile.
+        let mut ids = Vec::with_capacity(starts.len());
+        // In pieces, so that ingestion goes on meanwhile.
+        for starts in starts.chunks(512) {
+            let labels = starts.iter().map(|start| columns.labels_at(rows.start + *start as usize));
+            let labels: Vec<Labels> =
+                labels.collect::<Option<_>>().ok_or_else(|| corrupt(&self.meta, "a row without labels".to_owned()))?;
             let mut registry = catalog.write();
-            let before = ids.len();
-            for labels in labels.by_ref().take(512) {
+            for labels in labels {
                 let id = registry.intern(labels);
                 registry.retain(id);
                 ids.push(id);
             }
-            if ids.len() == before {
-                break;
-            }
         }
+        starts.push(runs.len() as u32);
         let mut by_id: Vec<(SeriesId, u32)> = ids.iter().enumerate().map(|(at, id)| (*id, at as u32)).collect();
         by_id.sort_unstable();
-        Ok(Self { meta: meta.clone(), families, catalog: Arc::clone(catalog), source, ids, starts, by_id, runs, times })
+        Ok(SegmentIndex {
+            meta: self.meta.clone(),
+            families: families.clone(),
+            catalog: Arc::clone(catalog),
+            source: Arc::clone(&self.source),
+            ids,
+            starts,
+            by_id,
+            first_run: rows.start as u32,
+            runs,
+            times,
+        })
     }
+}
 
+/// The rows of each tenant; `None` where that makes no sense: names out of order, more or fewer than all `rows`.
+fn stretches(said: Vec<(String, u32, String)>, rows: usize) -> Option<Vec<(String, Range<usize>, Families)>> {
+    let in_order = said.windows(2).all(|w| w[0].0 < w[1].0);
+    let mut end = 0usize;
+    let own = said.into_iter().map(|(name, rows, families)| {
+        let start = end;
+        end = end.checked_add(rows as usize)?;
+        Some((name, start..end, Families::from_json(&families).ok()?))
+    });
+    let own: Vec<_> = own.collect::<Option<_>>()?;
+    (in_order && end == rows).then_some(own)
+}
+
+impl SegmentIndex {
     /// Bytes held in memory, with the times that may come to be kept.
     pub(super) fn memory(&self) -> usize {
         let shared: usize = self.times.iter().filter(|t| t.users > 1).map(|t| t.count as usize * 8).sum();
@@ -356,7 +447,7 @@ impl SegmentIndex {
 
     /// The same with the number of each run in the segment.
     pub(super) fn numbered_runs(&self, position: u32) -> impl Iterator<Item = (u32, &Run)> {
-        (self.starts[position as usize]..).zip(self.runs(position))
+        (self.first_run + self.starts[position as usize]..).zip(self.runs(position))
     }
 
     /// The times of a run.
@@ -414,5 +505,24 @@ fn not_parquet(meta: &SegmentMeta, error: parquet::errors::ParquetError) -> Stor
             Err(e) => corrupt(meta, e.to_string()),
         },
         e => corrupt(meta, e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stretches;
+
+    #[test]
+    fn a_shared_segment_says_whose_every_row_is_or_is_damaged() {
+        let said = |names: &[(&str, u32)]| names.iter().map(|(n, rows)| ((*n).to_owned(), *rows, "{}".to_owned())).collect();
+        let found = stretches(said(&[("a", 2), ("b", 3)]), 5).expect("it makes sense");
+        assert_eq!(
+            found.iter().map(|(name, rows, _)| (name.as_str(), rows.clone())).collect::<Vec<_>>(),
+            [("a", 0..2), ("b", 2..5)]
+        );
+        for (names, rows) in [(&[("b", 2), ("a", 3)][..], 5), (&[("a", 2), ("a", 3)], 5), (&[("a", 2), ("b", 3)], 4), (&[], 1)] {
+            assert!(stretches(said(names), rows).is_none(), "{names:?} of {rows}");
+        }
+        assert!(stretches(vec![("a".to_owned(), 1, "no JSON".to_owned())], 1).is_none());
     }
 }

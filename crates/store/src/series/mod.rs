@@ -6,7 +6,8 @@
 //! ([`histograms`]), start timestamps stand beside the runs ([`starts`]), exemplars beside the series ([`exemplars`]); a
 //! series without them pays a pointer for them ([`rare`]).
 //!
-//! *Segments.* A detached part becomes one Parquet file for every six hours ([`mod@format`], [`write`]): the partition (`hour`
+//! *Segments.* A detached part becomes one Parquet file for every six hours, parts of small tenants one together
+//! ([`mod@format`], [`mod@flush`], [`write`]): the partition (`hour`
 //! of [`SegmentMeta`]) is the first of them, so that segments of one `hour` are those to merge. Merging joins short runs
 //! and hands long ones on as they are ([`compact`]).
 //!
@@ -58,7 +59,7 @@ use self::decoded::DecodedCache;
 use self::deltas::Waiting;
 use self::flush::FrozenSamples;
 use self::head::{Part, Slots, Taken, When};
-use self::index::SegmentIndex;
+use self::index::{Loaded, SegmentIndex};
 use self::metadata::Families;
 use self::registry::{Catalog, Found, Registry, SeriesId};
 pub(crate) use self::totals::{Amount, Total};
@@ -81,6 +82,8 @@ pub struct SeriesOptions {
     pub max_series: usize,
     /// The same for these tenants.
     pub max_series_of: HashMap<String, usize>,
+    /// See [`crate::Options::share_below`].
+    pub share_below: usize,
 }
 
 impl SeriesOptions {
@@ -98,6 +101,7 @@ impl Default for SeriesOptions {
             custom_buckets: false,
             max_series: usize::MAX,
             max_series_of: HashMap::new(),
+            share_below: crate::Options::SHARE_BELOW,
         }
     }
 }
@@ -209,6 +213,15 @@ impl SeriesTable {
     }
 }
 
+/// Whose samples a shared segment holds.
+///
+/// # Errors
+/// IO and damage.
+pub(crate) fn tenants(files: &dyn Segments, meta: &SegmentMeta) -> Result<Vec<String>, StoreError> {
+    let loaded = Loaded::read(meta, files.open(&meta.file)?, None)?;
+    Ok(loaded.iter().flat_map(|l| l.tenants()).map(str::to_owned).collect())
+}
+
 impl Inner {
     /// The tenant's head, made if need be.
     fn head(&self, tenant: &Tenant) -> Head {
@@ -227,6 +240,11 @@ impl Inner {
     /// The tenant's registry.
     fn catalog(&self, tenant: &Tenant) -> Arc<Catalog> {
         self.head(tenant).catalog
+    }
+
+    /// The index of what a tenant has in a segment; `None` where it has nothing in it.
+    fn open(&self, meta: &SegmentMeta, tenant: &Tenant) -> Result<Option<Arc<SegmentIndex>>, StoreError> {
+        self.cache.open(&*self.segments, meta, tenant, || self.catalog(tenant))
     }
 
     /// Takes a damaged segment out of service; views that still name it pass it over.

@@ -54,7 +54,7 @@ impl SeriesView {
 
     /// The tenant's segments, the first written first.
     fn segments_of<'a>(&'a self, tenant: &'a Tenant) -> Vec<&'a SegmentMeta> {
-        let mine = |s: &&SegmentMeta| s.signal == Signal::Metrics.as_str() && s.tenant == tenant.as_str();
+        let mine = |s: &&SegmentMeta| s.signal == Signal::Metrics.as_str() && s.may_hold(tenant);
         let mut segments: Vec<&SegmentMeta> =
             self.segments.iter().map(|s| &**s).filter(mine).filter(|s| !self.inner.is_broken(s)).collect();
         segments.sort_by_key(|s| (s.first_sequence, s.first, s.id));
@@ -65,11 +65,13 @@ impl SeriesView {
     fn places(&self, tenant: &Tenant, range: &RangeInclusive<i64>) -> Result<Vec<Spared>, StoreError> {
         let mut places = Vec::new();
         for meta in self.segments_of(tenant) {
-            let catalog = self.inner.catalog(tenant);
             let (first, last) = (meta.first.div_euclid(1_000_000), meta.last.div_euclid(1_000_000));
             if first <= *range.end() && last >= *range.start() {
-                match self.inner.cache.open(&*self.inner.segments, meta, &catalog) {
-                    Ok(index) => places.push((Place::Segment(index), self.tombstones.on_segment(meta))),
+                match self.inner.open(meta, tenant) {
+                    Ok(Some(index)) => {
+                        places.push((Place::Segment(index), self.tombstones.of_tenant(meta, tenant.as_str())));
+                    }
+                    Ok(None) => {}
                     Err(StoreError::Corrupt { reason, .. }) => self.inner.damaged(meta, &reason),
                     Err(e) => return Err(e),
                 }
@@ -341,9 +343,9 @@ impl SeriesView {
     pub fn metadata(&self, tenant: &Tenant, family: Option<&str>) -> Vec<(String, MetricKind, String, String)> {
         let mut families: Families = self.heads.get(tenant).map(|h| h.families.lock().clone()).unwrap_or_default();
         for meta in self.segments_of(tenant).into_iter().rev() {
-            let catalog = self.inner.catalog(tenant);
-            match self.inner.cache.open(&*self.inner.segments, meta, &catalog) {
-                Ok(index) => families.complete(&index.families),
+            match self.inner.open(meta, tenant) {
+                Ok(Some(index)) => families.complete(&index.families),
+                Ok(None) => {}
                 Err(StoreError::Corrupt { reason, .. }) => self.inner.damaged(meta, &reason),
                 Err(e) => tracing::warn!(segment = %meta.file, error = %e, "metric metadata not read"),
             }

@@ -9,7 +9,7 @@ use arrow_array::builder::{
     UInt32Builder,
 };
 use hashbrown::HashMap;
-use model::{Labels, Tenant};
+use model::Labels;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::chunk::{Scratch, Stats, encode_run, encode_times};
 use super::exemplars::encode_exemplars;
-use super::format::{Kind, METADATA_KEY, VERSION, VERSION_KEY, column, schema};
+use super::format::{Kind, METADATA_KEY, SHARED_VERSION, TENANTS_KEY, VERSION, VERSION_KEY, column, schema};
 use super::histograms::{cells, encode_histogram_run};
 use super::merge::Gathered;
 use crate::{Exemplar, HistogramSample, SegmentFile, SegmentMeta, Segments, StoreError};
@@ -160,6 +160,8 @@ pub(super) struct SegmentWriter {
     /// Series that have runs, and whether the next run is of another one.
     series: u32,
     next: bool,
+    /// Where each tenant's rows begin, and what is known of its families; empty where they are one tenant's.
+    tenants: Vec<(String, u32, String)>,
     /// Hash of times -> the row that has them.
     known_times: HashMap<u128, u32>,
     scratch: Scratch,
@@ -171,11 +173,11 @@ pub(super) struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Begins a segment of `tenant` whose partition starts at `hour`.
+    /// Begins a segment of `tenant` (see [`SegmentMeta::tenant`]) whose partition starts at `hour`.
     ///
     /// # Errors
     /// IO.
-    pub(super) fn create(segments: &dyn Segments, tenant: &Tenant, hour: i64, level: u8) -> Result<Self, StoreError> {
+    pub(super) fn create(segments: &dyn Segments, tenant: &str, hour: i64, level: u8) -> Result<Self, StoreError> {
         let (id, file) = segments.allocate(tenant, Signal::Metrics, hour);
         let writer = ArrowWriter::try_new(segments.create(&file)?, schema(), Some(properties()?))
             .map_err(StoreError::columns(file.as_str()))?;
@@ -186,17 +188,18 @@ impl SegmentWriter {
             row: 0,
             series: 0,
             next: true,
+            tenants: Vec::new(),
             known_times: HashMap::new(),
             scratch: Scratch::default(),
             buffer: Vec::new(),
             raw_times: Vec::new(),
             meta: SegmentMeta {
                 id,
-                tenant: tenant.as_str().to_owned(),
+                tenant: tenant.to_owned(),
                 signal: Signal::Metrics.as_str().to_owned(),
                 hour,
                 file,
-                format: VERSION,
+                format: if tenant == SegmentMeta::SHARED { SHARED_VERSION } else { VERSION },
                 first: 0,
                 last: 0,
                 rows: 0,
@@ -209,6 +212,15 @@ impl SegmentWriter {
             first_ms: i64::MAX,
             last_ms: i64::MIN,
         })
+    }
+
+    /// The series that follow are this tenant's, in a segment that several share. Tenants come in the order of their names;
+    /// `metadata` as [`Families::to_json`](super::metadata::Families::to_json) gives it.
+    pub(super) fn next_tenant(&mut self, tenant: &str, metadata: String) {
+        self.tenants.push((tenant.to_owned(), self.row, metadata));
+        // What a tenant's rows name are its own rows.
+        self.known_times.clear();
+        self.next_series();
     }
 
     /// The runs that follow belong to the next series. Series come in the order of their labels; one without runs has no
@@ -359,14 +371,21 @@ impl SegmentWriter {
         self.row == 0
     }
 
-    /// Makes the file durable and says what it is; sequences are left to the caller.
+    /// Makes the file durable and says what it is; sequences are left to the caller. `metadata` is of the one tenant.
     ///
     /// # Errors
     /// IO.
     pub(super) fn finish(mut self, metadata: String) -> Result<SegmentMeta, StoreError> {
         self.hand_over()?;
-        self.writer.append_key_value_metadata(KeyValue::new(VERSION_KEY.to_owned(), VERSION.to_string()));
+        self.writer.append_key_value_metadata(KeyValue::new(VERSION_KEY.to_owned(), self.meta.format.to_string()));
         self.writer.append_key_value_metadata(KeyValue::new(METADATA_KEY.to_owned(), metadata));
+        if self.meta.is_shared() {
+            let ends = self.tenants.iter().skip(1).map(|(_, start, _)| *start).chain([self.row]);
+            let tenants = self.tenants.iter().zip(ends).map(|((name, start, metadata), end)| (name, end - start, metadata));
+            let tenants: Vec<_> = tenants.filter(|(_, rows, _)| *rows > 0).collect();
+            let json = serde_json::json!(tenants).to_string();
+            self.writer.append_key_value_metadata(KeyValue::new(TENANTS_KEY.to_owned(), json));
+        }
         let mut meta = self.meta;
         let mut file = self.writer.into_inner().map_err(StoreError::columns(meta.file.as_str()))?;
         file.flush().map_err(StoreError::io(meta.file.as_str()))?;

@@ -55,7 +55,7 @@ impl ToyTable {
     }
 
     fn write(&self, tenant: &Tenant, hour: i64, rows: &Rows) -> Result<SegmentMeta, StoreError> {
-        let (id, path) = self.segments.allocate(tenant, self.signal, hour);
+        let (id, path) = self.segments.allocate(tenant.as_str(), self.signal, hour);
         let mut file = self.segments.create(&path)?;
         file.write_all(&encode(rows)).map_err(StoreError::io("writing a toy segment"))?;
         let bytes = file.finish()?;

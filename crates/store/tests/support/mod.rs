@@ -69,7 +69,7 @@ impl SegmentSource for Reading {
 }
 
 impl Segments for MemorySegments {
-    fn allocate(&self, tenant: &Tenant, signal: Signal, hour: i64) -> (u64, String) {
+    fn allocate(&self, tenant: &str, signal: Signal, hour: i64) -> (u64, String) {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         (id, format!("{}/{tenant}/{hour}/{id}.parquet", signal.as_str()))
     }

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::Tenant;
 use parking_lot::Mutex;
 use wire::Signal;
 
@@ -86,7 +85,7 @@ impl SegmentSource for Finished {
 }
 
 impl Segments for Files {
-    fn allocate(&self, tenant: &Tenant, signal: Signal, hour: i64) -> (u64, String) {
+    fn allocate(&self, tenant: &str, signal: Signal, hour: i64) -> (u64, String) {
         let mut state = self.state.lock();
         state.next += 1;
         (state.next, format!("{tenant}/{}/{hour}/{}.parquet", signal.as_str(), state.next))

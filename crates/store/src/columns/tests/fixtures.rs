@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use model::{Tenant, TimeRange};
 
+use super::super::segment::SHARED_FORMAT;
 use super::super::{LogTable, SpanTable};
 use super::files::Files;
 use super::like_the_model::rows_of;
@@ -38,14 +39,14 @@ fn rows(table: Table, files: &Files, segment: SegmentMeta) -> Vec<String> {
     rows
 }
 
-fn meta(table: Table, file: &str) -> SegmentMeta {
+fn meta(table: Table, file: &str, format: u32) -> SegmentMeta {
     SegmentMeta {
         id: 1,
-        tenant: Tenant::DEFAULT.to_owned(),
+        tenant: if format == SHARED_FORMAT { SegmentMeta::SHARED } else { Tenant::DEFAULT }.to_owned(),
         signal: super::super::flush::signal(table).as_str().to_owned(),
         hour: 0,
         file: file.to_owned(),
-        format: 1,
+        format,
         first: i64::MIN,
         last: i64::MAX - 1,
         rows: 0,
@@ -61,22 +62,28 @@ fn text(rows: &[String]) -> String {
     rows.iter().map(|r| format!("{}\n---\n", r)).collect()
 }
 
-fn check(table: Table, name: &str) {
+fn check(table: Table, name: &str, format: u32) {
     let files = Files::default();
     files.put(name, std::fs::read(path(&format!("{name}.parquet"))).expect("a fixture"));
     let expected = std::fs::read_to_string(path(&format!("{name}.txt"))).expect("a fixture's rows");
-    assert_eq!(text(&rows(table, &files, meta(table, name))), expected);
+    assert_eq!(text(&rows(table, &files, meta(table, name, format))), expected);
     assert!(files.quarantined().is_empty());
 }
 
 #[test]
 fn spans_of_format_1_are_read() {
-    check(Table::Spans, "spans-1");
+    check(Table::Spans, "spans-1", 1);
 }
 
 #[test]
 fn logs_of_format_1_are_read() {
-    check(Table::Logs, "logs-1");
+    check(Table::Logs, "logs-1", 1);
+}
+
+#[test]
+fn shared_segments_of_format_2_are_read() {
+    check(Table::Spans, "spans-2", 2);
+    check(Table::Logs, "logs-2", 2);
 }
 
 /// Writes the fixtures of the current format where there are none: `cargo test -p braid-store --lib fixtures -- --ignored`.
@@ -86,19 +93,25 @@ fn write_fixtures() {
     let files = Files::default();
     let shared = std::sync::Arc::new(files.clone());
     let (spans, logs) = (SpanTable::new(shared.clone()), LogTable::new(shared));
-    let tenant = Tenant::default();
-    spans.head().fill(&tenant, |sink| random::spans(&mut Random(1), 150, &mut wire::Discard, sink));
-    logs.head().fill(&tenant, |sink| random::logs(&mut Random(2), 150, &mut wire::Discard, sink));
-    for (table, own, name) in
-        [(Table::Spans, &spans as &dyn SignalTable, "spans-1"), (Table::Logs, &logs as &dyn SignalTable, "logs-1")]
-    {
-        if path(&format!("{name}.parquet")).exists() {
-            continue;
+    let tenants = [Tenant::default(), Tenant::new("other").expect("a name")];
+    for format in [1, SHARED_FORMAT] {
+        // From the second format on, tenants share a segment.
+        for (tenant, seed) in tenants[..format as usize].iter().zip([1, 3]) {
+            spans.head().fill(tenant, |sink| random::spans(&mut Random(seed), 150, &mut wire::Discard, sink));
+            logs.head().fill(tenant, |sink| random::logs(&mut Random(seed + 1), 150, &mut wire::Discard, sink));
         }
-        let flushed = own.freeze().expect("rows").write().expect("a flush");
-        let merged = own.compact(&flushed).expect("a merge").remove(0);
-        std::fs::create_dir_all(path("")).expect("a folder");
-        std::fs::write(path(&format!("{name}.parquet")), files.bytes(&merged.file)).expect("a file");
-        std::fs::write(path(&format!("{name}.txt")), text(&rows(table, &files, merged))).expect("a file");
+        for (table, own, name) in [(Table::Spans, &spans as &dyn SignalTable, "spans"), (Table::Logs, &logs, "logs")] {
+            let frozen = own.freeze().expect("rows");
+            let mut flushed = frozen.write().expect("a flush");
+            frozen.forget();
+            if path(&format!("{name}-{format}.parquet")).exists() {
+                continue;
+            }
+            flushed.retain(|m| m.format == format);
+            let merged = own.compact(&flushed).expect("a merge").remove(0);
+            std::fs::create_dir_all(path("")).expect("a folder");
+            std::fs::write(path(&format!("{name}-{format}.parquet")), files.bytes(&merged.file)).expect("a file");
+            std::fs::write(path(&format!("{name}-{format}.txt")), text(&rows(table, &files, merged))).expect("a file");
+        }
     }
 }

@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use model::{Scope, Tenant, Value};
 use proptest::prelude::*;
 
-use super::super::{LogTable, SpanTable, View};
+use super::super::{ColumnCache, LogTable, SpanTable, View};
 use super::files::Files;
 use super::random::{self, Random, everything};
 use crate::contract::{Aggregation, Batch, Column, Counted, Distinct, Field, Meaning, Order, Predicate, Reader, Scan, Table};
@@ -167,8 +167,11 @@ fn check(seed: u64, table: Table) {
     let model = Memory::new();
     let tenant = Tenant::default();
     let other = Tenant::new("other").expect("a name");
-    let spans = SpanTable::new(Arc::new(files.clone()));
-    let logs = LogTable::new(Arc::new(files.clone()));
+    // Tenants that share their segments, and such that do not.
+    let share_below = if random.chance(60) { usize::MAX } else { 0 };
+    let (limits, cache) = (wire::Limits::default, || Arc::new(ColumnCache::new(1 << 20)));
+    let spans = SpanTable::with(Arc::new(files.clone()), limits(), cache(), share_below);
+    let logs = LogTable::with(Arc::new(files.clone()), limits(), cache(), share_below);
     let deleted = std::cell::RefCell::new(Tombstones::default());
     let (own, view): (&dyn SignalTable, Box<dyn Fn() -> View>) = match table {
         Table::Spans => (&spans, Box::new(|| spans.view().without(deleted.borrow().clone()))),
@@ -222,8 +225,12 @@ fn check(seed: u64, table: Table) {
             }
             written.iter_mut().for_each(|m| m.deleted_to = round * 10 + 7);
             frozen.forget();
+            assert!(written.iter().all(|m| share_below > 0 || !m.is_shared()));
             segments.extend(written);
             compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 6);
+            compare(&mut random, &other, table, &model.view(), &view(), &segments, &files, 4);
+            let nobody = Tenant::new("nobody").expect("a name");
+            compare(&mut random, &nobody, table, &model.view(), &view(), &segments, &files, 1);
         }
     }
     // All segments of an hour become one.
