@@ -104,13 +104,33 @@ pub fn lines(
         Direction::Backward => Order::NewestFirst,
     };
     let pipeline = pipeline(query, Hints::default())?;
-    let limit_pushed = pipeline.is_empty().then_some(limit);
-    let (mut out, mut bytes) = (Vec::new(), 0);
+    let sure = pipeline.is_empty();
+    // Where the store can tell of most lines whether they pass, the first ones that may pass are enough, nearly always.
+    let few = (sure || Said::of(query).complete()).then_some(limit);
     if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let (out, read) = first_lines(question, query, &pipeline, range, order, limit, few)?;
+    if sure || out.len() == limit || few.is_none_or(|few| read < few) {
         return Ok(out);
     }
+    Ok(first_lines(question, query, &pipeline, range, order, limit, None)?.0)
+}
+
+/// The first lines that pass, at most `limit`, of the first `few` rows; and how many rows were looked at.
+fn first_lines(
+    question: &Question<'_>,
+    query: &LogQuery,
+    pipeline: &Pipeline,
+    range: TimeRange,
+    order: Order,
+    limit: usize,
+    few: Option<usize>,
+) -> Result<(Vec<Line>, usize), EvalError> {
+    let (mut out, mut bytes, mut read) = (Vec::new(), 0, 0);
     let needs = Needs { line: true, labels: NeededLabels::All };
-    each_row(question, query, &Predicate::True, range, order, limit_pushed, &needs, &mut |rows, row, labels| {
+    each_row(question, query, &Predicate::True, range, order, few, &needs, &mut |rows, row, labels| {
+        read += 1;
         rows.labels(row, labels);
         let time = rows.time(row);
         if let Some(text) = pipeline.run(rows.line(row), time, labels) {
@@ -125,7 +145,7 @@ pub fn lines(
         }
         Ok(out.len() < limit)
     })?;
-    Ok(out)
+    Ok((out, read))
 }
 
 /// The stages of a query that the store has not done already.

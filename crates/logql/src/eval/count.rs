@@ -160,7 +160,7 @@ pub(crate) struct Said {
     names: Vec<String>,
     /// Whether there is a stage that parses.
     json: bool,
-    /// Whether that is all that the query asks.
+    /// Whether there is nothing else.
     complete: bool,
 }
 
@@ -190,6 +190,11 @@ impl Said {
         said.names.sort_unstable();
         said.names.dedup();
         said
+    }
+
+    /// Whether that is all that the query asks.
+    pub(crate) fn complete(&self) -> bool {
+        self.complete
     }
 
     /// The conditions under which a line's filters can be told.

@@ -6,7 +6,7 @@
 //! layout, and only these are checked against the variables beside it. Literals between variables are never empty (a
 //! separator stands there), so no way is left out.
 
-use arrow_array::Array;
+use arrow_array::{Array, StringArray};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use memchr::memmem::Finder;
 
@@ -68,29 +68,45 @@ impl BodyView<'_> {
     }
 }
 
+/// What [`BodyView::contains`] looks at.
+#[derive(Debug, Default)]
+pub(crate) struct Searched {
+    /// Variables whose columns have to have been read.
+    pub(crate) read: Vec<Variable>,
+    /// Texts that are only searched, each for itself: whoever finds the needle in them otherwise need not read them.
+    pub(crate) text: Vec<Variable>,
+}
+
 impl BodyColumns {
-    /// The variables whose columns [`BodyView::contains`] looks at for this needle; only the layouts need to have been read
-    /// to ask.
+    /// What has to be looked at for this needle; only the layouts need to have been read to ask.
     ///
     /// # Errors
     /// A layout that is none.
-    pub fn searched(&self, needle: &str) -> Result<Vec<Variable>, BodyError> {
-        let mut out = Vec::new();
+    pub(crate) fn searched(&self, needle: &str) -> Result<Searched, BodyError> {
+        let mut out = Searched::default();
         let Some(array) = self.get(&BodyColumnId::Layout) else { return Ok(out) };
         let Some(TextCells::Keyed(_, texts)) = TextCells::of(array) else {
             return Err(BodyError::Type("body.layout".to_owned()));
         };
         for text in texts.iter().flatten() {
             let layout = Layout::parse(text)?;
-            let all = match Across::new(&layout, needle.as_bytes()) {
+            match Across::new(&layout, needle.as_bytes()) {
                 Across::Always => continue,
-                Across::Ways(_) => true,
-                Across::Never => false,
-            };
-            out.extend(layout.variables.into_iter().filter(|v| all || may_contain(v.kind, needle.as_bytes())));
+                Across::Ways(ways) => {
+                    let beside = ways.iter().flat_map(|way| way.variables(&layout, needle.len()));
+                    out.read.extend(beside.map(|at| layout.variables[at].clone()));
+                }
+                Across::Never => {}
+            }
+            for variable in layout.variables.into_iter().filter(|v| may_contain(v.kind, needle.as_bytes())) {
+                if variable.kind.is_text() { out.text.push(variable) } else { out.read.push(variable) }
+            }
         }
-        out.sort();
-        out.dedup();
+        for list in [&mut out.read, &mut out.text] {
+            list.sort();
+            list.dedup();
+        }
+        out.text.retain(|v| !out.read.contains(v));
         Ok(out)
     }
 }
@@ -165,6 +181,18 @@ impl Across {
 }
 
 impl Way {
+    /// The variables that the needle may reach into, of `length` bytes.
+    fn variables(&self, layout: &Layout, length: usize) -> std::ops::Range<usize> {
+        let from = self.literal - usize::from(self.before > 0);
+        let (mut to, mut left) = (self.literal, length - self.after);
+        // A variable may be empty.
+        while left > 0 && to < layout.variables.len() {
+            to += 1;
+            left = left.saturating_sub(layout.literals[to].len());
+        }
+        from..to
+    }
+
     fn fits(&self, bound: &Bound<'_>, row: usize, needle: &[u8], scratch: &mut Vec<u8>) -> bool {
         let mut text = |variable: usize, check: &mut dyn FnMut(&[u8]) -> bool| -> bool {
             let cells = &bound.cells[variable];
@@ -235,6 +263,7 @@ impl Cells<'_> {
     fn hits(&self, finder: &Finder<'_>, hits: &mut [bool]) {
         let needle = finder.needle();
         match self {
+            Self::Unread => return,
             Self::Text(t) => return text_hits(*t, finder, hits),
             Self::Hex(a) => {
                 let digits = a.value_length() as usize * 2;
@@ -262,33 +291,54 @@ impl Cells<'_> {
 fn text_hits(texts: TextCells<'_>, finder: &Finder<'_>, hits: &mut [bool]) {
     match texts {
         TextCells::Plain(texts) => {
-            let length = finder.needle().len();
-            if length == 0 {
-                hits.iter_mut().enumerate().for_each(|(row, hit)| *hit |= !texts.is_null(row));
-                return;
-            }
-            // One search over all texts as they lie in memory; a hit across two of them is none.
-            let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
-            let end = offsets.last().map_or(0, |e| *e as usize);
-            let mut at = offsets.first().map_or(0, |e| *e as usize);
-            while let Some(found) = bytes.get(at..end).and_then(|b| finder.find(b)) {
-                let from = at + found;
-                let row = offsets.partition_point(|o| *o as usize <= from) - 1;
-                let row_end = offsets[row + 1] as usize;
-                if from + length <= row_end {
-                    // A null may hide bytes.
-                    hits[row] |= !texts.is_null(row);
-                    at = row_end;
-                } else {
-                    at = from + 1;
+            each_hit(texts, finder, |row| hits[row] = true);
+        }
+        TextCells::Keyed(keys, texts) => {
+            let mut found = vec![false; texts.len()];
+            let mut any = false;
+            each_hit(texts, finder, |key| {
+                found[key] = true;
+                any = true;
+            });
+            if any {
+                for (key, hit) in keys.iter().zip(hits) {
+                    *hit |= key.is_some_and(|k| found[k as usize]);
                 }
             }
         }
-        TextCells::Keyed(keys, texts) => {
-            let found: Vec<bool> = texts.iter().map(|t| t.is_some_and(|t| finder.find(t.as_bytes()).is_some())).collect();
-            for (key, hit) in keys.iter().zip(hits) {
-                *hit |= key.is_some_and(|k| found[k as usize]);
+    }
+}
+
+/// Calls `each` with the rows whose text contains the needle.
+fn each_hit(texts: &StringArray, finder: &Finder<'_>, mut each: impl FnMut(usize)) {
+    let length = finder.needle().len();
+    if length == 0 {
+        (0..texts.len()).filter(|row| !texts.is_null(*row)).for_each(each);
+        return;
+    }
+    // One search over all texts as they lie in memory; a hit across two of them is none.
+    let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
+    let end = offsets.last().map_or(0, |e| *e as usize);
+    let mut at = offsets.first().map_or(0, |e| *e as usize);
+    let mut row = 0;
+    while let Some(found) = bytes.get(at..end).and_then(|b| finder.find(b)) {
+        let from = at + found;
+        // Hits are near each other, or rare.
+        let mut step = 1;
+        while offsets.get(row + step).is_some_and(|o| *o as usize <= from) {
+            row += step;
+            step *= 2;
+        }
+        row += offsets[row..offsets.len().min(row + step)].partition_point(|o| *o as usize <= from) - 1;
+        let row_end = offsets[row + 1] as usize;
+        if from + length <= row_end {
+            // A null may hide bytes.
+            if !texts.is_null(row) {
+                each(row);
             }
+            at = row_end;
+        } else {
+            at = from + 1;
         }
     }
 }

@@ -143,6 +143,38 @@ fn told_of(layout: &Layout, name: &str) -> Told {
     if is_json(layout) { told(layout, name) } else { Told::Unclear }
 }
 
+/// What a layout, as its column keeps it, tells of a name in all of its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum InLayout {
+    /// Nothing goes by it.
+    Absent,
+    /// The number in this variable.
+    Number(Variable),
+    /// The lines have to be read.
+    Unclear,
+}
+
+/// See [`InLayout`].
+///
+/// # Errors
+/// A layout that is none.
+pub(crate) fn in_layout(layout: &str, name: &str) -> Result<InLayout, BodyError> {
+    let layout = Layout::parse(layout)?;
+    Ok(match told_of(&layout, name) {
+        Told::Absent => InLayout::Absent,
+        Told::Number(at) => layout.variables.into_iter().nth(at).map_or(InLayout::Unclear, InLayout::Number),
+        Told::Unclear => InLayout::Unclear,
+    })
+}
+
+/// The number that an integer, or the digits of a decimal, stand for; ascends with them.
+pub(crate) fn number_of(kind: Kind, stored: i64) -> f64 {
+    match kind {
+        Kind::Decimal(scale) => decimal(stored, scale),
+        _ => stored as f64,
+    }
+}
+
 /// Whether the lines that have a value in a column may have a number under `name`, by the column's variable.
 #[must_use]
 pub fn may_be_number(variable: &Variable, name: &str) -> bool {

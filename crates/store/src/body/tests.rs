@@ -124,11 +124,18 @@ proptest! {
             // The same of the columns that are looked at only.
             let searched = columns.searched(&needle).expect("layouts");
             let read = columns.columns.iter().filter(|(id, _)| match id {
-                BodyColumnId::Value(variable) => searched.contains(variable),
+                BodyColumnId::Value(variable) => searched.read.contains(variable),
                 _ => true,
             });
             let read = BodyColumns::new(columns.rows, read.cloned().collect()).expect("columns");
-            let found: Vec<bool> = read.partial_view().expect("bound").contains(&needle).iter().collect();
+            let mut found: Vec<bool> = read.partial_view().expect("bound").contains(&needle).iter().collect();
+            // Texts that need not be read are searched by themselves.
+            for variable in &searched.text {
+                let texts = columns.get(&BodyColumnId::Value(variable.clone())).expect("a column");
+                for (row, found) in found.iter_mut().enumerate() {
+                    *found |= crate::text_at(texts, row).is_some_and(|t| t.contains(&needle));
+                }
+            }
             prop_assert_eq!(found, want, "needle {:?} in {:?}, partly read", needle, lines);
         }
     }

@@ -11,6 +11,7 @@ use model::{OwnedValue, Value};
 
 use super::eval::OPEN;
 use super::parallel;
+use super::runs;
 use super::scan::Unit;
 use super::view::Inputs;
 use crate::StoreError;
@@ -20,10 +21,10 @@ use crate::contract::{Aggregation, Batch, Column, Counted, Field, Meaning, value
 const TABLE_MAX: usize = 1 << 16;
 
 /// What tells values apart: their type, and how they print. Empty for none.
-type Name = String;
+pub(super) type Name = String;
 
 /// Counts of one part, and of several.
-type Counts = HashMap<Vec<Name>, Counted>;
+pub(super) type Counts = HashMap<Vec<Name>, Counted>;
 
 /// See [`crate::Reader::aggregate`].
 ///
@@ -67,15 +68,21 @@ pub(crate) fn aggregate(mut inputs: Inputs<'_>, asked: &Aggregation) -> Result<V
     Ok(all.into_values().collect())
 }
 
-fn too_many() -> StoreError {
+pub(super) fn too_many() -> StoreError {
     StoreError::Limit(format!("the query counts more than {} groups and intervals", Aggregation::MOST))
 }
 
 fn of_unit(unit: &Unit, asked: &Aggregation) -> Result<Counts, StoreError> {
-    let rows = unit.filter(asked.table, asked.range, &asked.predicate)?.rows;
-    if rows.is_empty() {
+    let left = unit.left(asked.table, asked.range, &asked.predicate)?;
+    if left.is_empty() {
         return Ok(Counts::new());
     }
+    if let Unit::Group(segment, group) = unit
+        && let Some(counts) = runs::count(segment, *group, &left, asked)?
+    {
+        return Ok(counts);
+    }
+    let rows = left.rows();
     let mut projection = asked.by.clone();
     projection.push(Column::Field(Field::Time));
     let batch = unit.batch(asked.table, rows, &projection)?;
@@ -239,6 +246,6 @@ impl Codes {
     }
 }
 
-fn named(value: &Value<'_>) -> (Name, Option<OwnedValue>) {
+pub(super) fn named(value: &Value<'_>) -> (Name, Option<OwnedValue>) {
     (format!("{}{}", value.value_type() as u8, value_text(value)), Some(value.to_owned_value()))
 }

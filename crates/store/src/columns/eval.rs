@@ -13,6 +13,7 @@ use arrow_schema::DataType;
 use model::{Scope, ValueType};
 
 use super::id::{ColumnId, RestOf};
+use super::packed::{Packed, Span};
 use super::rest;
 use crate::StoreError;
 use crate::contract::{Column, CompareOp, Field, IdSet, Literal, MemberTest, Predicate, Table};
@@ -33,6 +34,13 @@ pub(crate) trait Source {
     /// # Errors
     /// IO and corruption.
     fn load(&self, id: &ColumnId) -> Result<Option<ArrayRef>, StoreError>;
+    /// A column of all rows as it is kept, where it is.
+    ///
+    /// # Errors
+    /// IO and corruption.
+    fn packed(&self, _id: &ColumnId) -> Result<Option<Packed>, StoreError> {
+        Ok(None)
+    }
     /// Rows whose `column` (of text) may contain `needle`, where that can be told without the text.
     ///
     /// # Errors
@@ -111,7 +119,14 @@ fn leaf(column: &Column, source: &dyn Source, test: &Test<'_>) -> Result<Boolean
         // Lists have no value to compare; that they are kept as text is our affair.
         Column::Field(Field::Events | Field::Links) if !matches!(test, Test::Present) => Ok(BooleanBuffer::new_unset(rows)),
         Column::Field(field) => {
-            if let Some(array) = source.load(&ColumnId::Field(*field))? {
+            let id = ColumnId::Field(*field);
+            if !zero_filled(source.table(), *field)
+                && let Some(packed) = source.packed(&id)?
+                && let Some(found) = packed_hits(&packed, None, test)
+            {
+                return Ok(found);
+            }
+            if let Some(array) = source.load(&id)? {
                 let array = match zero_filled(source.table(), *field) {
                     true => super::project::fill_zeros(&array)?,
                     false => array,
@@ -151,16 +166,39 @@ fn attribute(scopes: &[Scope], key: &str, source: &dyn Source, test: &Test<'_>) 
     let rows = source.rows();
     let mut result = BooleanBuffer::new_unset(rows);
     let mut undecided = BooleanBuffer::new_set(rows);
-    let columns = attribute_columns(source, |s, k| k == key && scopes.contains(&s), Some(key))?;
+    let wanted = |s: Scope, k: &str| k == key && scopes.contains(&s);
+    let mut columns: Vec<(Scope, BooleanBuffer, BooleanBuffer)> = Vec::new();
+    let open = scopes.len() > 1;
+    for id in source.ids() {
+        let ColumnId::Attribute(scope, key, kind) = id else { continue };
+        if !wanted(*scope, key) {
+            continue;
+        }
+        if let Some(packed) = source.packed(id)?
+            && let Some(found) = packed_hits(&packed, Some(*kind), test)
+        {
+            columns.push((*scope, found, if open { packed.valid() } else { BooleanBuffer::new_set(0) }));
+        } else if let Some(array) = source.load(id)? {
+            columns.push((*scope, hits(&array, Some(*kind), test), valid(&array)));
+        }
+    }
+    for (scope, kind, array) in rest_columns(source, wanted, Some(key))? {
+        columns.push((scope, hits(&array, Some(kind), test), valid(&array)));
+    }
+    if let ([(_, found, _)], false) = (&columns[..], open) {
+        return Ok(found.clone());
+    }
     for &scope in scopes {
         let mut present = BooleanBuffer::new_unset(rows);
         let mut found = false;
-        for (_, kind, array) in columns.iter().filter(|(s, _, _)| *s == scope) {
+        for (_, own, valid) in columns.iter().filter(|(s, ..)| *s == scope) {
             found = true;
-            result = &result | &(&undecided & &hits(array, Some(*kind), test));
-            present = &present | &valid(array);
+            result = &result | &(&undecided & own);
+            if open {
+                present = &present | valid;
+            }
         }
-        if found && scopes.len() > 1 {
+        if found && open {
             undecided = &undecided & &!&present;
         }
     }
@@ -178,7 +216,7 @@ fn any_attribute(scope: Option<Scope>, source: &dyn Source) -> Result<BooleanBuf
 /// The attribute columns that `wanted` accepts, those hidden in rest columns included. `needle` is the key, if it is one.
 pub(crate) fn attribute_columns(
     source: &dyn Source,
-    wanted: impl Fn(Scope, &str) -> bool,
+    wanted: impl Fn(Scope, &str) -> bool + Copy,
     needle: Option<&str>,
 ) -> Result<Vec<(Scope, ValueType, ArrayRef)>, StoreError> {
     let mut out = Vec::new();
@@ -190,6 +228,17 @@ pub(crate) fn attribute_columns(
             out.push((*scope, *kind, array));
         }
     }
+    out.extend(rest_columns(source, wanted, needle)?);
+    Ok(out)
+}
+
+/// Those of them that are hidden in rest columns.
+fn rest_columns(
+    source: &dyn Source,
+    wanted: impl Fn(Scope, &str) -> bool,
+    needle: Option<&str>,
+) -> Result<Vec<(Scope, ValueType, ArrayRef)>, StoreError> {
+    let mut out = Vec::new();
     for rest in [RestOf::Record, RestOf::Group] {
         let id = ColumnId::Rest(rest);
         if source.ids().binary_search(&&id).is_err() {
@@ -215,6 +264,28 @@ fn masked(bits: BooleanBuffer, nulls: Option<&NullBuffer>) -> BooleanBuffer {
     match nulls {
         Some(nulls) => &bits & nulls.inner(),
         None => bits,
+    }
+}
+
+/// The rows of a packed column that pass; `None` where that is asked of the column as Arrow has it.
+fn packed_hits(packed: &Packed, kind: Option<ValueType>, test: &Test<'_>) -> Option<BooleanBuffer> {
+    let none = || Some(BooleanBuffer::new_unset(packed.rows()));
+    match (packed, test) {
+        (_, Test::Present) => Some(packed.valid()),
+        (_, Test::Nested) => if kind == Some(ValueType::Nested) { Some(packed.valid()) } else { none() },
+        _ if kind == Some(ValueType::Nested) => none(),
+        (Packed::Nulls(..), _) => none(),
+        (Packed::Column(array), _) => Some(hits(array, kind, test)),
+        (Packed::Keys(..) | Packed::Runs(..), _) => packed.texts(|values| texts(values, test)),
+        (Packed::Integers(..), Test::Compare(op, literal)) => {
+            let (least, most) = packed.bounds()?;
+            // What cannot be compared: numbers and texts, what is no number.
+            number(least, literal)?;
+            let less = |n: i64| number(n, literal).is_some_and(Ordering::is_lt);
+            let greater = |n: i64| number(n, literal).is_some_and(Ordering::is_gt);
+            packed.numbers(Span::new(*op, least, most, less, greater))
+        }
+        _ => None,
     }
 }
 
@@ -348,7 +419,7 @@ fn number(left: i64, right: &Literal) -> Option<Ordering> {
     }
 }
 
-fn holds(op: CompareOp, ordering: Ordering) -> bool {
+pub(crate) fn holds(op: CompareOp, ordering: Ordering) -> bool {
     match op {
         CompareOp::Eq => ordering.is_eq(),
         CompareOp::Ne => ordering.is_ne(),

@@ -27,6 +27,8 @@ mod nested;
 mod order;
 mod ordered;
 mod pack;
+mod packed;
+mod pages;
 mod parallel;
 mod pick;
 mod project;
@@ -34,12 +36,14 @@ mod prune;
 mod read;
 mod rest;
 mod rows;
+mod runs;
 mod scan;
 mod segment;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unpack;
 mod view;
 
 pub use cache::CacheStats;

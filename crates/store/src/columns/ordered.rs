@@ -148,10 +148,14 @@ impl<'a> Ordered<'a> {
                 reaches && !self.is_dead(&self.units[u])
             });
             let predicate = &self.scan.predicate;
-            let read = parallel::map(&wanted, |&u| times_in(&self.units[u], table, range, predicate));
+            let ends = Ends { newest, most };
+            let read = parallel::map(&wanted, |&u| times_in(&self.units[u], table, range, predicate, ends));
             for (&u, read) in wanted.iter().zip(read) {
                 match read {
-                    Ok(rows) => found.extend(rows.into_iter().map(|(row, time)| Match { time, unit: u as u32, row })),
+                    Ok((rows, more)) => {
+                        cut |= more;
+                        found.extend(rows.into_iter().map(|(row, time)| Match { time, unit: u as u32, row }));
+                    }
                     Err(e) => self.bury(&self.units[u].clone(), e)?,
                 }
             }
@@ -323,15 +327,46 @@ impl<'a> Ordered<'a> {
     }
 }
 
-/// The rows of a part that match, with their times.
-fn times_in(unit: &Unit, table: Table, range: TimeRange, predicate: &Predicate) -> Result<Vec<(u32, i64)>, StoreError> {
-    let rows = unit.filter(table, range, predicate)?.rows;
-    if rows.is_empty() {
-        return Ok(Vec::new());
+/// Which rows of a part are wanted: so many, the newest or the oldest.
+#[derive(Clone, Copy)]
+struct Ends {
+    newest: bool,
+    most: usize,
+}
+
+/// Rows with their times.
+type Timed = Vec<(u32, i64)>;
+
+/// The rows of a part that match, with their times; where streams stand in the order of time, no more of each than are wanted.
+/// And whether there are more.
+fn times_in(
+    unit: &Unit,
+    table: Table,
+    range: TimeRange,
+    predicate: &Predicate,
+    ends: Ends,
+) -> Result<(Timed, bool), StoreError> {
+    let left = unit.left(table, range, predicate)?;
+    if left.is_empty() {
+        return Ok((Timed::new(), false));
     }
+    if let Unit::Group(segment, group) = unit
+        && left.len() > ends.most
+        && let Some((starts, times)) = segment.runs_of_time(*group)?
+    {
+        let times = times.as_primitive::<Int64Type>().values();
+        let mut found = Timed::new();
+        let run_ends = starts.iter().skip(1).map(|&end| end as usize).chain([times.len()]);
+        for (&start, end) in starts.iter().zip(run_ends) {
+            found.extend(left.ends(start as usize..end, ends.newest, ends.most).into_iter().map(|row| (row, times[row as usize])));
+        }
+        let more = found.len() < left.len();
+        return Ok((found, more));
+    }
+    let rows = left.rows();
     let times = unit.columns(table, rows.clone(), &[TIME])?;
-    let Some(Some(times)) = times.first() else { return Ok(Vec::new()) };
-    Ok(rows.into_iter().zip(times.as_primitive::<Int64Type>().values().iter().copied()).collect())
+    let Some(Some(times)) = times.first() else { return Ok((Timed::new(), false)) };
+    Ok((rows.into_iter().zip(times.as_primitive::<Int64Type>().values().iter().copied()).collect(), false))
 }
 
 /// A number for each row that rows share exactly when they are the same.

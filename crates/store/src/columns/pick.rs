@@ -8,6 +8,7 @@ use arrow_buffer::BooleanBuffer;
 use parquet::arrow::arrow_reader::RowSelection;
 
 use super::eval::selected;
+use super::packed::Packed;
 use super::segment::page_rows;
 use crate::StoreError;
 use crate::contract::Table;
@@ -63,6 +64,30 @@ impl Picked {
         }))
     }
 
+    /// The row numbers; `None` for all.
+    pub(crate) fn some(&self) -> Option<&[u32]> {
+        self.some.as_ref().map(|s| &s.rows.values()[..])
+    }
+
+    /// Whether one of them is in `range`.
+    pub(crate) fn touches(&self, range: Range<usize>) -> bool {
+        self.some().is_none_or(|rows| {
+            let at = rows.partition_point(|row| (*row as usize) < range.start);
+            rows.get(at).is_some_and(|row| (*row as usize) < range.end)
+        })
+    }
+
+    /// The picked rows of a whole column that is kept packed.
+    ///
+    /// # Errors
+    /// As for [`Picked::of`].
+    pub(crate) fn of_packed(&self, whole: &Packed) -> Result<ArrayRef, StoreError> {
+        match self.some().and_then(|rows| whole.take(rows)) {
+            Some(picked) => Ok(picked),
+            None => self.of(&whole.array()),
+        }
+    }
+
     /// The picked rows of a whole column.
     ///
     /// # Errors
@@ -108,7 +133,8 @@ impl Left {
         if rows.len() == total { Self::All(total) } else { Self::Rows(rows, total) }
     }
 
-    fn of_mask(mask: BooleanBuffer) -> Self {
+    /// Those that are set.
+    pub(crate) fn of_mask(mask: BooleanBuffer) -> Self {
         let set = mask.count_set_bits();
         match set {
             _ if set == mask.len() => Self::All(set),
@@ -133,9 +159,53 @@ impl Left {
         }
     }
 
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::All(total) => *total,
+            Self::Mask(mask) => mask.count_set_bits(),
+            Self::Rows(rows, _) => rows.len(),
+        }
+    }
+
     /// Whether none is left.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Rows(rows, _) if rows.is_empty()) || matches!(self, Self::All(0))
+    }
+
+    /// The last, or the first, `most` rows of a range, in no order.
+    pub(crate) fn ends(&self, range: Range<usize>, last: bool, most: usize) -> Vec<u32> {
+        match self {
+            Self::All(_) => {
+                let count = range.len().min(most);
+                let start = if last { range.end - count } else { range.start };
+                (start as u32..(start + count) as u32).collect()
+            }
+            Self::Rows(rows, _) => {
+                let place = |bound: usize| rows.partition_point(|row| (*row as usize) < bound);
+                let rows = &rows[place(range.start)..place(range.end)];
+                let count = rows.len().min(most);
+                if last { rows[rows.len() - count..].to_vec() } else { rows[..count].to_vec() }
+            }
+            Self::Mask(mask) if !last => {
+                let found = mask.slice(range.start, range.len());
+                found.set_indices().take(most).map(|at| (range.start + at) as u32).collect()
+            }
+            Self::Mask(mask) => {
+                const BLOCK: usize = 1024;
+                let mut out: Vec<u32> = Vec::new();
+                let mut end = range.end;
+                while end > range.start && out.len() < most {
+                    let start = end.saturating_sub(BLOCK).max(range.start);
+                    let block = mask.slice(start, end - start);
+                    let set = block.count_set_bits();
+                    let skipped = set.saturating_sub(most - out.len());
+                    out.extend(block.set_indices().skip(skipped).map(|at| (start + at) as u32));
+                    end = start;
+                }
+                out
+            }
+        }
     }
 
     /// The row numbers.
@@ -168,6 +238,38 @@ impl Left {
             Self::Rows(rows, total) => {
                 let mask = pass(&Picked::rows(table, total, rows.clone()))?;
                 Ok(Self::Rows(mask.set_indices().map(|i| rows[i]).collect(), total))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_ends_of_a_range_are_its_first_and_last_rows(
+            bits in prop::collection::vec(prop::bool::weighted(0.3), 1..3000), a: prop::sample::Index, b: prop::sample::Index, most in 0usize..50,
+        ) {
+            let (a, b) = (a.index(bits.len()), b.index(bits.len()));
+            let range = a.min(b)..a.max(b);
+            let rows: Vec<u32> = (0..bits.len() as u32).filter(|row| bits[*row as usize]).collect();
+            let inside: Vec<u32> = rows.iter().copied().filter(|row| range.contains(&(*row as usize))).collect();
+            let all = range.clone().map(|row| row as u32).collect::<Vec<_>>();
+            for (left, inside) in [
+                (Left::Mask(bits.iter().copied().collect()), &inside),
+                (Left::Rows(rows, bits.len()), &inside),
+                (Left::All(bits.len()), &all),
+            ] {
+                let count = inside.len().min(most);
+                for (last, expected) in [(false, &inside[..count]), (true, &inside[inside.len() - count..])] {
+                    let mut found = left.ends(range.clone(), last, most);
+                    found.sort_unstable();
+                    prop_assert_eq!(&found[..], expected);
+                }
             }
         }
     }

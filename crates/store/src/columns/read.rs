@@ -11,9 +11,11 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::BooleanBuffer;
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use arrow_schema::DataType;
 use bytes::{Buf, Bytes};
+use memchr::memmem::Finder;
+use model::TimeRange;
 use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection};
@@ -25,9 +27,10 @@ use super::body::{self, BODY};
 use super::cache::ColumnCache;
 use super::eval::Source;
 use super::id::ColumnId;
+use super::packed::{Packed, Span};
 use super::pick::Picked;
 use super::segment::{KEY_COLUMNS, KEY_FORMAT, KEY_IDS, KEY_REST, KEY_TENANTS, SHARED_FORMAT, SegmentColumn, schema};
-use crate::body::{BodyColumnId, BodyColumns};
+use crate::body::{BodyColumnId, BodyColumns, InLayout, Kind, Searched, Variable, in_layout, number_of};
 use crate::contract::{Field, MemberTest, Table};
 use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
 
@@ -35,6 +38,8 @@ use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
 const FOOTERS_MAX: usize = 16 << 20;
 /// Text of so many bytes a row is kept decoded; longer text is not.
 const TEXT_KEPT: i64 = 16;
+/// Times are in order where they ascend for so many rows on the average.
+const RUN_OF_TIME: usize = if cfg!(test) { 2 } else { 64 };
 /// Bytes that a sequential read fetches at a time.
 const READ_AHEAD: usize = 64 << 10;
 
@@ -183,8 +188,83 @@ impl OpenSegment {
     }
 
     /// A column as it is kept, all rows; `None` where it is not.
-    pub(crate) fn cached(&self, group: usize, place: usize) -> Option<ArrayRef> {
+    pub(crate) fn cached(&self, group: usize, place: usize) -> Option<Packed> {
         self.cache.as_ref()?.column(self.meta.id, group, place)
+    }
+
+    /// Where columns are kept.
+    pub(super) fn cache(&self) -> Option<&ColumnCache> {
+        self.cache.as_deref()
+    }
+
+    /// The file, as Parquet reads it.
+    pub(super) fn chunks(&self) -> impl ChunkReader + use<> {
+        self.file.clone()
+    }
+
+    /// A column of all rows as it is kept, read and kept where it is small enough; `None` where it is not.
+    ///
+    /// # Errors
+    /// IO and [`StoreError::Corrupt`].
+    pub(crate) fn packed(&self, group: usize, place: usize) -> Result<Option<Packed>, StoreError> {
+        if let Some(packed) = self.cached(group, place) {
+            return Ok(Some(packed));
+        }
+        let Some(cache) = self.cache.as_ref().filter(|_| self.cacheable(group, place)) else { return Ok(None) };
+        let array = self.columns(group, &[place], None)?.pop();
+        Ok(array.map(|array| cache.keep_column(self.meta.id, group, place, &array)))
+    }
+
+    /// The rows of a row group at which its times begin anew: between two of them they ascend. And the times. `None` where
+    /// nothing is kept, or times are in no order.
+    ///
+    /// # Errors
+    /// IO and [`StoreError::Corrupt`].
+    pub(crate) fn runs_of_time(&self, group: usize) -> Result<Option<(Arc<[u32]>, ArrayRef)>, StoreError> {
+        let (Some(place), Some(cache)) = (time_place(&self.footer), &self.cache) else { return Ok(None) };
+        let Some(Packed::Column(times)) = self.packed(group, place)? else { return Ok(None) };
+        let Some(values) = times.as_primitive_opt::<Int64Type>().filter(|t| t.null_count() == 0) else { return Ok(None) };
+        let starts = match cache.starts(self.meta.id, group) {
+            Some(starts) => starts,
+            None => {
+                let pairs = values.values().windows(2).zip(1..);
+                let starts = pairs.filter(|(pair, _)| pair[1] < pair[0]).map(|(_, row)| row);
+                let most = times.len() / RUN_OF_TIME;
+                let starts: Arc<[u32]> = std::iter::once(0).chain(starts).take(most + 1).collect();
+                cache.keep_starts(self.meta.id, group, &starts);
+                starts
+            }
+        };
+        Ok((starts.len() <= times.len() / RUN_OF_TIME).then(|| (starts, times.clone())))
+    }
+
+    /// Which rows of a row group lie in a range of time; `None` where its times are not kept.
+    ///
+    /// # Errors
+    /// IO and [`StoreError::Corrupt`].
+    pub(crate) fn kept_in_range(&self, group: usize, range: TimeRange) -> Result<Option<BooleanBuffer>, StoreError> {
+        if time_place(&self.footer).is_none_or(|place| self.cached(group, place).is_none()) {
+            return Ok(None);
+        }
+        let Some((starts, times)) = self.runs_of_time(group)? else { return Ok(None) };
+        let times = times.as_primitive::<Int64Type>().values();
+        let mut bits = BooleanBufferBuilder::new(times.len());
+        let ends = starts.iter().skip(1).map(|&end| end as usize).chain([times.len()]);
+        for (&start, end) in starts.iter().zip(ends) {
+            let run = &times[start as usize..end];
+            let from = run.partition_point(|t| *t < range.start);
+            let to = run.partition_point(|t| *t < range.end).max(from);
+            bits.append_n(from, false);
+            bits.append_n(to - from, true);
+            bits.append_n(run.len() - to, false);
+        }
+        Ok(Some(bits.finish()))
+    }
+
+    /// Whether few rows are picked from a column that is kept whole: a dictionary is read whole for a single row.
+    fn kept_whole(&self, group: usize, place: usize) -> bool {
+        let column = &self.footer.columns[place];
+        matches!(column.id.data_type(column.plain), DataType::Dictionary(..)) && self.cacheable(group, place)
     }
 
     /// Whether a column is small enough to be kept decoded.
@@ -201,7 +281,7 @@ impl OpenSegment {
     }
 
     /// Columns of the picked rows of a row group: from the cache; else whole where most pages are needed anyway, and kept;
-    /// else only the pages that are needed.
+    /// else from the pages that are needed, which are kept where they are few.
     ///
     /// # Errors
     /// IO and [`StoreError::Corrupt`].
@@ -210,8 +290,9 @@ impl OpenSegment {
         let (mut whole, mut some) = (Vec::new(), Vec::new());
         for (at, &place) in places.iter().enumerate() {
             match self.cached(group, place) {
-                Some(array) => out[at] = Some(picked.of(&array)?),
+                Some(packed) => out[at] = Some(picked.of_packed(&packed)?),
                 None if picked.is_wide() && self.cacheable(group, place) => whole.push(at),
+                None if self.kept_whole(group, place) => whole.push(at),
                 None => some.push(at),
             }
         }
@@ -226,7 +307,15 @@ impl OpenSegment {
             }
         }
         if !some.is_empty() {
-            let arrays = self.columns(group, &places_of(&some), picked.selection())?;
+            let places = places_of(&some);
+            let pages = match picked.some().filter(|_| !picked.is_wide()) {
+                Some(rows) => self.from_pages(group, &places, rows)?,
+                None => None,
+            };
+            let arrays = match pages {
+                Some(arrays) => arrays,
+                None => self.columns(group, &places, picked.selection())?,
+            };
             some.iter().zip(arrays).for_each(|(&at, array)| out[at] = Some(array));
         }
         out.into_iter().map(|array| array.ok_or_else(|| self.corrupt("a column is missing"))).collect()
@@ -348,7 +437,7 @@ pub(crate) fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, StoreError
         .unwrap_or_else(|_| Err(StoreError::Corrupt { file: file.to_owned(), reason: "its contents make no sense".into() }))
 }
 
-fn parquet_error(file: &str, e: &ParquetError) -> StoreError {
+pub(super) fn parquet_error(file: &str, e: &ParquetError) -> StoreError {
     StoreError::Corrupt { file: file.to_owned(), reason: e.to_string() }
 }
 
@@ -483,11 +572,17 @@ impl<'s> GroupSource<'s> {
     /// # Errors
     /// IO and [`StoreError::Corrupt`].
     pub(crate) fn prefetch(&self, ids: &[ColumnId]) -> Result<(), StoreError> {
+        if !ids.contains(&BODY) {
+            return self.prefetch_as_kept(ids);
+        }
+        let parts = self.segment.footer.columns.iter().map(|c| &c.id).filter(|id| matches!(id, ColumnId::Body(_)));
+        self.prefetch_as_kept(&ids.iter().chain(parts).cloned().collect::<Vec<_>>())
+    }
+
+    /// Reads several columns at once; of bodies only those parts that are named.
+    fn prefetch_as_kept(&self, ids: &[ColumnId]) -> Result<(), StoreError> {
         let footer = &self.segment.footer;
         let mut places: Vec<usize> = ids.iter().filter_map(|id| footer.place(id)).collect();
-        if ids.contains(&BODY) {
-            places.extend(footer.columns.iter().enumerate().filter(|(_, c)| matches!(c.id, ColumnId::Body(_))).map(|(p, _)| p));
-        }
         places.retain(|p| !self.loaded.borrow().contains_key(p));
         places.sort_unstable();
         places.dedup();
@@ -505,16 +600,17 @@ impl GroupSource<'_> {
     fn bodies(&self, wanted: impl Fn(&BodyColumnId) -> bool) -> Result<BodyColumns, StoreError> {
         let footer = &self.segment.footer;
         let ids = footer.columns.iter().map(|c| &c.id);
-        let wanted: Vec<ColumnId> = ids.filter(|id| matches!(id, ColumnId::Body(b) if wanted(b))).cloned().collect();
-        self.prefetch(&wanted)?;
-        let mut columns: Vec<(ColumnId, ArrayRef)> = Vec::with_capacity(wanted.len() + 1);
+        let is_wanted = |id: &&ColumnId| match id {
+            ColumnId::Body(body) => wanted(body),
+            id => **id == BODY && wanted(&BodyColumnId::Text) && !self.no_line_is_whole(),
+        };
+        let wanted: Vec<ColumnId> = ids.filter(is_wanted).cloned().collect();
+        self.prefetch_as_kept(&wanted)?;
+        let mut columns: Vec<(ColumnId, ArrayRef)> = Vec::with_capacity(wanted.len());
         for id in wanted {
             if let Some(array) = self.one(&id)? {
                 columns.push((id, array));
             }
-        }
-        if let Some(whole) = self.one(&BODY)? {
-            columns.push((BODY, whole));
         }
         body::collect(&self.segment.meta.file, self.rows(), columns.iter().map(|(id, a)| (id, a)))
     }
@@ -534,6 +630,81 @@ impl GroupSource<'_> {
     }
 }
 
+impl GroupSource<'_> {
+    /// Whether lines of the segment are split.
+    fn is_split(&self) -> bool {
+        self.segment.footer.columns.iter().any(|c| matches!(c.id, ColumnId::Body(_)))
+    }
+
+    /// Whether it is known that each line is split.
+    fn no_line_is_whole(&self) -> bool {
+        let Some(place) = self.segment.footer.place(&BODY) else { return true };
+        matches!(self.segment.cached(self.group, place), Some(Packed::Nulls(..)))
+    }
+
+    /// [`Source::member`] of all rows, told from the columns as they are kept; `None` where it has to be told otherwise.
+    fn packed_member(&self, name: &str, test: MemberTest) -> Result<Option<BooleanBuffer>, StoreError> {
+        if self.picked.some().is_some() {
+            return Ok(None);
+        }
+        // Lines that are whole have to be read.
+        if let Some(place) = self.segment.footer.place(&BODY)
+            && !matches!(self.segment.packed(self.group, place)?, Some(Packed::Nulls(..)))
+        {
+            return Ok(None);
+        }
+        let Some(layouts) = self.packed(&ColumnId::Body(BodyColumnId::Layout))? else { return Ok(None) };
+        let Some(texts) = layouts.dictionary() else { return Ok(None) };
+        let mut told = Vec::with_capacity(texts.len());
+        for text in texts.iter() {
+            let text = text.unwrap_or("");
+            told.push(in_layout(text, name).map_err(body::damaged(&self.segment.meta.file))?);
+        }
+        let with = |wanted: &dyn Fn(&InLayout) -> bool| {
+            layouts.texts(|_| told.iter().map(wanted).collect()).unwrap_or_else(|| BooleanBuffer::new_unset(self.rows()))
+        };
+        let mut found = BooleanBuffer::new_unset(self.rows());
+        let mut asked: Vec<&Variable> = Vec::new();
+        for in_layout in &told {
+            let InLayout::Number(variable) = in_layout else { continue };
+            if asked.contains(&variable) {
+                continue;
+            }
+            asked.push(variable);
+            let Some(column) = self.packed(&ColumnId::Body(BodyColumnId::Value(variable.clone())))? else { return Ok(None) };
+            let Some(own) = numbers(&column, variable.kind, test) else { return Ok(None) };
+            found = if asked.len() == 1 { own } else { &found | &own };
+        }
+        // A column may have values of lines that are not clear.
+        if told.iter().any(|t| !matches!(t, InLayout::Number(_))) {
+            found = &found & &with(&|t| matches!(t, InLayout::Number(_)));
+        }
+        if test.absent() && told.contains(&InLayout::Absent) {
+            found = &found | &with(&|t| *t == InLayout::Absent);
+        }
+        Ok(Some(found))
+    }
+}
+
+/// The rows of a variable's column whose number passes; `None` where the column has to be asked otherwise.
+fn numbers(column: &Packed, kind: Kind, test: MemberTest) -> Option<BooleanBuffer> {
+    let (op, right) = match test {
+        MemberTest::Absent => return Some(BooleanBuffer::new_unset(column.rows())),
+        MemberTest::Plain => return Some(column.valid()),
+        MemberTest::Compare(op, right) => (op, right),
+    };
+    match column {
+        Packed::Nulls(_, rows) => Some(BooleanBuffer::new_unset(*rows)),
+        Packed::Integers(..) | Packed::Decimals(..) if !right.is_nan() => {
+            let (least, most) = column.bounds()?;
+            let less = |n: i64| number_of(kind, n) < right;
+            let greater = |n: i64| number_of(kind, n) > right;
+            column.numbers(Span::new(op, least, most, less, greater))
+        }
+        _ => None,
+    }
+}
+
 impl Source for GroupSource<'_> {
     fn rows(&self) -> usize {
         self.picked.len()
@@ -549,23 +720,61 @@ impl Source for GroupSource<'_> {
         ids
     }
 
+    fn packed(&self, id: &ColumnId) -> Result<Option<Packed>, StoreError> {
+        if self.picked.some().is_some() || (*id == BODY && self.is_split()) {
+            return Ok(None);
+        }
+        match self.segment.footer.place(id) {
+            Some(place) => self.segment.packed(self.group, place),
+            None => Ok(None),
+        }
+    }
+
     fn contains(&self, column: Field, needle: &str) -> Result<Option<BooleanBuffer>, StoreError> {
         if column != Field::Body || self.lines.get().is_some() {
             return Ok(None);
         }
         let file = &self.segment.meta.file;
         let layouts = self.bodies(|id| *id == BodyColumnId::Layout)?;
-        let wanted = layouts.searched(needle).map_err(body::damaged(file))?;
+        let Searched { mut read, text } = layouts.searched(needle).map_err(body::damaged(file))?;
+        let finder = Finder::new(needle.as_bytes());
+        let mut found: Option<BooleanBuffer> = None;
+        let mut whole = !self.no_line_is_whole();
+        let texts = text.into_iter().map(BodyColumnId::Value).chain(whole.then_some(BodyColumnId::Text));
+        for part in texts {
+            let id = if part == BodyColumnId::Text { BODY } else { ColumnId::Body(part.clone()) };
+            let Some(place) = self.segment.footer.place(&id) else { continue };
+            // Single pages are kept when they are read.
+            let as_it_lies = self.picked.is_wide() && !needle.is_empty();
+            let at_hand = self.loaded.borrow().contains_key(&place) || self.segment.cached(self.group, place).is_some();
+            let own = match as_it_lies && !at_hand {
+                true => self.segment.search(self.group, place, &finder, self.picked)?,
+                false => None,
+            };
+            match (own, part) {
+                (Some(own), part) => {
+                    whole &= part != BodyColumnId::Text;
+                    found = Some(found.map_or(own.clone(), |found| &found | &own));
+                }
+                (None, BodyColumnId::Value(variable)) => read.push(variable),
+                (None, _) => {}
+            }
+        }
         let bodies = self.bodies(|id| match id {
-            BodyColumnId::Value(variable) => wanted.contains(variable),
-            _ => true,
+            BodyColumnId::Value(variable) => read.contains(variable),
+            BodyColumnId::Text => whole,
+            BodyColumnId::Layout => true,
         })?;
-        Ok(Some(bodies.partial_view().map_err(body::damaged(file))?.contains(needle)))
+        let rest = bodies.partial_view().map_err(body::damaged(file))?.contains(needle);
+        Ok(Some(found.map_or(rest.clone(), |found| &found | &rest)))
     }
 
     fn member(&self, name: &str, test: MemberTest) -> Result<Option<BooleanBuffer>, StoreError> {
         if self.lines.get().is_some() {
             return Ok(None);
+        }
+        if let Some(found) = self.packed_member(name, test)? {
+            return Ok(Some(found));
         }
         let damaged = body::damaged(&self.segment.meta.file);
         let wanted = self.bodies(|id| *id == BodyColumnId::Layout)?.members(name).map_err(&damaged)?;
@@ -578,7 +787,7 @@ impl Source for GroupSource<'_> {
     }
 
     fn load(&self, id: &ColumnId) -> Result<Option<ArrayRef>, StoreError> {
-        if *id == BODY && self.segment.footer.columns.iter().any(|c| matches!(c.id, ColumnId::Body(_))) {
+        if *id == BODY && self.is_split() {
             if let Some(lines) = self.lines.get() {
                 return Ok(Some(lines.clone()));
             }

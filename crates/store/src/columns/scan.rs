@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::BooleanBuffer;
 use model::TimeRange;
 
-use super::eval::{Source, evaluate, selected};
+use super::eval::{Source, evaluate};
 use super::id::ColumnId;
 use super::parallel;
 use super::pick::{Left, Picked};
@@ -104,6 +104,14 @@ impl Unit {
     /// # Errors
     /// IO and corruption.
     pub(crate) fn filter(&self, table: Table, range: TimeRange, predicate: &Predicate) -> Result<Passed, StoreError> {
+        Ok(Passed { rows: self.left(table, range, predicate)?.rows() })
+    }
+
+    /// The rows that pass, as they were found.
+    ///
+    /// # Errors
+    /// IO and corruption.
+    pub(crate) fn left(&self, table: Table, range: TimeRange, predicate: &Predicate) -> Result<Left, StoreError> {
         let (first, last) = self.times();
         let inside = range.contains(first) && range.contains(last);
         match self {
@@ -113,7 +121,7 @@ impl Unit {
                 if mask.count_set_bits() > 0 {
                     mask = &mask & &evaluate(predicate, &source)?;
                 }
-                Ok(Passed { rows: selected(&mask) })
+                Ok(Left::of_mask(mask))
             }
             Self::Group(segment, group, own) => {
                 let total = segment.footer.rows(*group);
@@ -127,8 +135,13 @@ impl Unit {
                 parts.sort_by_key(|p| cost(p));
                 parts.extend(spared);
                 if !inside {
-                    left = left.narrow(table, false, |picked| {
-                        in_range(&GroupSource::new(table, segment, *group, picked), range, false)
+                    let kept = segment.kept_in_range(*group, range)?;
+                    left = left.narrow(table, false, |picked| match (&kept, picked.some()) {
+                        (Some(inside), None) => Ok(inside.clone()),
+                        (Some(inside), Some(rows)) => {
+                            Ok(BooleanBuffer::collect_bool(rows.len(), |i| inside.value(rows[i] as usize)))
+                        }
+                        (None, _) => in_range(&GroupSource::new(table, segment, *group, picked), range, false),
                     })?;
                 }
                 for part in parts {
@@ -146,7 +159,7 @@ impl Unit {
                         evaluate(part, &GroupSource::new(table, segment, *group, picked))
                     })?;
                 }
-                Ok(Passed { rows: left.rows() })
+                Ok(left)
             }
         }
     }
