@@ -125,8 +125,11 @@ impl<'a> Ordered<'a> {
         let mut cut = false;
         let key = key(newest);
         // Where the first rows set a bar, a few parts at a time: what lies beyond it need not be read.
-        let wave = if most < usize::MAX / 2 { parallel::cores() * 2 } else { WAVE };
-        for units in order.chunks(wave) {
+        let mut wave = if most < usize::MAX / 2 { parallel::cores() * 2 } else { WAVE };
+        let mut order = &order[..];
+        while !order.is_empty() {
+            let (units, later) = order.split_at(order.len().min(wave));
+            order = later;
             let mut range = stretch;
             if found.len() >= most {
                 found.select_nth_unstable_by_key(most - 1, key);
@@ -150,6 +153,8 @@ impl<'a> Ordered<'a> {
             let predicate = &self.scan.predicate;
             let ends = Ends { newest, most };
             let read = parallel::map(&wanted, |&u| times_in(&self.units[u], table, range, predicate, ends));
+            // Where rows are rare, many parts have to be looked at.
+            wave = (wave * 2).min(WAVE);
             for (&u, read) in wanted.iter().zip(read) {
                 match read {
                     Ok((rows, more)) => {

@@ -229,6 +229,8 @@ impl Unit {
     }
 }
 
+/// Most parts that are read at once.
+const WAVE: usize = 32;
 /// Conditions from this cost on look at no row that another has ruled out.
 const DEAR: u8 = 6;
 
@@ -273,6 +275,8 @@ pub(crate) struct AnyOrder<'a> {
     next_segment: usize,
     groups: VecDeque<Unit>,
     left: usize,
+    /// Parts to read next.
+    wave: usize,
     /// Span ids given out, where the scan is of one trace: its parts may repeat each other.
     seen: Option<HashSet<Vec<u8>>>,
     /// Parts that were read, in their order.
@@ -291,6 +295,7 @@ impl<'a> AnyOrder<'a> {
             next_segment: 0,
             groups: VecDeque::new(),
             left: scan.limit.unwrap_or(usize::MAX),
+            wave: parallel::cores() * 2,
             seen: seen.then(HashSet::new),
             ready: VecDeque::new(),
         }
@@ -343,7 +348,7 @@ impl AnyOrder<'_> {
     /// Reads the next parts: several at once where all of their rows are wanted.
     fn advance(&mut self) -> Result<(), StoreError> {
         let whole = self.scan.limit.is_none() && self.seen.is_none();
-        let most = if whole { parallel::cores() * 2 } else { 1 };
+        let most = if whole { self.wave } else { 1 };
         let mut units = Vec::with_capacity(most);
         while units.len() < most
             && let Some(unit) = self.next_unit()?
@@ -358,6 +363,11 @@ impl AnyOrder<'_> {
                 let rows = unit.filter(table, scan.range, &scan.predicate)?.rows;
                 if rows.is_empty() { Ok(None) } else { unit.batch(table, rows, &scan.projection).map(Some) }
             });
+            // Where rows are rare, more parts at a time are no more batches.
+            self.wave = match read.iter().any(|batch| matches!(batch, Ok(Some(_)))) {
+                true => parallel::cores() * 2,
+                false => (self.wave * 2).min(WAVE),
+            };
             self.ready.extend(units.into_iter().zip(read));
         } else {
             for unit in units {
