@@ -77,7 +77,7 @@ fn of_unit(unit: &Unit, asked: &Aggregation) -> Result<Counts, StoreError> {
     if left.is_empty() {
         return Ok(Counts::new());
     }
-    if let Unit::Group(segment, group) = unit
+    if let Unit::Group(segment, group, _) = unit
         && let Some(counts) = runs::count(segment, *group, &left, asked)?
     {
         return Ok(counts);

@@ -355,7 +355,7 @@ fn times_in(
     if left.is_empty() {
         return Ok((Timed::new(), false));
     }
-    if let Unit::Group(segment, group) = unit
+    if let Unit::Group(segment, group, _) = unit
         && left.len() > ends.most
         && let Some((starts, times)) = segment.runs_of_time(*group)?
     {
