@@ -272,7 +272,13 @@ fn packed_hits(packed: &Packed, kind: Option<ValueType>, test: &Test<'_>) -> Opt
     let none = || Some(BooleanBuffer::new_unset(packed.rows()));
     match (packed, test) {
         (_, Test::Present) => Some(packed.valid()),
-        (_, Test::Nested) => if kind == Some(ValueType::Nested) { Some(packed.valid()) } else { none() },
+        (_, Test::Nested) => {
+            if kind == Some(ValueType::Nested) {
+                Some(packed.valid())
+            } else {
+                none()
+            }
+        }
         _ if kind == Some(ValueType::Nested) => none(),
         (Packed::Nulls(..), _) => none(),
         (Packed::Column(array), _) => Some(hits(array, kind, test)),

@@ -344,13 +344,7 @@ type Timed = Vec<(u32, i64)>;
 
 /// The rows of a part that match, with their times; where streams stand in the order of time, no more of each than are wanted.
 /// And whether there are more.
-fn times_in(
-    unit: &Unit,
-    table: Table,
-    range: TimeRange,
-    predicate: &Predicate,
-    ends: Ends,
-) -> Result<(Timed, bool), StoreError> {
+fn times_in(unit: &Unit, table: Table, range: TimeRange, predicate: &Predicate, ends: Ends) -> Result<(Timed, bool), StoreError> {
     let left = unit.left(table, range, predicate)?;
     if left.is_empty() {
         return Ok((Timed::new(), false));
@@ -363,7 +357,8 @@ fn times_in(
         let mut found = Timed::new();
         let run_ends = starts.iter().skip(1).map(|&end| end as usize).chain([times.len()]);
         for (&start, end) in starts.iter().zip(run_ends) {
-            found.extend(left.ends(start as usize..end, ends.newest, ends.most).into_iter().map(|row| (row, times[row as usize])));
+            found
+                .extend(left.ends(start as usize..end, ends.newest, ends.most).into_iter().map(|row| (row, times[row as usize])));
         }
         let more = found.len() < left.len();
         return Ok((found, more));

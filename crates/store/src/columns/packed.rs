@@ -317,13 +317,11 @@ impl Packed {
                 super::text::dictionary(UInt32Array::new(picked.into(), nulls), values.clone())
             }
             Self::Integers(least, numbers, nulls) => {
-                let picked: Vec<i64> =
-                    rows.iter().map(|&row| least.wrapping_add(numbers.get(row as usize).into())).collect();
+                let picked: Vec<i64> = rows.iter().map(|&row| least.wrapping_add(numbers.get(row as usize).into())).collect();
                 Arc::new(Int64Array::new(picked.into(), nulls_at(nulls)))
             }
             Self::Decimals(least, numbers, nulls, data_type) => {
-                let picked: Vec<i64> =
-                    rows.iter().map(|&row| least.wrapping_add(numbers.get(row as usize).into())).collect();
+                let picked: Vec<i64> = rows.iter().map(|&row| least.wrapping_add(numbers.get(row as usize).into())).collect();
                 Arc::new(Decimal64Array::new(picked.into(), nulls_at(nulls)).with_data_type(data_type.clone()))
             }
             Self::Nulls(data_type, _) => new_null_array(data_type, rows.len()),
@@ -419,7 +417,8 @@ mod tests {
             Arc::new(Int64Array::from_iter_values([i64::MIN, i64::MAX])),
             Arc::new(Int64Array::from_iter_values([i64::MAX - 1, i64::MAX])),
             Arc::new(
-                Decimal64Array::from_iter((0..1000).map(|i| (i % 9 != 0).then_some(i * 7))).with_data_type(DataType::Decimal64(18, 2)),
+                Decimal64Array::from_iter((0..1000).map(|i| (i % 9 != 0).then_some(i * 7)))
+                    .with_data_type(DataType::Decimal64(18, 2)),
             ),
             Arc::new(arrow_array::StringArray::from(vec![None::<&str>; 9])),
             Arc::new(arrow_array::BooleanArray::from(vec![Some(true), None])),

@@ -30,7 +30,8 @@ impl Key {
     /// `None` where the column is kept in another way.
     fn new(segment: &OpenSegment, group: usize, asked: &Aggregation, column: &Column) -> Result<Option<Self>, StoreError> {
         // Lines are put together from other columns.
-        let Some(places) = candidates(asked.table, &segment.footer, column).filter(|_| *column != Column::Field(Field::Body)) else {
+        let Some(places) = candidates(asked.table, &segment.footer, column).filter(|_| *column != Column::Field(Field::Body))
+        else {
             return Ok(None);
         };
         let none = (Name::new(), None);
@@ -64,12 +65,7 @@ impl Key {
 ///
 /// # Errors
 /// IO and corruption; too many counts.
-pub(super) fn count(
-    segment: &OpenSegment,
-    group: usize,
-    left: &Left,
-    asked: &Aggregation,
-) -> Result<Option<Counts>, StoreError> {
+pub(super) fn count(segment: &OpenSegment, group: usize, left: &Left, asked: &Aggregation) -> Result<Option<Counts>, StoreError> {
     if left.len() < FEW {
         return Ok(None);
     }

@@ -138,8 +138,7 @@ impl<'p> TextPage<'p> {
 
     /// Calls `each` with the rows whose text contains the finder's needle, which is not empty.
     pub(crate) fn find(&self, finder: &memchr::memmem::Finder<'_>, mut each: impl FnMut(usize)) {
-        let rows: Option<Vec<usize>> =
-            self.valid.as_ref().map(|valid| (0..valid.len()).filter(|row| valid[*row]).collect());
+        let rows: Option<Vec<usize>> = self.valid.as_ref().map(|valid| (0..valid.len()).filter(|row| valid[*row]).collect());
         let length = finder.needle().len();
         let (mut at, mut text) = (0, 0);
         // One search over all texts; a hit across two of them is none.
