@@ -34,6 +34,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         limits: Limits { samples: 20_000, bytes: 4 << 20, threads: 2, ..Limits::default() },
         cancelled: &cancelled,
         options: Options::default(),
+        stats: true,
     };
     let _ = promql::instant(&question, text, &expr, 1_200_000);
     let _ = promql::range(&question, text, &expr, Grid { start: 0, end: 1_800_000, step: 60_000 });

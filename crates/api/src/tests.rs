@@ -595,3 +595,23 @@ async fn a_comparison_counts_every_span_and_names_first_what_tells_them_apart() 
         assert!(status == 400 && body.contains(why), "{query}: {status} {body}");
     }
 }
+
+#[tokio::test]
+async fn a_query_says_what_it_took_when_asked() {
+    let router = every();
+    let (status, body) = get(&router, "/api/v1/query?query=up&time=60&stats=all").await;
+    assert_eq!(status, 200);
+    let answer: Json = serde_json::from_str(&body).expect("JSON");
+    let stats = &answer["data"]["stats"];
+    assert_eq!(stats["samples"]["totalQueryableSamples"], 2);
+    assert_eq!(stats["samples"]["totalQueryableSamplesPerStep"], json!([[60, 2]]));
+    assert!(stats["samples"]["peakSamples"].as_u64() >= Some(2));
+    for name in ["evalTotalTime", "resultSortTime", "queryPreparationTime", "innerEvalTime", "execQueueTime", "execTotalTime"] {
+        assert!(stats["timings"][name].is_number(), "{name}: {body}");
+    }
+    let (_, body) = get(&router, "/api/v1/query_range?query=up&start=0&end=60&step=60&stats=true").await;
+    let answer: Json = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(answer["data"]["stats"]["samples"]["totalQueryableSamples"], 4);
+    assert_eq!(answer["data"]["stats"]["samples"]["totalQueryableSamplesPerStep"], Json::Null);
+    assert!(!get(&router, "/api/v1/query?query=up&time=60").await.1.contains("stats"));
+}

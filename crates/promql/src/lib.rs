@@ -24,7 +24,7 @@ pub use ast::{
     Type,
 };
 pub use error::{EvalError, ParseError};
-pub use eval::{Answer, Grid, Limits, Matrix, Options, Outcome, Points, Question, Sample, instant, range};
+pub use eval::{Answer, Grid, Limits, Matrix, Options, Outcome, Points, Question, Sample, Stats, instant, range};
 pub use functions::Function;
 pub use parser::{MAX_QUERY, Syntax, parse, parse_selector, parse_with};
 pub use series_description::{SequenceValue, SeriesDescription, parse_series_description};

@@ -42,6 +42,7 @@ fn ask<T>(store: &Memory, f: impl FnOnce(&Question<'_>) -> T) -> T {
         limits: Limits::default(),
         cancelled: &cancelled,
         options,
+        stats: false,
     })
 }
 
@@ -246,7 +247,15 @@ fn a_query_keeps_to_its_bounds() {
     let with = |cancelled: bool, limits: Limits| {
         let cancelled = AtomicBool::new(cancelled);
         let options = Options::default();
-        let question = Question { reader: &view, tenant: &tenant, lookback_ms: 300_000, limits, cancelled: &cancelled, options };
+        let question = Question {
+            reader: &view,
+            tenant: &tenant,
+            lookback_ms: 300_000,
+            limits,
+            cancelled: &cancelled,
+            options,
+            stats: false,
+        };
         range(&question, "g", &expr, Grid { start: 0, end: 100, step: 1 })
     };
     let limits = Limits::default();
@@ -377,4 +386,29 @@ proptest! {
             let _ = ask(&store, |q| range(&Question { limits, ..*q }, &query, &expr, grid));
         }
     }
+}
+
+#[test]
+fn what_a_query_reads_is_counted_by_step() {
+    let minutes: Vec<Option<f64>> = (0..10).map(|i| Some(f64::from(i))).collect();
+    let store = store(&[(&[("__name__", "a")], &minutes), (&[("__name__", "b")], &minutes)]);
+    let grid = Grid { start: 300_000, end: 420_000, step: 60_000 };
+    let count = |query: &str| {
+        let expr = parse(query).expect("valid");
+        let outcome = ask(&store, |q| range(&Question { stats: true, ..*q }, query, &expr, grid)).expect("answers");
+        let stats = outcome.stats.expect("asked for");
+        assert_eq!(stats.samples(), stats.steps.iter().map(|(_, n)| n).sum::<u64>());
+        assert!(stats.peak > 0 && stats.total >= stats.sorting);
+        stats.steps.into_iter().map(|(t, n)| (t / 60_000, n)).collect::<Vec<_>>()
+    };
+    assert_eq!(count("a"), [(5, 1), (6, 1), (7, 1)]);
+    assert_eq!(count("a + b"), [(5, 2), (6, 2), (7, 2)]);
+    // Windows are open on the left: three samples of three minutes.
+    assert_eq!(count("rate(a[3m])"), [(5, 3), (6, 3), (7, 3)]);
+    // The same at each step.
+    assert_eq!(count("a @ 60"), [(5, 1), (6, 1), (7, 1)]);
+    // Two values of the subquery at each step; what it reads itself (four minutes) counts at the last.
+    assert_eq!(count("max_over_time(a[2m:1m])"), [(5, 2), (6, 2), (7, 6)]);
+    let expr = parse("a").expect("valid");
+    assert_eq!(ask(&store, |q| instant(q, "a", &expr, 60_000)).expect("answers").stats, None);
 }

@@ -1,8 +1,9 @@
 //! `/api/v1/query` and `/api/v1/query_range`.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{Labels, Tenant};
 use promql::{Expr, Grid, Limits, Options, Outcome, Question, Sample};
@@ -29,6 +30,10 @@ struct Query {
     lookback_ms: i64,
     timeout: Option<Duration>,
     limit: usize,
+    /// The parameter `stats`: empty for none, `all` for each step as well.
+    stats: String,
+    /// When the request came.
+    came: Instant,
 }
 
 fn bad(name: &str, why: impl std::fmt::Display) -> Failure {
@@ -51,6 +56,8 @@ impl Query {
             lookback_ms: duration(ask, "lookback_delta")?.filter(|ms| *ms > 0).unwrap_or(api.settings.lookback_ms),
             timeout,
             limit: ask.count("limit", 0)?,
+            stats: ask.get("stats").unwrap_or("").to_owned(),
+            came: Instant::now(),
             text,
         })
     }
@@ -68,7 +75,44 @@ impl Query {
             },
             cancelled,
             options: Options::default(),
+            stats: !self.stats.is_empty(),
         }
+    }
+
+    /// The answer, with what it took if that was asked for. `begun`: when the query had its turn.
+    fn answer(&self, mut outcome: Outcome, begun: Instant, at_ms: i64, partial: Option<String>) -> Answer {
+        let stats = outcome.stats.take().map(|stats| self.stats(&stats, begun));
+        answer(outcome, at_ms, self.limit, stats.as_deref(), partial)
+    }
+
+    /// As `prometheus/util/stats/query_stats.go` has it: times in seconds.
+    fn stats(&self, stats: &promql::Stats, begun: Instant) -> String {
+        let mut steps = String::new();
+        if self.stats == "all" {
+            steps.push_str("\"totalQueryableSamplesPerStep\":[");
+            json::list(&mut steps, &stats.steps, |out, (time, samples)| {
+                out.push('[');
+                json::seconds(out, *time);
+                let _ = write!(out, ",{samples}]");
+            });
+            steps.push_str("],");
+        }
+        let queue = begun.saturating_duration_since(self.came);
+        let inner = stats.total.saturating_sub(stats.sorting);
+        let timings = [
+            ("evalTotalTime", stats.total),
+            ("resultSortTime", stats.sorting),
+            ("queryPreparationTime", begun.elapsed().saturating_sub(stats.total)),
+            ("innerEvalTime", inner),
+            ("execQueueTime", queue),
+            ("execTotalTime", self.came.elapsed()),
+        ];
+        let timings = timings.map(|(name, took)| format!("\"{name}\":{}", took.as_secs_f64())).join(",");
+        format!(
+            "{{\"timings\":{{{timings}}},\"samples\":{{{steps}\"totalQueryableSamples\":{},\"peakSamples\":{}}}}}",
+            stats.samples(),
+            stats.peak
+        )
     }
 }
 
@@ -77,9 +121,10 @@ pub(super) async fn instant(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> 
     let query = Query::read(&api, &ask)?;
     let state = api.clone();
     blocking(&api, query.timeout, move |cancelled| {
+        let begun = Instant::now();
         let reader = state.source.snapshot();
         let outcome = promql::instant(&query.question(&*reader, &state, cancelled), &query.text, &query.expr, at)?;
-        Ok(answer(outcome, at, query.limit, reader.partial()))
+        Ok(query.answer(outcome, begun, at, reader.partial()))
     })
     .await
 }
@@ -106,16 +151,17 @@ pub(super) async fn range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     }
     let state = api.clone();
     blocking(&api, query.timeout, move |cancelled| {
+        let begun = Instant::now();
         let reader = state.source.snapshot();
         let question = query.question(&*reader, &state, cancelled);
         let outcome = promql::range(&question, &query.text, &query.expr, Grid { start, end, step })?;
-        Ok(answer(outcome, end, query.limit, reader.partial()))
+        Ok(query.answer(outcome, begun, end, reader.partial()))
     })
     .await
 }
 
-fn answer(outcome: Outcome, at_ms: i64, limit: usize, partial: Option<String>) -> Answer {
-    let Outcome { answer, mut warnings, mut infos } = outcome;
+fn answer(outcome: Outcome, at_ms: i64, limit: usize, stats: Option<&str>, partial: Option<String>) -> Answer {
+    let Outcome { answer, mut warnings, mut infos, .. } = outcome;
     omit(&mut warnings, "warning");
     omit(&mut infos, "info");
     warnings.extend(partial.clone());
@@ -164,6 +210,10 @@ fn answer(outcome: Outcome, at_ms: i64, limit: usize, partial: Option<String>) -
             })
         }
     };
+    if let Some(stats) = stats {
+        out.push_str(",\"stats\":");
+        out.push_str(stats);
+    }
     out.push('}');
     envelope(&out, rows, &warnings, &infos).partial(partial)
 }

@@ -120,6 +120,7 @@ fn ask(store: &House, query: &str, grid: Grid, instant: bool) -> Result<Outcome,
         limits: Limits { samples: MAX_SAMPLES, threads: 2, ..Limits::default() },
         cancelled: &cancelled,
         options: OPTIONS,
+        stats: false,
     };
     let outcome = match instant {
         true => promql::instant(&question, query, &expr, grid.start),

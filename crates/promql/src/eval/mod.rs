@@ -15,6 +15,7 @@ pub(crate) mod over_time;
 mod ranges;
 pub(crate) mod rate;
 mod select;
+mod stats;
 mod sum;
 mod top;
 pub(crate) mod trend;
@@ -24,6 +25,7 @@ pub(crate) mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use model::{Histogram, Labels, Tenant};
 use store::Reader;
@@ -31,6 +33,8 @@ use store::Reader;
 use crate::ast::{AggregateOp, Expr, Length, Node};
 use crate::notes::{Note, Notes};
 use crate::{EvalError, Type};
+use stats::Counting;
+pub use stats::Stats;
 use value::{Series, Value, nameless, unite};
 
 /// What a query is asked of, and within which bounds.
@@ -48,6 +52,8 @@ pub struct Question<'a> {
     pub cancelled: &'a AtomicBool,
     /// What the reference has switches for.
     pub options: Options,
+    /// Whether to count what is read: [`Outcome::stats`].
+    pub stats: bool,
 }
 
 /// How much a query may take.
@@ -164,6 +170,8 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// Something may be wrong with the query.
     pub infos: Vec<String>,
+    /// What it took, if [`Question::stats`] asked for it.
+    pub stats: Option<Stats>,
 }
 
 /// The value of `expr` at one time, milliseconds.
@@ -173,6 +181,7 @@ pub struct Outcome {
 pub fn instant(question: &Question<'_>, query: &str, expr: &Expr, at_ms: i64) -> Result<Outcome, EvalError> {
     let grid = Grid { start: at_ms, end: at_ms, step: 1 };
     let evaluator = Evaluator::new(question, query, grid, true);
+    let mut sorting = Duration::ZERO;
     let answer = match expr.value_type() {
         Type::Matrix => Answer::Matrix(evaluator.raw(expr)?),
         _ => match evaluator.value(expr, grid)? {
@@ -188,13 +197,15 @@ pub fn instant(question: &Question<'_>, query: &str, expr: &Expr, at_ms: i64) ->
                     }
                 }
                 if !is_ordered(expr) {
+                    let begun = Instant::now();
                     vector.sort_by(|(a, _), (b, _)| a.cmp(b));
+                    sorting = begun.elapsed();
                 }
                 Answer::Vector(vector)
             }
         },
     };
-    Ok(evaluator.outcome(answer))
+    Ok(evaluator.outcome(answer, sorting))
 }
 
 /// The values of `expr` at each step of `grid`: always an [`Answer::Matrix`], sorted by labels.
@@ -213,8 +224,10 @@ pub fn range(question: &Question<'_>, query: &str, expr: &Expr, grid: Grid) -> R
     let series = evaluator.finished(series)?;
     let mut matrix: Matrix = series.into_iter().map(|s| evaluator.points(s, grid)).collect();
     matrix.retain(|(_, points)| !points.floats.is_empty() || !points.histograms.is_empty());
+    let begun = Instant::now();
     matrix.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(evaluator.outcome(Answer::Matrix(matrix)))
+    let sorting = begun.elapsed();
+    Ok(evaluator.outcome(Answer::Matrix(matrix), sorting))
 }
 
 /// Whether the order of the result is part of it.
@@ -257,6 +270,7 @@ struct Evaluator<'a> {
     /// A thread of the query has failed.
     stopped: AtomicBool,
     notes: Notes,
+    counting: Option<Counting>,
 }
 
 /// Bytes that a step of a series takes: its value, time and value in the answer, and the answer's text.
@@ -277,12 +291,14 @@ impl<'a> Evaluator<'a> {
             bytes: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             notes: Notes::default(),
+            counting: question.stats.then(|| Counting::new(whole)),
         }
     }
 
-    fn outcome(self, answer: Answer) -> Outcome {
+    fn outcome(self, answer: Answer, sorting: Duration) -> Outcome {
+        let stats = self.counting.map(|counting| counting.finish(self.samples.load(Ordering::Relaxed), sorting));
         let (warnings, infos) = self.notes.into_texts(self.query);
-        Outcome { answer, warnings, infos }
+        Outcome { answer, warnings, infos, stats }
     }
 
     /// Looks whether anybody still waits.

@@ -9,6 +9,7 @@ use super::extended::extend;
 use super::flow::{Passing, Taker, Worker, fingerprint};
 use super::frames::Frames;
 use super::select::{Look, drop_stale};
+use super::stats::weight;
 use super::value::{ABSENT, Series, distinct, metric, nameless, present};
 use super::window::Window;
 use super::{Evaluator, Grid, Matrix, Points};
@@ -268,6 +269,12 @@ impl Windows<'_, '_> {
                 self.walk(worker, s)?;
             }
         }
+        if let Some(counting) = &self.evaluator.counting {
+            match plain {
+                true => counting.add(self.grid, worker.frames.windows().iter().map(|(from, to)| to - from)),
+                false => counting.add(self.grid, self.looked_at(s)),
+            }
+        }
         let out = &worker.out;
         if out.is_empty() {
             return Ok(false);
@@ -276,6 +283,16 @@ impl Windows<'_, '_> {
             self.evaluator.note_gauge(&s.labels, self.at, &mut worker.noted);
         }
         Ok(true)
+    }
+
+    /// What each step's window holds of a series that `worker.frames` does not know.
+    fn looked_at<'s>(&'s self, s: &'s SeriesSamples) -> impl Iterator<Item = usize> + 's {
+        self.grid.times().map(move |now| {
+            let end = self.look.of(now);
+            let within = |t: i64| t > end.saturating_sub(self.range) && t <= end;
+            let histograms = s.histograms.iter().filter(|h| within(h.time)).map(|h| weight(&h.histogram));
+            s.times.iter().filter(|t| within(**t)).count() + histograms.sum::<usize>()
+        })
     }
 
     /// Window by window.

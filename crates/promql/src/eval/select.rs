@@ -8,7 +8,8 @@ use store::{HistogramSample, LabelMatcher, SeriesSamples};
 use super::extended::smooth;
 use super::flow::{Passing, Taker, Worker};
 use super::frames::Frames;
-use super::value::{ABSENT, Series, metric};
+use super::stats::weight;
+use super::value::{ABSENT, Series, metric, present};
 use super::window::Point;
 use super::{Evaluator, Grid};
 use crate::EvalError;
@@ -135,6 +136,10 @@ impl Evaluator<'_> {
                     (Some(_), Take::InfoTime) => s.times[at] as f64,
                     (None, _) => ABSENT,
                 }));
+            }
+            if let Some(counting) = &self.counting {
+                let histograms = out.histograms.iter().map(|h| h.as_deref().map_or(0, weight)).chain(std::iter::repeat(0));
+                counting.add(grid, out.values.iter().zip(histograms).map(|(v, h)| usize::from(present(*v).is_some()) + h));
             }
             if out.is_empty() {
                 return Ok(());

@@ -15,6 +15,8 @@ pub(crate) const DIGITS: usize = 32;
 const MAX_RUN: usize = 512;
 /// A block with more entries than this is marked as holding anything.
 const MAX_ENTRIES: usize = 65_536;
+/// Hashes that are remembered to leave repeats out; one that slips through makes the filter a little longer, not wrong.
+const RECENT: usize = 256;
 const SALT: [u32; 8] = [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
 /// Collects the ids of a row group and becomes its filter.
@@ -25,6 +27,8 @@ pub(crate) struct IdCollector {
     row: usize,
     /// The last row's trace id and its hash: neighbours share it.
     last: ([u8; 16], u64),
+    /// Entries of this block, each at the place that its lowest bits name.
+    recent: Vec<u64>,
 }
 
 /// A row group's filter, as it is written.
@@ -49,8 +53,12 @@ impl IdCollector {
     /// Starts the next row, of this trace id (empty for none).
     pub(crate) fn start_row(&mut self, trace_id: &[u8]) {
         if self.row.is_multiple_of(BLOCK_ROWS) {
-            self.blocks.push(Vec::new());
+            let like = self.blocks.last().map_or(0, Vec::len);
+            self.blocks.push(Vec::with_capacity(like));
             self.anything.push(false);
+            self.recent.clear();
+            // None of these can be a hash that belongs there.
+            self.recent.extend((0..RECENT as u64).map(|place| !place));
         }
         self.row += 1;
         if let Ok(id) = <[u8; 16]>::try_from(trace_id) {
@@ -79,7 +87,10 @@ impl IdCollector {
 
     fn add(&mut self, hash: u64) {
         let (Some(block), Some(anything)) = (self.blocks.last_mut(), self.anything.last_mut()) else { return };
-        if block.last() != Some(&hash) {
+        if let Some(recent) = self.recent.get_mut(hash as usize % RECENT)
+            && *recent != hash
+        {
+            *recent = hash;
             if block.len() < MAX_ENTRIES {
                 block.push(hash);
             } else {
@@ -94,9 +105,7 @@ impl IdCollector {
             return None;
         }
         let mut out = Vec::new();
-        for (mut hashes, anything) in self.blocks.into_iter().zip(self.anything) {
-            hashes.sort_unstable();
-            hashes.dedup();
+        for (hashes, anything) in self.blocks.into_iter().zip(self.anything) {
             let blocks = if anything { 0 } else { (hashes.len() * 12).div_ceil(256).max(1) };
             // Zero blocks mean: may hold anything.
             out.extend_from_slice(&(blocks as u32).to_le_bytes());
@@ -119,12 +128,17 @@ fn place(hash: u64, blocks: usize) -> (usize, [u32; 8]) {
     (block, SALT.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27)))
 }
 
+/// The lower-case digit of a number below 16. Arithmetic, so that many digits are made at once.
+#[inline]
+fn digit(nibble: u8) -> u8 {
+    nibble + b'0' + ((9u8.wrapping_sub(nibble)) >> 7) * (b'a' - b'9' - 1)
+}
+
 /// The hash of an id's digits in lower case.
 pub(crate) fn hash_id(id: &[u8]) -> u64 {
     let mut digits = [0u8; DIGITS];
     for (pair, b) in digits.chunks_exact_mut(2).zip(id) {
-        pair[0] = b"0123456789abcdef"[usize::from(b >> 4)];
-        pair[1] = b"0123456789abcdef"[usize::from(b & 15)];
+        (pair[0], pair[1]) = (digit(b >> 4), digit(b & 15));
     }
     xxh3_64(&digits)
 }

@@ -86,7 +86,7 @@ impl Options {
             grace: Duration::from_secs(60),
             min_free: 256 << 20,
             // Each merge reads and writes its rows once more: few large merges cost less than many small ones.
-            merge_at: 16,
+            merge_at: 32,
             merge_up_to: 512 << 20,
             remembered: 100_000,
         };
