@@ -5,6 +5,7 @@
 //! an API's own port: `/ready`, and a 404 in that API's shape. All work over the store happens on blocking threads, a
 //! bounded number at a time and for a bounded time, and stops when the client leaves.
 
+mod about;
 mod admin;
 mod answer;
 mod ask;
@@ -27,6 +28,7 @@ mod time;
 #[cfg(test)]
 mod tests;
 
+pub use about::{About, Runtime};
 pub use admin::Admin;
 pub use face::Face;
 pub use metrics::QueryMetrics;

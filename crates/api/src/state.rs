@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::loki::rules::Rules;
 use crate::loki::tail::Tails;
 use crate::queues::Queues;
-use crate::{Admin, QueryMetrics, Targets, TenantQueries};
+use crate::{About, Admin, QueryMetrics, Targets, TenantQueries};
 
 /// Bounds of queries. The defaults are those of the originals.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,6 +119,7 @@ pub struct Api {
     pub(crate) correlator: Option<Arc<Correlator>>,
     pub(crate) queues: Queues,
     pub(crate) observer: Option<Observer>,
+    pub(crate) about: Option<Arc<dyn About>>,
     ready: AtomicBool,
 }
 
@@ -141,8 +142,15 @@ impl Api {
             correlator: None,
             queues: Queues::default(),
             observer: None,
+            about: None,
             ready: AtomicBool::new(false),
         }
+    }
+
+    /// The same, with what `status/config` and its like say; without it they are not found.
+    #[must_use]
+    pub fn with_about(self, about: Arc<dyn About>) -> Self {
+        Self { about: Some(about), ..self }
     }
 
     /// Logs can be tailed: what `live` takes in is read under `limits`.

@@ -1,5 +1,6 @@
 //! The binary: command line, configuration, wiring, shutdown.
 
+mod about;
 mod admin;
 mod app;
 mod backup;

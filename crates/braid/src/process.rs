@@ -16,6 +16,11 @@ impl Process {
         Self { started: SystemTime::now() }
     }
 
+    /// When it was started.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.started
+    }
+
     /// Seconds since the start.
     pub(crate) fn uptime(&self) -> f64 {
         self.started.elapsed().map_or(0.0, |d| d.as_secs_f64())

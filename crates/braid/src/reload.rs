@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use collector::scrape::Scraper;
 use tokio::runtime::Handle;
@@ -14,6 +15,8 @@ pub(crate) struct Reloads {
     runtime: Handle,
     scraper: Scraper,
     read: Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>,
+    /// The configuration in force, as it may be shown.
+    shown: Mutex<String>,
     succeeded: AtomicBool,
     /// Seconds since the Unix epoch.
     last: AtomicU64,
@@ -25,8 +28,21 @@ impl Reloads {
         runtime: Handle,
         scraper: Scraper,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+        shown: String,
     ) -> Self {
-        Self { runtime, scraper, read: Box::new(read), succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
+        let (read, shown) = (Box::new(read), Mutex::new(shown));
+        Self { runtime, scraper, read, shown, succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
+    }
+
+    /// The configuration file that was read last without an error, without its secrets.
+    pub(crate) fn shown(&self) -> String {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the configuration could be read when it was read last, and when it last could.
+    pub(crate) fn last(&self) -> (bool, SystemTime) {
+        let last = UNIX_EPOCH + Duration::from_secs(self.last.load(Ordering::Relaxed));
+        (self.succeeded.load(Ordering::Relaxed), last)
     }
 
     /// Reads the configuration and applies it; where it is wrong, everything stays as it was.
@@ -35,7 +51,11 @@ impl Reloads {
     /// What is wrong with it.
     pub(crate) fn reload(&self) -> Result<(), String> {
         let _here = self.runtime.enter();
-        let result = (self.read)().map_err(|e| e.to_string()).and_then(|config| self.scraper.apply(&config.scrapes));
+        let result = (self.read)().map_err(|e| e.to_string()).and_then(|config| {
+            self.scraper.apply(&config.scrapes)?;
+            *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = config.shown;
+            Ok(())
+        });
         self.succeeded.store(result.is_ok(), Ordering::Relaxed);
         match &result {
             Ok(()) => {

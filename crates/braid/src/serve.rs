@@ -16,9 +16,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::about::{self, About};
 use crate::admin::Admin;
 use crate::app::{Apis, App, MetricsWriter, Reload, Settle};
-use crate::config::{Config, ConfigError, Endpoint, Face, SyncMode};
+use crate::config::{Config, ConfigError, Endpoint, Face};
 use crate::own::{Outgoing, Own};
 use crate::process::Process;
 use crate::reload::Reloads;
@@ -61,6 +62,7 @@ pub(crate) fn run(
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 6));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
         let targets = Arc::new(Scraped(scraper.clone()));
+        let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again, config.shown.clone()));
         let correlator = correlator(&store, config.correlation.as_ref())?;
         let (tenant, tenants) = config.tenants.queries();
         let bounds =
@@ -68,6 +70,7 @@ pub(crate) fn run(
         let admin = Arc::new(Admin::new(Arc::clone(&store), config.storage.dir.clone()));
         let mut api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, bounds)
             .with_admin(admin)
+            .with_about(Arc::new(About::new(process, &config, Arc::clone(&reloads), Arc::clone(&store))))
             .with_live(Arc::clone(&store) as Arc<dyn Writer>, config.limits.wire.clone())
             .with_rules(config.storage.dir.join("rules").join("loki"));
         if let Some(correlator) = &correlator {
@@ -79,7 +82,6 @@ pub(crate) fn run(
             tasks.spawn(own::run(outgoing, Arc::clone(&store) as Arc<dyn Writer>, stop.clone()));
         }
         let api = Arc::new(api);
-        let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again));
         let (queries, stored) = (Arc::clone(&api), Arc::clone(&store));
         let runtime = tokio::runtime::Handle::current();
         let generator = generator(&store, &config, runtime);
@@ -143,7 +145,7 @@ pub(crate) fn run(
         let listeners = bind(&config.endpoints).await?;
         let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();
         app.listening(addresses.clone());
-        app.configured(settings(&config));
+        app.configured(about::settings(&config));
         for (face, _, listener) in listeners {
             tasks.spawn(server::serve(listener, face, Arc::clone(&app), stop.clone(), tasks.clone()));
         }
@@ -248,33 +250,6 @@ fn apis(api: &Arc<Api>) -> Apis {
         tempo: api::tempo_port(api),
         correlation: api::correlation_port(api),
     }
-}
-
-/// The configuration in force, as the page shows it; nothing secret is among it.
-fn settings(config: &Config) -> Vec<(&'static str, String)> {
-    let duration = |d: Duration| syntax::prometheus_duration_text(i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-    let storage = &config.storage;
-    let mut settings = vec![
-        ("storage.dir", storage.dir.display().to_string()),
-        (
-            "storage.sync",
-            match storage.sync {
-                SyncMode::Always => "always".to_owned(),
-                SyncMode::Interval(every) => duration(every),
-            },
-        ),
-        ("storage.retention.traces", duration(storage.traces)),
-        ("storage.retention.logs", duration(storage.logs)),
-        ("storage.retention.metrics", duration(storage.metrics)),
-        ("storage.retention.max_size", storage.max_size.map_or_else(|| "no limit".to_owned(), |bytes| format!("{bytes} bytes"))),
-        ("storage.out_of_order_time_window", duration(storage.out_of_order)),
-        ("memory", format!("{} bytes", config.memory)),
-        ("limits.in_flight", format!("{} bytes", config.in_flight)),
-    ];
-    if let Some(bytes) = storage.min_free {
-        settings.push(("storage.min_free", format!("{bytes} bytes")));
-    }
-    settings
 }
 
 /// Opens the ports; one that is taken is reported and left out, unless it is required.

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use super::envelope;
-use crate::Api;
+use crate::{About, Api};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -22,6 +23,45 @@ pub(super) async fn buildinfo(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
         "buildUser": "",
         "buildDate": "",
         "goVersion": "",
+    });
+    Ok(envelope(&data.to_string(), 1, &[], &[]))
+}
+
+/// Who knows the process.
+fn about(api: &Api) -> Result<&dyn About, Failure> {
+    api.about.as_deref().ok_or_else(|| Failure::NotFound("nothing is known of the process".to_owned()))
+}
+
+/// The configuration file; empty where there is none.
+pub(super) async fn config(api: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
+    let data = json!({"yaml": about(&api)?.configuration()});
+    Ok(envelope(&data.to_string(), 1, &[], &[]))
+}
+
+pub(super) async fn flags(api: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
+    let flags: serde_json::Map<String, Value> =
+        about(&api)?.flags().into_iter().map(|(name, value)| (name, value.into())).collect();
+    Ok(envelope(&Value::from(flags).to_string(), 1, &[], &[]))
+}
+
+/// What Prometheus says of Go's runtime is said of this one's threads and memory budget.
+pub(super) async fn runtimeinfo(api: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
+    let runtime = about(&api)?.runtime();
+    let time = |t: SystemTime| jiff::Timestamp::try_from(t).map_or_else(|_| String::new(), |t| t.to_string());
+    let data = json!({
+        "startTime": time(runtime.start),
+        "CWD": runtime.cwd,
+        "hostname": runtime.hostname,
+        "serverTime": time(SystemTime::now()),
+        "reloadConfigSuccess": runtime.reloaded,
+        "lastConfigTime": time(runtime.last_reload),
+        "corruptionCount": runtime.quarantined,
+        "goroutineCount": runtime.threads,
+        "GOMAXPROCS": runtime.parallel,
+        "GOMEMLIMIT": runtime.memory,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": runtime.retention,
     });
     Ok(envelope(&data.to_string(), 1, &[], &[]))
 }

@@ -6,6 +6,7 @@ mod generator;
 mod objects;
 mod raw;
 mod scrape;
+mod shown;
 mod syslog;
 mod tenants;
 mod units;
@@ -190,6 +191,8 @@ pub(crate) struct Config {
     pub(crate) own_logs: bool,
     /// Whether it keeps a span of each query.
     pub(crate) own_traces: bool,
+    /// The file, without its secrets.
+    pub(crate) shown: String,
 }
 
 /// What the command line and the environment say; it wins over the file.
@@ -236,7 +239,8 @@ impl Config {
         // A file of comments only is YAML's null.
         let file: Option<raw::File> = serde_saphyr::from_str(text).map_err(|e| ConfigError::yaml(name, &e))?;
         let scrapes = scrape::jobs(name, text, path.parent().unwrap_or(Path::new("")))?;
-        Self::validate(name, file.unwrap_or_default(), scrapes, overrides)
+        let config = Self::validate(name, file.unwrap_or_default(), scrapes, overrides)?;
+        Ok(Self { shown: shown::shown(text), ..config })
     }
 
     fn validate(name: &str, file: raw::File, scrapes: Vec<ScrapeConfig>, overrides: &Overrides) -> Result<Self, ConfigError> {
@@ -345,6 +349,7 @@ impl Config {
         Ok(Self {
             own_logs,
             own_traces,
+            shown: String::new(),
             endpoints,
             memory,
             storage,

@@ -1,0 +1,83 @@
+//! The configuration file as it may be shown: what is secret in it is not.
+
+use serde_json::Value;
+
+/// What stands for a secret, as in Prometheus.
+const SECRET: &str = "<secret>";
+/// A key that has one of these in its name has a secret as its value, unless it names a file.
+const SECRETS: [&str; 8] = ["password", "secret", "token", "credential", "api_key", "apikey", "private_key", "access_key"];
+/// Maps whose every value may be one.
+const MAPS: [&str; 2] = ["headers", "http_headers"];
+
+/// `text`, a YAML file, without its secrets and comments.
+pub(crate) fn shown(text: &str) -> String {
+    let Ok(Some(mut file)) = serde_saphyr::from_str::<Option<Value>>(text) else { return String::new() };
+    hide(&mut file, false);
+    serde_saphyr::to_string(&file).unwrap_or_default()
+}
+
+fn hide(value: &mut Value, all: bool) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let key = key.to_ascii_lowercase();
+                let names_file = key.ends_with("_file") || key.ends_with("_path");
+                let secret = all || (SECRETS.iter().any(|word| key.contains(word)) && !names_file);
+                match value {
+                    Value::Object(_) | Value::Array(_) => hide(value, secret || MAPS.contains(&key.as_str())),
+                    Value::Null => {}
+                    _ if secret => *value = SECRET.into(),
+                    _ => hide(value, false),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, all)),
+        Value::String(_) if all => *value = SECRET.into(),
+        Value::String(text) => {
+            // `scheme://user:password@host`
+            if let Some((scheme, rest)) = text.split_once("://")
+                && let Some((user, rest)) = rest.split_once('@')
+                && let Some((user, _)) = user.split_once(':').filter(|(user, _)| !user.contains('/'))
+            {
+                *text = format!("{scheme}://{user}:{SECRET}@{rest}");
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_secret_is_not_shown_and_everything_else_is() {
+        let text = "
+# a comment
+memory: 1GiB
+scrape_configs:
+  - job_name: a
+    basic_auth: {username: joe, password: hunter2, password_file: /etc/p}
+    authorization: {type: Bearer, credentials: tok-1}
+    proxy_url: http://joe:hunter3@proxy:80/x
+    http_headers: {X-Key: {values: [k-9]}}
+    static_configs: [{targets: ['a:1']}]
+exporters:
+  otlp: {endpoint: 'http://x:4317', headers: {api-key: abc}, tls: {key_file: /k}}
+";
+        let shown = shown(text);
+        for secret in ["hunter2", "hunter3", "tok-1", "k-9", "abc", "comment"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+        for kept in ["1GiB", "joe", "/etc/p", "Bearer", "proxy:80/x", "a:1", "http://x:4317", "/k", SECRET] {
+            assert!(shown.contains(kept), "{kept} not in {shown}");
+        }
+        let again: Value = serde_saphyr::from_str(&shown).expect("YAML");
+        assert_eq!(again["scrape_configs"][0]["basic_auth"]["username"], "joe");
+    }
+
+    #[test]
+    fn no_file_is_nothing_to_show() {
+        assert_eq!((shown(""), shown("# nothing")), (String::new(), String::new()));
+    }
+}
