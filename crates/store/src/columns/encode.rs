@@ -42,10 +42,11 @@ pub(crate) struct Wanted {
 
 /// Encodes columns; keeps its compressor and buffers from one to the next.
 pub(crate) struct Encoder {
-    level: i32,
+    /// zstd's; none writes pages as they are.
+    level: Option<i32>,
     /// Rows of a page: the grain at which a scan can skip.
     page_rows: usize,
-    compressor: zstd::bulk::Compressor<'static>,
+    compressor: Option<zstd::bulk::Compressor<'static>>,
     page: Vec<u8>,
     packed: Vec<u8>,
     keys: Vec<u32>,
@@ -69,12 +70,12 @@ enum Values<'a> {
 }
 
 impl Encoder {
-    /// An encoder that compresses with this zstd level.
+    /// An encoder that compresses with this zstd level, or not at all.
     ///
     /// # Errors
     /// A level that zstd does not have.
-    pub(crate) fn new(level: i32, page_rows: usize) -> Result<Self, StoreError> {
-        let compressor = zstd::bulk::Compressor::new(level).map_err(StoreError::io("start zstd"))?;
+    pub(crate) fn new(level: Option<i32>, page_rows: usize) -> Result<Self, StoreError> {
+        let compressor = level.map(zstd::bulk::Compressor::new).transpose().map_err(StoreError::io("start zstd"))?;
         Ok(Self { level, page_rows, compressor, page: Vec::new(), packed: Vec::new(), keys: Vec::new(), numbers: Vec::new() })
     }
 
@@ -96,7 +97,7 @@ impl Encoder {
         let mut writer = SerializedPageWriter::new(&mut sink);
         let mut uncompressed = 0usize;
         let mut dictionary_offset = None;
-        let mut compress = true;
+        let mut compress = self.level.is_some();
         if let Values::Keys { entries, dictionary, .. } = &values {
             self.page.clear();
             self.page.extend_from_slice(dictionary);
@@ -143,7 +144,10 @@ impl Encoder {
         }
         let bytes = sink.into_inner().map_err(failed)?;
         let null_count = nulls.map_or(0, |n| n.null_count()) as u64;
-        let codec = if compress { zstd_codec(self.level)? } else { Compression::UNCOMPRESSED };
+        let codec = match self.level {
+            Some(level) if compress => zstd_codec(level)?,
+            _ => Compression::UNCOMPRESSED,
+        };
         let mut metadata = ColumnChunkMetaData::builder(column.clone())
             .set_compression(codec)
             .set_encodings(encodings(&values))
@@ -168,13 +172,13 @@ impl Encoder {
 
     /// Compresses the page; where `ask` is set, decides whether the chunk is worth it at all.
     fn compress(&mut self, worth: &mut bool, ask: bool) -> Result<Bytes, StoreError> {
-        if !*worth {
+        let Some(compressor) = self.compressor.as_mut().filter(|_| *worth) else {
             return Ok(Bytes::copy_from_slice(&self.page));
-        }
+        };
         let packed = &mut self.packed;
         packed.clear();
         packed.reserve(zstd::zstd_safe::compress_bound(self.page.len()));
-        self.compressor.compress_to_buffer(&self.page, packed).map_err(StoreError::io("compress a page"))?;
+        compressor.compress_to_buffer(&self.page, packed).map_err(StoreError::io("compress a page"))?;
         if ask && packed.len() * 20 > self.page.len() * 19 && self.page.len() > 1024 {
             *worth = false;
             return Ok(Bytes::copy_from_slice(&self.page));

@@ -451,7 +451,7 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
         _ => None,
     });
     let variables = variables.collect();
-    let writer = SegmentWriter::new(table, shared, columns, merge_level(table), files.create(&path)?)?;
+    let writer = SegmentWriter::new(table, shared, columns, Some(merge_level(table)), files.create(&path)?)?;
     let (chunks, picks) = (Vec::new(), Vec::new());
     let mut merger = Merger { table, writer, tenants, variables, to_rest, chunks, picks, bytes: 0 };
     merger.run(&mut cursors)?;

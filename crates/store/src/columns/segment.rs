@@ -133,7 +133,7 @@ pub(crate) struct Written {
 }
 
 impl SegmentWriter {
-    /// Starts a file of these columns, compressed with this zstd level; `shared` where several tenants' rows come.
+    /// Starts a file of these columns, compressed with this zstd level or not at all; `shared` where several tenants' rows come.
     ///
     /// # Errors
     /// IO.
@@ -141,7 +141,7 @@ impl SegmentWriter {
         table: Table,
         shared: bool,
         columns: Vec<SegmentColumn>,
-        level: i32,
+        level: Option<i32>,
         file: Box<dyn SegmentFile>,
     ) -> Result<Self, StoreError> {
         let descriptor = ArrowSchemaConverter::new().convert(&schema(&columns)).map_err(failed)?;

@@ -2,6 +2,8 @@
 //!
 //! Segments are grouped by tenant, signal and hour (metrics: six hours, for long chunks). In a group, as many segments of
 //! one level as [`super::Options::merge_at`] become one of the next level; and when its hour is over for good, all become one.
+//! Spans and lines are written uncompressed by a flush and compressed by a merge, so even a segment that stays alone is
+//! "merged" then.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -33,6 +35,11 @@ fn group_of(segment: &Segment) -> Group<'_> {
     (&segment.tenant, &segment.signal, hour)
 }
 
+/// Whether a segment is as a flush wrote it, of a kind that only a merge compresses.
+fn is_raw(segment: &Segment) -> bool {
+    segment.level == 0 && segment.signal != Signal::Metrics.as_str()
+}
+
 /// When the last row of a group can be.
 fn end_of(group: &Group<'_>) -> i64 {
     let hours = if group.1 == Signal::Metrics.as_str() { METRIC_HOURS } else { 1 };
@@ -60,9 +67,10 @@ impl Core {
         for (group, mut segments) in groups {
             segments.sort_by_key(|s| (s.level, s.id));
             let over = all_hours || end_of(&group).saturating_add(LATE).saturating_add(grace) < now;
-            if over && segments.len() > 1 {
+            if over && (segments.len() > 1 || is_raw(segments[0])) {
                 let chosen = self.within_size(segments.iter().copied());
-                if chosen.len() > 1 && !exhausted.0.contains(&ids(&chosen)) {
+                let worth = chosen.len() > 1 || chosen.iter().any(|s| is_raw(s));
+                if worth && !exhausted.0.contains(&ids(&chosen)) {
                     return Some(chosen);
                 }
             }
