@@ -89,7 +89,8 @@ impl api::About for About {
         Runtime {
             start: self.process.started(),
             cwd: std::env::current_dir().map_or_else(|_| String::new(), |dir| dir.display().to_string()),
-            hostname: fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| String::new(), |name| name.trim().to_owned()),
+            hostname: fs::read_to_string("/proc/sys/kernel/hostname")
+                .map_or_else(|_| String::new(), |name| name.trim().to_owned()),
             reloaded,
             last_reload,
             quarantined: self.store.stats().quarantined,

@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::envelope;
-use crate::{About, Api};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
+use crate::{About, Api};
 
 /// The Prometheus whose API this is: clients choose their features by it.
 const COMPATIBLE: &str = "3.5.0";

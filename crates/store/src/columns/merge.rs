@@ -478,9 +478,25 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
     }])
 }
 
+/// What the inputs have of a column.
+#[derive(Debug, Default)]
+struct Counted {
+    rows: u64,
+    /// Those of inputs where its texts are no dictionary.
+    plain_rows: u64,
+    plain: bool,
+}
+
+impl Counted {
+    /// As most of its rows have it.
+    fn is_plain(&self) -> bool {
+        self.plain && self.plain_rows * 2 >= self.rows
+    }
+}
+
 /// The output's columns, and the attributes that lose theirs.
 fn plan(cursors: &[Cursor]) -> (Vec<SegmentColumn>, Vec<ColumnId>) {
-    let mut counts: BTreeMap<&ColumnId, (u64, bool)> = BTreeMap::new();
+    let mut counts: BTreeMap<&ColumnId, Counted> = BTreeMap::new();
     let mut rest: BTreeMap<&ColumnId, u64> = BTreeMap::new();
     let mut total = 0u64;
     for cursor in cursors {
@@ -491,25 +507,26 @@ fn plan(cursors: &[Cursor]) -> (Vec<SegmentColumn>, Vec<ColumnId>) {
                 let nulls = group.column(place).statistics().and_then(Statistics::null_count_opt).unwrap_or(0);
                 rows += (group.num_rows().max(0) as u64).saturating_sub(nulls);
             }
-            let (n, plain) = counts.entry(&column.id).or_default();
-            *n += rows;
-            *plain |= column.plain;
+            let counted = counts.entry(&column.id).or_default();
+            counted.rows += rows;
+            counted.plain_rows += if column.plain { rows } else { 0 };
+            counted.plain |= column.plain;
         }
         footer.rest.iter().for_each(|(id, n)| *rest.entry(id).or_default() += n);
         total += cursor.segment.meta.rows;
     }
     let dropped = rare_variables(&counts);
     let attributes = counts.iter().filter(|(id, _)| matches!(id, ColumnId::Attribute(..)));
-    let all = attributes.map(|(id, (n, _))| (*id, n + rest.get(id).copied().unwrap_or(0)));
+    let all = attributes.map(|(id, counted)| (*id, counted.rows + rest.get(id).copied().unwrap_or(0)));
     let hidden = rest.iter().filter(|(id, _)| !counts.contains_key(**id)).map(|(id, n)| (*id, *n));
     let chosen = choose(all.chain(hidden), total);
     let mut columns: Vec<SegmentColumn> = Vec::new();
     let mut to_rest = Vec::new();
-    for (id, (_, plain)) in &counts {
+    for (id, counted) in &counts {
         match id {
             ColumnId::Attribute(..) if !chosen.contains(*id) => to_rest.push((*id).clone()),
             _ if dropped.contains(*id) => {}
-            _ => columns.push(SegmentColumn { id: (*id).clone(), plain: *plain }),
+            _ => columns.push(SegmentColumn { id: (*id).clone(), plain: counted.is_plain() }),
         }
     }
     columns.extend(chosen.iter().filter(|id| !counts.contains_key(*id)).map(|id| SegmentColumn { id: id.clone(), plain: false }));
@@ -522,10 +539,10 @@ fn plan(cursors: &[Cursor]) -> (Vec<SegmentColumn>, Vec<ColumnId>) {
 }
 
 /// The variables of bodies that are too many, those of the fewest lines.
-fn rare_variables(counts: &BTreeMap<&ColumnId, (u64, bool)>) -> HashSet<ColumnId> {
+fn rare_variables(counts: &BTreeMap<&ColumnId, Counted>) -> HashSet<ColumnId> {
     let is_variable = |id: &ColumnId| matches!(id, ColumnId::Body(BodyColumnId::Value(_)));
     let mut variables: Vec<(u64, &ColumnId)> =
-        counts.iter().filter(|(id, _)| is_variable(id)).map(|(id, (n, _))| (*n, *id)).collect();
+        counts.iter().filter(|(id, _)| is_variable(id)).map(|(id, counted)| (counted.rows, *id)).collect();
     variables.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     variables.into_iter().skip(MAX_VARIABLES).map(|(_, id)| id.clone()).collect()
 }
