@@ -138,6 +138,23 @@ fn segments_of_an_hour_that_is_over_become_one_and_files_go_only_when_nobody_rea
 }
 
 #[test]
+fn a_segment_that_stays_alone_is_written_once_more_when_its_hour_is_over() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
+    let toy = opened(options(&disk, &clock), &clock);
+    append(&toy, 0);
+    toy.engine.flush(Signal::Logs).unwrap();
+    let level = || toy.engine.manifest_view().of(Signal::Logs).iter().map(|s| s.level).collect::<Vec<_>>();
+    assert_eq!(level(), [0]);
+    clock.advance(3 * HOUR);
+    // As a flush wrote it it is not compressed.
+    wait(|| level() == [1]);
+    assert_eq!(toy.payloads(Signal::Logs), [text(0)]);
+    clock.advance(HOUR);
+    wait(|| segment_files(&disk).len() == 2);
+    assert_eq!((toy.engine.stats().compactions, level()), (1, vec![1]), "and not again");
+}
+
+#[test]
 fn below_the_watermark_appends_are_refused_and_queries_go_on_until_there_is_space_again() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
     let mut o = options(&disk, &clock);
