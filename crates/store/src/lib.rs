@@ -20,7 +20,7 @@ pub mod series;
 mod store;
 mod table;
 
-pub use columns::CacheStats;
+pub use columns::{CacheStats, in_parallel};
 pub use contract::{
     Aggregation, Appended, Batch, BatchStream, Column, CompareOp, Counted, Deletion, Distinct, Doomed, EachSeries, Exemplar,
     Field, HistogramSample, IdSet, LabelMatcher, Literal, MatchOp, Meaning, MemberTest, Order, Predicate, Reader, Request, Scan,

@@ -110,18 +110,23 @@ impl Fetch {
         fetch
     }
 
-    /// Whether a span meets the conditions, of which each is asked by `met`.
-    pub(crate) fn admits(&self, mut met: impl FnMut(&Condition) -> bool) -> bool {
-        if self.conditions.is_empty() || self.everything && !self.all {
+    /// Whether every span meets the conditions.
+    pub(crate) fn admits_all(&self) -> bool {
+        self.conditions.is_empty() || self.everything && !self.all
+    }
+
+    /// Whether a span meets the conditions, of which each is asked by `met`, by its place in [`Fetch::conditions`].
+    pub(crate) fn admits(&self, mut met: impl FnMut(usize) -> bool) -> bool {
+        if self.admits_all() {
             return true;
         }
         if !self.all {
-            return self.conditions.iter().any(met);
+            return (0..self.conditions.len()).any(met);
         }
         // What only has to be there may also be missing, as long as something is there.
         let mut any = self.everything;
-        self.conditions.iter().all(|c| {
-            let is_met = met(c);
+        self.conditions.iter().enumerate().all(|(i, c)| {
+            let is_met = met(i);
             any |= is_met;
             is_met || matches!(c.wanted, Wanted::Present)
         }) && any

@@ -12,6 +12,7 @@ mod error;
 mod eval;
 mod fetch;
 mod lexer;
+mod marks;
 pub mod metrics;
 mod parser;
 mod pipeline;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::ast::{AggregateOp, Op, Pipeline, Scalar, Spanset, SpansetOp, Stage};
+use crate::ast::{AggregateOp, Mode, Op, Pipeline, Scalar, Spanset, SpansetOp, Stage};
 use crate::eval::{Code, compile, evaluate};
 use crate::fetch::Fetch;
+use crate::marks::{Mark, Marks};
 use crate::trace::Trace;
 use crate::value::{Static, binary, compare};
 
@@ -12,8 +13,8 @@ use crate::value::{Static, binary, compare};
 #[derive(Debug, Clone)]
 pub(crate) struct Compiled {
     stages: Vec<Run>,
-    /// Whether a trace's tree is needed.
-    pub(crate) needs_tree: bool,
+    /// How many filters it has.
+    filters: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -33,7 +34,8 @@ enum Run {
 
 #[derive(Debug, Clone)]
 enum Sets {
-    Filter(Code),
+    /// With its number among the filters.
+    Filter(Code, usize),
     Pipeline(Vec<Run>),
     Op(SpansetOp, Box<(Sets, Sets)>),
 }
@@ -49,10 +51,16 @@ pub(crate) struct Set {
 
 impl Compiled {
     pub(crate) fn new(pipeline: &Pipeline, fetch: &mut Fetch) -> Self {
-        let mut needs_tree = false;
-        let stages = stages(pipeline, fetch, &mut needs_tree);
-        needs_tree |= fetch.needs_trace();
-        Self { stages, needs_tree }
+        let mut filters = 0;
+        let stages = stages(pipeline, fetch, &mut filters);
+        Self { stages, filters }
+    }
+
+    /// What of it rows decide by themselves. `fetch` is complete by now.
+    pub(crate) fn marks(&self, fetch: &Fetch) -> Marks {
+        let mut filters = vec![None; self.filters];
+        collect(&self.stages, fetch, &mut filters);
+        Marks { filters, seen: true }
     }
 
     /// The spansets of a trace.
@@ -60,7 +68,7 @@ impl Compiled {
     /// # Errors
     /// What an expression gives.
     pub(crate) fn run(&self, trace: &Trace<'_>, fetch: &Fetch) -> Result<Vec<Set>, &'static str> {
-        let spans: Vec<u32> = (0..trace.spans.len() as u32).filter(|s| trace.fetched(fetch, *s)).collect();
+        let spans: Vec<u32> = (0..trace.spans.len() as u32).filter(|s| trace.is_seen(fetch, *s)).collect();
         if spans.is_empty() {
             return Ok(Vec::new());
         }
@@ -68,11 +76,30 @@ impl Compiled {
     }
 }
 
-fn stages(pipeline: &Pipeline, fetch: &mut Fetch, needs_tree: &mut bool) -> Vec<Run> {
+fn collect(stages: &[Run], fetch: &Fetch, marks: &mut [Option<Mark>]) {
+    for stage in stages {
+        if let Run::Spanset(sets) = stage {
+            collect_of(sets, fetch, marks);
+        }
+    }
+}
+
+fn collect_of(sets: &Sets, fetch: &Fetch, marks: &mut [Option<Mark>]) {
+    match sets {
+        Sets::Filter(code, number) => marks[*number] = Mark::of(code, fetch),
+        Sets::Pipeline(stages) => collect(stages, fetch, marks),
+        Sets::Op(_, sides) => {
+            collect_of(&sides.0, fetch, marks);
+            collect_of(&sides.1, fetch, marks);
+        }
+    }
+}
+
+fn stages(pipeline: &Pipeline, fetch: &mut Fetch, filters: &mut usize) -> Vec<Run> {
     let mut out = Vec::new();
     for stage in &pipeline.stages {
         out.push(match stage {
-            Stage::Spanset(s) => Run::Spanset(sets(s, fetch, needs_tree)),
+            Stage::Spanset(s) => Run::Spanset(sets(s, fetch, filters)),
             Stage::Filter(f) => {
                 // What else there may be was refused when the query was checked.
                 let (Scalar::Aggregate(aggregate, of), Scalar::Static(right)) = (&f.left, &f.right) else { continue };
@@ -87,14 +114,14 @@ fn stages(pipeline: &Pipeline, fetch: &mut Fetch, needs_tree: &mut bool) -> Vec<
     out
 }
 
-fn sets(spanset: &Spanset, fetch: &mut Fetch, needs_tree: &mut bool) -> Sets {
+fn sets(spanset: &Spanset, fetch: &mut Fetch, filters: &mut usize) -> Sets {
     match spanset {
-        Spanset::Filter(e) => Sets::Filter(compile(e, &mut |a| fetch.slot(a))),
-        Spanset::Pipeline(p) => Sets::Pipeline(stages(p, fetch, needs_tree)),
-        Spanset::Op(op, sides) => {
-            *needs_tree |= matches!(op, SpansetOp::Relation { .. });
-            Sets::Op(*op, Box::new((sets(&sides.0, fetch, needs_tree), sets(&sides.1, fetch, needs_tree))))
+        Spanset::Filter(e) => {
+            *filters += 1;
+            Sets::Filter(compile(e, &mut |a| fetch.slot(a)), *filters - 1)
         }
+        Spanset::Pipeline(p) => Sets::Pipeline(stages(p, fetch, filters)),
+        Spanset::Op(op, sides) => Sets::Op(*op, Box::new((sets(&sides.0, fetch, filters), sets(&sides.1, fetch, filters)))),
     }
 }
 
@@ -168,17 +195,11 @@ impl<'t> Runner<'t, '_> {
 
     fn sets(&self, spanset: &Sets, sets: Vec<Set>) -> Ran {
         match spanset {
-            Sets::Filter(code) => {
+            Sets::Filter(code, number) => {
                 let mut out = Vec::new();
                 for mut set in sets {
-                    let mut kept = Vec::with_capacity(set.spans.len());
-                    for span in set.spans {
-                        if self.value(code, span)?.is_true() {
-                            kept.push(span);
-                        }
-                    }
-                    if !kept.is_empty() {
-                        set.spans = kept;
+                    set.spans = self.filtered(code, *number, &set.spans)?;
+                    if !set.spans.is_empty() {
                         out.push(set);
                     }
                 }
@@ -188,8 +209,7 @@ impl<'t> Runner<'t, '_> {
             Sets::Op(op, sides) => {
                 let mut out = Vec::new();
                 for set in sets {
-                    let left = union(self.sets(&sides.0, vec![set.clone()])?);
-                    let right = union(self.sets(&sides.1, vec![set.clone()])?);
+                    let (left, right) = (self.side(&sides.0, &set)?, self.side(&sides.1, &set)?);
                     let spans = match op {
                         SpansetOp::And if left.is_empty() || right.is_empty() => Vec::new(),
                         SpansetOp::And | SpansetOp::Or => {
@@ -199,6 +219,9 @@ impl<'t> Runner<'t, '_> {
                             both.dedup();
                             both
                         }
+                        SpansetOp::Relation { mode: Mode::Not, .. } if left.is_empty() => right,
+                        // Nothing to walk the tree for.
+                        SpansetOp::Relation { .. } if left.is_empty() || right.is_empty() => Vec::new(),
                         SpansetOp::Relation { relation, mode } => self.trace.tree().related(*relation, *mode, &left, &right),
                     };
                     if !spans.is_empty() {
@@ -207,6 +230,29 @@ impl<'t> Runner<'t, '_> {
                 }
                 Ok(out)
             }
+        }
+    }
+
+    /// The spans for which a filter is true.
+    fn filtered(&self, code: &Code, number: usize, spans: &[u32]) -> Result<Vec<u32>, &'static str> {
+        let mut kept = Vec::with_capacity(spans.len());
+        for &span in spans {
+            let is_true = match self.trace.holds(number, span) {
+                Some(known) => known,
+                None => self.value(code, span)?.is_true(),
+            };
+            if is_true {
+                kept.push(span);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The spans of one side of an operator.
+    fn side(&self, sets: &Sets, set: &Set) -> Result<Vec<u32>, &'static str> {
+        match sets {
+            Sets::Filter(code, number) => self.filtered(code, *number, &set.spans),
+            _ => Ok(union(self.sets(sets, vec![set.clone()])?)),
         }
     }
 

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZero;
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
 use model::{SpanId, TraceId};
 use store::{Column, Field as Stored, Order, Predicate, Scan};
 
 use crate::EvalError;
 use crate::ast::{Intrinsic, Pipeline, Query, Root};
 use crate::fetch::{Fetch, Place};
+use crate::marks::Marks;
 use crate::pipeline::{Compiled, Set};
 use crate::predicate::required;
 use crate::question::Question;
@@ -17,6 +20,8 @@ use crate::value::Static;
 
 /// Most traces that are read at once; first as many as are asked for, since there may be no more.
 const CHUNK_MAX: usize = 8192;
+/// Whoever wants so many traces probably wants all.
+const MANY: usize = 1000;
 /// So many traces are not worth another thread.
 const ALONE: usize = 256;
 
@@ -25,6 +30,8 @@ const ALONE: usize = 256;
 pub struct Plan {
     pipeline: Compiled,
     fetch: Fetch,
+    /// What rows decide by themselves.
+    pub(crate) marks: Marks,
     /// A trace has a span for each of them.
     required: Vec<Predicate>,
     /// Only traces at least so long, nanoseconds.
@@ -46,7 +53,8 @@ impl Plan {
     fn of(pipeline: &Pipeline) -> Self {
         let mut fetch = Fetch::new(pipeline);
         let compiled = Compiled::new(pipeline, &mut fetch);
-        Self { pipeline: compiled, fetch, required: required(pipeline), min_duration: None, max_duration: None }
+        let marks = compiled.marks(&fetch);
+        Self { pipeline: compiled, fetch, marks, required: required(pipeline), min_duration: None, max_duration: None }
     }
 
     /// What holds for the spans that are looked for, and maybe for others.
@@ -122,16 +130,24 @@ pub fn search(question: &Question<'_>, plan: &Plan) -> Result<Found, EvalError> 
         return Ok(found);
     }
     // Traces that have the other spans as well.
-    let mut among: Option<HashSet<TraceId>> = None;
-    for other in others.iter().filter(|p| !matches!(p, Predicate::True)) {
-        let ids = traces_with(question, other)?;
-        among = Some(match among {
-            Some(known) => known.intersection(&ids).copied().collect(),
-            None => ids,
-        });
-    }
-    if among.as_ref().is_some_and(HashSet::is_empty) {
+    let others: Vec<Predicate> = others.iter().filter(|p| !matches!(p, Predicate::True)).cloned().collect();
+    let among = if others.is_empty() { None } else { Some(traces_with_all(question, &others)?) };
+    if among.as_ref().is_some_and(Vec::is_empty) {
         return Ok(found);
+    }
+    if question.limit >= MANY {
+        // There may be no more of them than are wanted: then their order does not matter until they are found.
+        let mut ids = traces_with(question, shown)?;
+        if let Some(among) = &among {
+            ids = common(&ids, among);
+        }
+        if ids.len() <= question.limit {
+            for ids in ids.chunks(CHUNK_MAX) {
+                judge(question, plan, &mut ids.to_vec(), &mut found)?;
+            }
+            found.traces.sort_by_key(|t| (std::cmp::Reverse(t.start), t.trace_id));
+            return Ok(found);
+        }
     }
     let newest = Scan { order: Order::NewestFirst, ..question.scan(shown.clone(), vec![Column::Field(Stored::TraceId)]) };
     let mut seen = HashSet::new();
@@ -142,7 +158,7 @@ pub fn search(question: &Question<'_>, plan: &Plan) -> Result<Found, EvalError> 
         let batch = batch?;
         for row in 0..batch.rows() {
             let Ok(id) = TraceId::from_slice(batch.id(row, Stored::TraceId)) else { continue };
-            if !seen.insert(id) || among.as_ref().is_some_and(|a| !a.contains(&id)) {
+            if !seen.insert(id) || among.as_ref().is_some_and(|a| a.binary_search(&id).is_err()) {
                 continue;
             }
             chunk.push(id);
@@ -165,22 +181,51 @@ fn is_never(p: &Predicate) -> bool {
     matches!(p, Predicate::Or(none) if none.is_empty())
 }
 
-/// The traces that have a span of which `predicate` holds.
-pub(crate) fn traces_with(question: &Question<'_>, predicate: &Predicate) -> Result<HashSet<TraceId>, EvalError> {
-    let mut ids = HashSet::new();
-    let mut last = TraceId::NONE;
+/// The traces that have a span for each of `predicates`, ascending.
+pub(crate) fn traces_with_all(question: &Question<'_>, predicates: &[Predicate]) -> Result<Vec<TraceId>, EvalError> {
+    let mut among: Option<Vec<TraceId>> = None;
+    for predicate in predicates {
+        if among.as_ref().is_some_and(Vec::is_empty) {
+            break;
+        }
+        let ids = traces_with(question, predicate)?;
+        among = Some(among.map_or_else(|| ids.clone(), |known| common(&known, &ids)));
+    }
+    Ok(among.unwrap_or_default())
+}
+
+/// What two ascending lists have in common.
+fn common(a: &[TraceId], b: &[TraceId]) -> Vec<TraceId> {
+    let (mut at, mut out) = (0, Vec::with_capacity(a.len().min(b.len())));
+    for id in a {
+        while b.get(at).is_some_and(|other| other < id) {
+            at += 1;
+        }
+        if b.get(at) == Some(id) {
+            out.push(*id);
+        }
+    }
+    out
+}
+
+/// The traces that have a span of which `predicate` holds, ascending.
+fn traces_with(question: &Question<'_>, predicate: &Predicate) -> Result<Vec<TraceId>, EvalError> {
+    let mut ids: Vec<TraceId> = Vec::new();
     for batch in question.reader.scan(&question.scan(predicate.clone(), vec![Column::Field(Stored::TraceId)]))? {
         question.alive()?;
         let batch = batch?;
-        for row in 0..batch.rows() {
-            let Ok(id) = TraceId::from_slice(batch.id(row, Stored::TraceId)) else { continue };
+        let Some(array) = batch.field(Stored::TraceId).and_then(|a| a.as_fixed_size_binary_opt()) else { continue };
+        for row in 0..array.len() {
+            let Ok(id) = TraceId::from_slice(array.value(row)) else { continue };
             // Spans of a trace mostly stand together.
-            if id != last {
-                ids.insert(id);
-                last = id;
+            if ids.last() != Some(&id) {
+                ids.push(id);
             }
         }
     }
+    // Segments are ascending runs: a sort that finds them.
+    ids.sort();
+    ids.dedup();
     Ok(ids)
 }
 
@@ -189,7 +234,7 @@ fn judge(question: &Question<'_>, plan: &Plan, chunk: &mut Vec<TraceId>, found: 
     if chunk.is_empty() {
         return Ok(());
     }
-    let loaded = Loaded::read(question, &plan.fetch, &[], chunk)?;
+    let loaded = Loaded::read(question, &plan.fetch, &plan.marks, &[], chunk)?;
     found.inspected += chunk.len();
     let ids = std::mem::take(chunk);
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(ids.len() / ALONE + 1);
@@ -213,20 +258,18 @@ fn judge_each(question: &Question<'_>, plan: &Plan, loaded: &Loaded, ids: &[Trac
     let mut found = Vec::new();
     for &id in ids {
         question.alive()?;
-        let Some(mut trace) = loaded.trace(id) else { continue };
-        let duration = trace.summary.duration;
-        if plan.min_duration.is_some_and(|d| duration < d) || plan.max_duration.is_some_and(|d| duration > d) {
+        let Some(trace) = loaded.trace(id) else { continue };
+        if plan.min_duration.is_some_and(|d| trace.summary().duration < d)
+            || plan.max_duration.is_some_and(|d| trace.summary().duration > d)
+        {
             continue;
-        }
-        if plan.pipeline.needs_tree {
-            trace.grow_tree();
         }
         let sets = plan.pipeline.run(&trace, &plan.fetch).map_err(|e| EvalError::Query(e.to_owned()))?;
         if sets.is_empty() {
             continue;
         }
         let sets = sets.into_iter().map(|set| shown_set(question, plan, &trace, set)).collect();
-        let summary = trace.summary;
+        let summary = trace.into_summary();
         found.push(FoundTrace {
             trace_id: id,
             root: summary.root,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::types::{Float64Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, StructArray};
 use model::{OwnedValue, Scope, ValueType};
 use serde_json::Value as Json;
@@ -93,6 +93,57 @@ impl Rows {
         }
     }
 
+    /// Sets what `of` says of a field's value (the first one of which it says anything but 0) in each row where that is 0 yet.
+    /// Asks once for each entry of a dictionary and each run of equal numbers.
+    pub(crate) fn judge(&self, at: usize, place: &Place, of: &dyn Fn(Option<Static<'_>>) -> u8, said: &mut [u8]) {
+        let columns = self.places.get(at).map_or(&[][..], |c| &c[..]);
+        let field = |field| self.batch.field(field);
+        match place {
+            Place::Attribute(AttributeScope::Event | AttributeScope::Link, _) => {}
+            Place::Attribute(..) => match columns {
+                [] => return fill(said, of(None)),
+                [(column, kind)] if judge_column(self.batch.columns().column(*column), *kind, of, said) => return,
+                _ => {}
+            },
+            Place::Intrinsic(intrinsic) => {
+                let text = match intrinsic {
+                    Intrinsic::Name => Some(Stored::Name),
+                    Intrinsic::StatusMessage => Some(Stored::StatusMessage),
+                    Intrinsic::InstrumentationName => Some(Stored::ScopeName),
+                    Intrinsic::InstrumentationVersion => Some(Stored::ScopeVersion),
+                    _ => None,
+                };
+                if let Some(text) = text {
+                    // Nothing is the empty text.
+                    let of = |value: Option<Static<'_>>| of(Some(value.unwrap_or_else(|| Static::text(""))));
+                    match field(text) {
+                        None => return fill(said, of(None)),
+                        Some(array) if judge_column(array, ValueType::Str, &of, said) => return,
+                        Some(_) => {}
+                    }
+                }
+                if *intrinsic == Intrinsic::Duration
+                    && let Some(array) = field(Stored::Duration).filter(|a| a.null_count() == 0)
+                {
+                    let of = |value: Option<Static<'_>>| match value {
+                        Some(Static::Int(i)) => of(Some(Static::Duration(i))),
+                        other => of(other),
+                    };
+                    if judge_column(array, ValueType::Int, &of, said) {
+                        return;
+                    }
+                }
+            }
+        }
+        for (row, said) in said.iter_mut().enumerate().filter(|(_, s)| **s == 0) {
+            self.each(at, place, row, &mut |value| {
+                if *said == 0 {
+                    *said = of(value);
+                }
+            });
+        }
+    }
+
     fn intrinsic<'b>(&'b self, intrinsic: Intrinsic, row: usize, visit: &mut dyn FnMut(Option<Static<'b>>)) {
         let int = |field| self.batch.int(row, field).unwrap_or(0);
         let text = |field| Static::text(self.batch.text(row, field));
@@ -165,6 +216,47 @@ impl Rows {
             });
         }
     }
+}
+
+fn fill(said: &mut [u8], answer: u8) {
+    said.iter_mut().filter(|s| **s == 0).for_each(|s| *s = answer);
+}
+
+/// What `of` says of each row of one column; `false` where the column is of a kind that is looked at row by row.
+fn judge_column(array: &ArrayRef, kind: ValueType, of: &dyn Fn(Option<Static<'_>>) -> u8, said: &mut [u8]) -> bool {
+    match kind {
+        ValueType::Str => {
+            let Some(dictionary) = array.as_dictionary_opt::<UInt32Type>() else { return false };
+            let (keys, values, none) = (dictionary.keys(), dictionary.values(), of(None));
+            let answers: Vec<u8> =
+                (0..values.len()).map(|i| text_at(values, i).map_or(none, |text| of(Some(Static::text(text))))).collect();
+            for (row, (said, key)) in said.iter_mut().zip(keys.values()).enumerate() {
+                if *said == 0 {
+                    *said = match keys.is_null(row) {
+                        true => none,
+                        false => answers.get(*key as usize).copied().unwrap_or(none),
+                    };
+                }
+            }
+        }
+        ValueType::Int => {
+            let Some(ints) = array.as_primitive_opt::<Int64Type>() else { return false };
+            let none = of(None);
+            let mut last: Option<(i64, u8)> = None;
+            for (row, (said, value)) in said.iter_mut().zip(ints.values()).enumerate() {
+                if *said != 0 {
+                    continue;
+                }
+                *said = match last {
+                    _ if ints.is_null(row) => none,
+                    Some((known, answer)) if known == *value => answer,
+                    _ => last.insert((*value, of(Some(Static::Int(*value))))).1,
+                };
+            }
+        }
+        _ => return false,
+    }
+    true
 }
 
 pub(crate) fn hex(id: &[u8]) -> String {

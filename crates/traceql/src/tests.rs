@@ -243,7 +243,64 @@ fn deep_and_long_queries_are_refused() {
     assert!(find(&store(), &long, 1).expect("searches").traces.is_empty());
 }
 
+/// Spans of a few traces: trace, span, parent (0 for none), service, code.
+fn grown(spans: &[(u8, u8, u8, u8, i64)]) -> Memory {
+    let store = Memory::new();
+    let mut sink = store.ingest(&Tenant::default());
+    for (i, &(trace, id, parent, service, code)) in spans.iter().enumerate() {
+        sink.group(&Group {
+            resource: &[attr("service.name", Value::Str(["a", "b", "c"][usize::from(service)]))],
+            ..Group::default()
+        });
+        let start = 1_000 * MS + i as i64 * MS;
+        sink.span(&Span {
+            trace_id: TraceId([trace + 1; 16]),
+            span_id: SpanId([id + 1; 8]),
+            parent_span_id: if parent == 0 { SpanId::default() } else { SpanId([parent; 8]) },
+            name: "n",
+            start,
+            end: start + code * MS,
+            status_code: i32::from(service),
+            attributes: &[attr("code", Value::Int(code))],
+            ..Span::default()
+        });
+    }
+    drop(sink);
+    store
+}
+
 proptest! {
+    #[test]
+    fn what_rows_decide_changes_no_answer(
+        spans in proptest::collection::vec((0u8..4, 0u8..8, 0u8..9, 0u8..3, 0i64..4), 1..40),
+        sides in proptest::collection::vec(prop::sample::select(vec![
+            "{ resource.service.name = `a` }", "{ span.code >= 2 }", "{ .code != 1 && status = error }", "{ }", "{ nestedSetParent < 0 }",
+            "{ trace:duration > 20ms || .code = 1 }", "{ span.code + 1 > 2 }", "{ rootServiceName = `b` }", "{ duration > 1ms }",
+        ]), 1..4),
+        ops in proptest::collection::vec(prop::sample::select(vec![">", ">>", "<", "<<", "~", "!>", "!>>", "&>", "&>>", "&&", "||", "!~"]), 3),
+        end in prop::sample::select(vec!["", " | count() > 1", " | by(resource.service.name)", " | { .code > 0 }", " | select(name)"]),
+        limit in prop::sample::select(vec![1usize, 2, 1000]),
+    ) {
+        let store = grown(&spans);
+        let mut query = sides[0].to_owned();
+        sides[1..].iter().zip(&ops).for_each(|(side, op)| query = format!("({query} {op} {side})"));
+        query.push_str(end);
+        let Ok(parsed) = parse(&query) else { return Ok(()) };
+        let plan = Plan::new(&parsed).expect("no metrics query");
+        let mut slow = plan.clone();
+        slow.marks.filters.iter_mut().for_each(|m| *m = None);
+        slow.marks.seen = false;
+        let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
+        let ask = |plan: &Plan, limit| {
+            let question =
+                Question { reader: &view, tenant: &tenant, range: TimeRange::ALL, limit, spans_per_set: 10, cancelled: &cancelled };
+            search(&question, plan).map(|f| f.traces).map_err(|e| e.to_string())
+        };
+        prop_assert_eq!(ask(&plan, limit), ask(&slow, limit), "{}", query);
+        // Whether all are wanted or many changes nothing either.
+        prop_assert_eq!(ask(&plan, 999), ask(&plan, 1000), "{}", query);
+    }
+
     #[test]
     fn any_text_parses_or_is_refused(text in ".{0,60}") {
         let _ = parse(&text);

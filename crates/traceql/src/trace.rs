@@ -1,5 +1,6 @@
 //! A whole trace: its spans wherever they are kept, its tree, and what is said of it as a whole.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 
 use arrow_array::Array;
@@ -11,6 +12,7 @@ use store::{Batch, Column, Field as Stored, IdSet, Meaning, Predicate, Scan, tex
 use crate::EvalError;
 use crate::ast::Intrinsic;
 use crate::fetch::{Fetch, Place};
+use crate::marks::{Marked, Marks};
 use crate::question::Question;
 use crate::spans::{Rows, columns_of};
 use crate::tree::Tree;
@@ -30,13 +32,13 @@ pub(crate) struct Summary {
     pub(crate) services: BTreeMap<String, (u32, u32)>,
 }
 
-/// A trace.
+/// A trace. What is said of it as a whole is worked out when it is asked for.
 pub(crate) struct Trace<'b> {
     loaded: &'b Loaded,
     /// Batch and row of each span, oldest first.
     pub(crate) spans: Vec<(u32, u32)>,
-    pub(crate) summary: Summary,
-    tree: Tree,
+    summary: OnceCell<Summary>,
+    tree: OnceCell<Tree>,
 }
 
 /// What is asked of every span, by row.
@@ -47,12 +49,14 @@ struct Core {
     /// Ids as numbers; 0 for none.
     span: Vec<u64>,
     parent: Vec<u64>,
-    /// Place of the service among [`Loaded::services`].
+    /// Place of the service among [`Loaded::services`]; empty until that is known.
     service: Vec<u32>,
+    marked: Marked,
 }
 
 impl Core {
-    fn new(batch: &Batch, services: &mut Services) -> Self {
+    fn new(all: &Rows, fetch: &Fetch, marks: &Marks) -> Self {
+        let batch = &all.batch;
         let rows = batch.rows();
         let int = |field| match batch.field(field).and_then(|a| a.as_primitive_opt::<Int64Type>()) {
             Some(array) => array.values().to_vec(),
@@ -68,7 +72,8 @@ impl Core {
             failed: int(Stored::StatusCode).into_iter().map(|status| status == 2).collect(),
             span: id(Stored::SpanId),
             parent: id(Stored::ParentSpanId),
-            service: services.column(batch),
+            service: Vec::new(),
+            marked: Marked::new(all, fetch, marks),
         }
     }
 }
@@ -122,15 +127,30 @@ pub(crate) struct Loaded {
     rows: Vec<Rows>,
     cores: Vec<Core>,
     services: Services,
-    by_trace: HashMap<[u8; 16], Vec<(u32, u32)>>,
+    /// Where the spans of each trace stand: those that follow each other together.
+    by_trace: HashMap<[u8; 16], Vec<Run>>,
+}
+
+/// Rows of a batch that follow each other.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    batch: u32,
+    first: u32,
+    rows: u32,
 }
 
 impl Loaded {
-    /// Reads the traces `ids`, whole.
+    /// Reads the traces `ids`, whole; what `marks` say of their spans is worked out at once.
     ///
     /// # Errors
     /// Storage errors, cancellation.
-    pub(crate) fn read(question: &Question<'_>, fetch: &Fetch, more: &[Column], ids: &[TraceId]) -> Result<Self, EvalError> {
+    pub(crate) fn read(
+        question: &Question<'_>,
+        fetch: &Fetch,
+        marks: &Marks,
+        more: &[Column],
+        ids: &[TraceId],
+    ) -> Result<Self, EvalError> {
         let range = question.range;
         let wide = TimeRange::new(range.start.saturating_sub(MARGIN_NS), range.end.saturating_add(MARGIN_NS));
         let mut projection: Vec<Column> = [
@@ -160,20 +180,34 @@ impl Loaded {
             let batch = batch?;
             let at = loaded.rows.len() as u32;
             let ids = batch.field(Stored::TraceId).and_then(|a| a.as_fixed_size_binary_opt());
-            for row in 0..ids.map_or(0, Array::len) {
-                if let Some(Ok(id)) = ids.map(|ids| <[u8; 16]>::try_from(ids.value(row))) {
-                    loaded.by_trace.entry(id).or_default().push((at, row as u32));
+            let id = |row: u32| ids.map_or(&[][..], |ids| ids.value(row as usize));
+            let rows = ids.map_or(0, |ids| ids.len() as u32);
+            let mut first = 0;
+            while first < rows {
+                let own = id(first);
+                let mut end = first + 1;
+                while end < rows && id(end) == own {
+                    end += 1;
                 }
+                if let Ok(own) = <[u8; 16]>::try_from(own) {
+                    loaded.by_trace.entry(own).or_default().push(Run { batch: at, first, rows: end - first });
+                }
+                first = end;
             }
-            loaded.cores.push(Core::new(&batch, &mut loaded.services));
             loaded.rows.push(Rows::new(batch, fetch));
+        }
+        loaded.cores = store::in_parallel(&loaded.rows, |rows| Core::new(rows, fetch, marks));
+        for (core, rows) in loaded.cores.iter_mut().zip(&loaded.rows) {
+            core.service = loaded.services.column(&rows.batch);
         }
         Ok(loaded)
     }
 
     /// One of them.
     pub(crate) fn trace(&self, id: TraceId) -> Option<Trace<'_>> {
-        let mut spans = self.by_trace.get(&id.0)?.clone();
+        let runs = self.by_trace.get(&id.0)?;
+        let mut spans: Vec<(u32, u32)> = Vec::with_capacity(runs.iter().map(|r| r.rows as usize).sum());
+        runs.iter().for_each(|r| spans.extend((r.first..r.first + r.rows).map(|row| (r.batch, row))));
         let key = |&(batch, row): &(u32, u32)| {
             let core = &self.cores[batch as usize];
             (core.start[row as usize], core.span[row as usize])
@@ -181,14 +215,7 @@ impl Loaded {
         spans.sort_by_key(key);
         // A span that is kept twice (not merged yet) is one.
         spans.dedup_by_key(|s| key(s));
-        let mut trace = Trace { loaded: self, spans, summary: Summary::default(), tree: Tree::default() };
-        trace.summary = trace.summed_up();
-        Some(trace)
-    }
-
-    /// All of them, in no order.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = TraceId> + '_ {
-        self.by_trace.keys().map(|id| TraceId(*id))
+        Some(Trace { loaded: self, spans, summary: OnceCell::new(), tree: OnceCell::new() })
     }
 }
 
@@ -257,21 +284,27 @@ impl<'b> Trace<'b> {
         summary
     }
 
-    /// Numbers the spans, where a query needs that.
-    pub(crate) fn grow_tree(&mut self) {
-        let spans = 0..self.spans.len() as u32;
-        let pick = |of: fn(&Core) -> &Vec<u64>| {
-            let number = |s| {
-                let (core, row) = self.core(s);
-                of(core)[row]
-            };
-            spans.clone().map(number).collect::<Vec<u64>>()
-        };
-        self.tree = Tree::new(&pick(|c| &c.span), &pick(|c| &c.parent));
+    /// What is said of the trace as a whole.
+    pub(crate) fn summary(&self) -> &Summary {
+        self.summary.get_or_init(|| self.summed_up())
     }
 
+    /// The same, for whoever needs nothing else any more.
+    pub(crate) fn into_summary(self) -> Summary {
+        match self.summary.into_inner() {
+            Some(summary) => summary,
+            None => Trace { loaded: self.loaded, spans: self.spans, summary: OnceCell::new(), tree: OnceCell::new() }.summed_up(),
+        }
+    }
+
+    /// The spans numbered.
     pub(crate) fn tree(&self) -> &Tree {
-        &self.tree
+        self.tree.get_or_init(|| {
+            let pick = |of: fn(&Core) -> &Vec<u64>| {
+                self.spans.iter().map(|(batch, row)| of(&self.loaded.cores[*batch as usize])[*row as usize]).collect::<Vec<u64>>()
+            };
+            Tree::new(&pick(|c| &c.span), &pick(|c| &c.parent))
+        })
     }
 
     /// Calls `visit` with each value of a field of a span: see [`Rows::each`].
@@ -290,15 +323,15 @@ impl<'b> Trace<'b> {
     pub(crate) fn of_trace(&self, intrinsic: Intrinsic, span: u32) -> Static<'_> {
         let number = |of: &[i64]| Static::Int(of.get(span as usize).copied().unwrap_or(0));
         let root =
-            |pick: fn(&(String, String)) -> &String| Static::text(self.summary.root.as_ref().map_or("", |r| pick(r).as_str()));
+            |pick: fn(&(String, String)) -> &String| Static::text(self.summary().root.as_ref().map_or("", |r| pick(r).as_str()));
         match intrinsic {
-            Intrinsic::TraceDuration => Static::Duration(self.summary.duration),
+            Intrinsic::TraceDuration => Static::Duration(self.summary().duration),
             Intrinsic::RootName => root(|r| &r.1),
             Intrinsic::RootService => root(|r| &r.0),
-            Intrinsic::ChildCount => number(&self.tree.children),
-            Intrinsic::NestedSetLeft => number(&self.tree.left),
-            Intrinsic::NestedSetRight => number(&self.tree.right),
-            _ => number(&self.tree.parent),
+            Intrinsic::ChildCount => number(&self.tree().children),
+            Intrinsic::NestedSetLeft => number(&self.tree().left),
+            Intrinsic::NestedSetRight => number(&self.tree().right),
+            _ => number(&self.tree().parent),
         }
     }
 
@@ -318,13 +351,23 @@ impl<'b> Trace<'b> {
         Static::Nil
     }
 
+    /// Whether a filter is true of a span, by the filter's number; `None` where that must be evaluated.
+    pub(crate) fn holds(&self, filter: usize, span: u32) -> Option<bool> {
+        let (core, row) = self.core(span);
+        core.marked.holds(filter, row)
+    }
+
     /// Whether a query gets to see the span at all.
-    pub(crate) fn fetched(&self, fetch: &Fetch, span: u32) -> bool {
-        fetch.admits(|condition| {
-            condition.fields.iter().any(|&field| {
-                let mut met = false;
-                self.each(fetch, field, span, &mut |value| met |= condition.met(value.as_ref()));
-                met
+    pub(crate) fn is_seen(&self, fetch: &Fetch, span: u32) -> bool {
+        let (core, row) = self.core(span);
+        core.marked.is_seen(row).unwrap_or_else(|| {
+            fetch.admits(|condition| {
+                let condition = &fetch.conditions[condition];
+                condition.fields.iter().any(|&field| {
+                    let mut met = false;
+                    self.each(fetch, field, span, &mut |value| met |= condition.met(value.as_ref()));
+                    met
+                })
             })
         })
     }

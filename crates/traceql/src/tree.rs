@@ -4,6 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ast::{Mode, Relation};
 
+/// Among so many spans an id is found fastest by looking at all of them.
+const FEW: usize = 24;
+
 /// A trace's spans as nested sets: a span contains those whose numbers lie between its own. Spans that no root leads to
 /// (a parent that is missing, a cycle) have no numbers: 0.
 #[derive(Debug, Clone, Default)]
@@ -20,16 +23,24 @@ impl Tree {
     /// The tree of spans with these ids and parents' ids (0 for roots), in the order of the trace.
     pub(crate) fn new(ids: &[u64], parents: &[u64]) -> Self {
         let spans = ids.len();
-        let mut by_id: HashMap<u64, usize> = HashMap::with_capacity(spans);
-        for (i, id) in ids.iter().enumerate() {
-            by_id.entry(*id).or_insert(i);
+        let mut by_id: HashMap<u64, usize> = HashMap::new();
+        if spans > FEW {
+            by_id.reserve(spans);
+            for (i, id) in ids.iter().enumerate() {
+                by_id.entry(*id).or_insert(i);
+            }
         }
+        // The first of those that share an id.
+        let place = |id: u64| match spans > FEW {
+            true => by_id.get(&id).copied(),
+            false => ids.iter().position(|own| *own == id),
+        };
         let mut tree = Self { left: vec![0; spans], right: vec![0; spans], parent: vec![0; spans], children: vec![0; spans] };
         // Children of each span as linked lists, in the order of the trace.
         let mut first = vec![usize::MAX; spans];
         let mut next = vec![usize::MAX; spans];
         for i in (0..spans).rev() {
-            if let Some(&parent) = by_id.get(&parents[i]).filter(|p| **p != i && parents[i] != 0) {
+            if let Some(parent) = place(parents[i]).filter(|p| *p != i && parents[i] != 0) {
                 tree.children[parent] += 1;
                 next[i] = std::mem::replace(&mut first[parent], i);
             }

@@ -1,11 +1,11 @@
 //! `/api/search`.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json, json};
-use traceql::{FoundSet, FoundSpan, FoundTrace, Plan, Question, logfmt, parse_duration, tags_query};
+use traceql::{FoundSet, FoundSpan, FoundTrace, Plan, Question, Static, logfmt, parse_duration, tags_query};
 
-use super::{attributes, range, shade};
+use super::{any_value, range, shade};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -46,59 +46,94 @@ pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         let found = traceql::search(&question, &plan)?;
         let rows = found.traces.len();
         let mut body = String::from("{\"traces\":[");
-        // One after the other: there may be many.
-        json::list(&mut body, &found.traces, |out, found| out.push_str(&trace(found).to_string()));
+        json::list(&mut body, &found.traces, trace);
         body.push_str(&format!("],\"metrics\":{{\"inspectedTraces\":{}}}}}", found.inspected));
         Ok(Answer::json(body, rows).partial(reader.partial()))
     })
     .await
 }
 
-fn trace(trace: &FoundTrace) -> Json {
+/// Writes a trace as it is found: there may be tens of thousands.
+fn trace(out: &mut String, trace: &FoundTrace) {
     let (service, name) = match &trace.root {
         Some((service, name)) => (service.as_str(), name.as_str()),
         None => (ROOT_MISSING, ROOT_MISSING),
     };
-    let sets: Vec<Json> = trace.sets.iter().map(set).collect();
-    let services = trace.services.iter().map(|(service, (spans, errors))| {
-        let stats = match errors {
-            0 => json!({"spanCount": spans}),
-            errors => json!({"spanCount": spans, "errorCount": errors}),
-        };
-        (service.clone(), stats)
+    // Leading zeros are trimmed here, and only here.
+    let _ = write!(out, "{{\"traceID\":\"{}\",\"rootServiceName\":", trace.trace_id.to_string().trim_start_matches('0'));
+    json::string(out, service);
+    out.push_str(",\"rootTraceName\":");
+    json::string(out, name);
+    let _ = write!(out, ",\"startTimeUnixNano\":\"{}\",\"durationMs\":{}", trace.start, trace.duration / 1_000_000);
+    let from = out.len();
+    out.push_str(",\"spanSet\":");
+    match trace.sets.first() {
+        Some(first) => set(out, first),
+        None => out.push_str("null"),
+    }
+    let first = from + ",\"spanSet\":".len()..out.len();
+    out.push_str(",\"spanSets\":[");
+    if !trace.sets.is_empty() {
+        // The first one is there already.
+        out.extend_from_within(first);
+    }
+    for more in trace.sets.iter().skip(1) {
+        out.push(',');
+        set(out, more);
+    }
+    out.push_str("],\"serviceStats\":{");
+    json::list(out, &trace.services, |out, (service, (spans, errors))| {
+        json::string(out, service);
+        let _ = write!(out, ":{{\"spanCount\":{spans}");
+        if *errors > 0 {
+            let _ = write!(out, ",\"errorCount\":{errors}");
+        }
+        out.push('}');
     });
-    let id = trace.trace_id.to_string();
-    json!({
-        // Leading zeros are trimmed here, and only here.
-        "traceID": id.trim_start_matches('0'),
-        "rootServiceName": service,
-        "rootTraceName": name,
-        "startTimeUnixNano": trace.start.to_string(),
-        "durationMs": trace.duration / 1_000_000,
-        "spanSet": sets.first(),
-        "spanSets": sets,
-        "serviceStats": services.collect::<Map<_, _>>(),
-    })
+    out.push_str("}}");
 }
 
-fn set(set: &FoundSet) -> Json {
-    let mut out = json!({"spans": set.spans.iter().map(span).collect::<Vec<_>>(), "matched": set.matched});
-    if !set.attributes.is_empty() {
-        out["attributes"] = attributes(&set.attributes);
-    }
-    out
+fn set(out: &mut String, set: &FoundSet) {
+    out.push_str("{\"spans\":[");
+    json::list(out, &set.spans, span);
+    let _ = write!(out, "],\"matched\":{}", set.matched);
+    attributes(out, &set.attributes);
+    out.push('}');
 }
 
-fn span(span: &FoundSpan) -> Json {
-    let mut out = Map::new();
-    out.insert("spanID".to_owned(), span.span_id.to_string().into());
+fn span(out: &mut String, span: &FoundSpan) {
+    let _ = write!(out, "{{\"spanID\":\"{}\"", span.span_id);
     if let Some(name) = &span.name {
-        out.insert("name".to_owned(), name.as_str().into());
+        out.push_str(",\"name\":");
+        json::string(out, name);
     }
-    out.insert("startTimeUnixNano".to_owned(), span.start.to_string().into());
-    out.insert("durationNanos".to_owned(), span.duration.to_string().into());
-    if !span.attributes.is_empty() {
-        out.insert("attributes".to_owned(), attributes(&span.attributes));
+    let _ = write!(out, ",\"startTimeUnixNano\":\"{}\",\"durationNanos\":\"{}\"", span.start, span.duration);
+    attributes(out, &span.attributes);
+    out.push('}');
+}
+
+/// `,"attributes":[…]` as protobuf's JSON has them; nothing where there are none.
+fn attributes(out: &mut String, list: &[(String, Static<'static>)]) {
+    if list.is_empty() {
+        return;
     }
-    Json::Object(out)
+    out.push_str(",\"attributes\":[");
+    json::list(out, list, |out, (key, value)| {
+        out.push_str("{\"key\":");
+        json::string(out, key);
+        out.push_str(",\"value\":");
+        match value {
+            Static::Text(text) => {
+                out.push_str("{\"stringValue\":");
+                json::string(out, text);
+                out.push('}');
+            }
+            Static::Int(i) => {
+                let _ = write!(out, "{{\"intValue\":\"{i}\"}}");
+            }
+            other => out.push_str(&any_value(other).to_string()),
+        }
+        out.push('}');
+    });
+    out.push(']');
 }

@@ -48,6 +48,7 @@ mod view;
 
 pub use cache::CacheStats;
 pub(crate) use cache::ColumnCache;
+pub use parallel::map as in_parallel;
 pub use table::{LogTable, SpanTable};
 pub use view::View;
 

@@ -4,7 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
-use model::{TimeRange, TraceId};
+use model::TimeRange;
 use store::{Aggregation, Column, Field as Stored, Literal, Meaning, Predicate, text_at};
 
 use super::compare::Comparison;
@@ -18,7 +18,7 @@ use crate::fetch::{Fetch, Place};
 use crate::pipeline::Compiled;
 use crate::predicate::{Sieve, required, sieve};
 use crate::question::Question;
-use crate::search::traces_with;
+use crate::search::traces_with_all;
 use crate::spans::{Rows, columns_of, hex, owned_value, stored_scope};
 use crate::trace::Loaded;
 use crate::value::Static;
@@ -216,6 +216,7 @@ impl Spans<'_, '_> {
             rows.each(field, &fetch.fields[field].place, row, visit);
         };
         let admitted = fetch.admits(|condition| {
+            let condition = &fetch.conditions[condition];
             condition.fields.iter().any(|&field| {
                 let mut met = false;
                 each(field, &mut |value| met |= condition.met(value.as_ref()));
@@ -416,16 +417,7 @@ fn traces(
     mut fetch: Fetch,
 ) -> Result<Vec<Series>, EvalError> {
     let compiled = Compiled::new(pipeline, &mut fetch);
-    let mut ids: Option<std::collections::HashSet<TraceId>> = None;
-    for predicate in required(pipeline) {
-        let with = traces_with(question, &predicate)?;
-        ids = Some(match ids {
-            Some(known) => known.intersection(&with).copied().collect(),
-            None => with,
-        });
-    }
-    let mut ids: Vec<TraceId> = ids.unwrap_or_default().into_iter().collect();
-    ids.sort_unstable();
+    let mut ids = traces_with_all(question, &required(pipeline))?;
     let mut sampler = Sampler::of(hints.trace_sample.as_ref());
     if let Some(sampler) = &mut sampler {
         ids.retain(|_| sampler.take());
@@ -434,7 +426,6 @@ fn traces(
         Function::Compare(compare) => Some(Comparison::new(compare, *window, &mut fetch)),
         _ => None,
     };
-    let needs_tree = compiled.needs_tree || comparison.is_some() || fetch.needs_trace();
     let by: Vec<usize> = aggregate.by.iter().map(|a| fetch.slot(a)).collect();
     let value = aggregate.attribute.as_ref().map(|a| fetch.slot(a));
     let seconds = in_seconds(aggregate);
@@ -442,13 +433,10 @@ fn traces(
     let more = comparison.as_ref().map_or_else(Vec::new, |_| Comparison::columns());
     let mut exemplars = hints.exemplars;
     for chunk in ids.chunks(CHUNK) {
-        let loaded = Loaded::read(question, &fetch, &more, chunk)?;
-        for id in loaded.ids() {
+        let loaded = Loaded::read(question, &fetch, &compiled.marks(&fetch), &more, chunk)?;
+        for id in chunk {
             question.alive()?;
-            let Some(mut trace) = loaded.trace(id) else { continue };
-            if needs_tree {
-                trace.grow_tree();
-            }
+            let Some(trace) = loaded.trace(*id) else { continue };
             for set in compiled.run(&trace, &fetch).map_err(|e| EvalError::Query(e.to_owned()))? {
                 for span in set.spans {
                     let time = trace.start(span);
