@@ -11,7 +11,7 @@ use super::eval::{Source, evaluate};
 use super::id::ColumnId;
 use super::parallel;
 use super::pick::Picked;
-use super::prune::{self, has_values};
+use super::prune::{self, certain, conjuncts, has_values};
 use super::read::{Footer, OpenSegment};
 use super::scan::Unit;
 use super::segment::REST_KEYS;
@@ -78,13 +78,15 @@ fn told(
     if !(range.contains(first) && range.contains(last)) {
         return Ok(false);
     }
+    let about = |p: &Predicate| matches!(what, Distinct::Values(column) if is_about(p, column));
+    let Some(predicate) = unsettled(table, segment, *group, predicate, about)? else { return Ok(false) };
     match what {
-        Distinct::Keys(scope) if matches!(predicate, Predicate::True) => {
+        Distinct::Keys(scope) => {
             let Some(keys) = keys(&segment.footer, *group, *scope) else { return Ok(false) };
             found.extend(keys.into_iter().map(single));
             Ok(true)
         }
-        Distinct::LabelSets if matches!(predicate, Predicate::True) => {
+        Distinct::LabelSets => {
             let Some(place) = segment.footer.place(&ColumnId::Stream) else { return Ok(false) };
             let Some(values) = dictionary_of(segment, *group, place)? else { return Ok(false) };
             let Some(texts) = values.as_string_opt::<i32>() else { return Ok(false) };
@@ -93,21 +95,50 @@ fn told(
         }
         Distinct::Values(column) => {
             let Some(only) = only_column(table, &segment.footer, column) else { return Ok(false) };
-            if !is_about(predicate, column) {
-                return Ok(false);
-            }
             let Some(place) = only else { return Ok(true) };
             let Some(values) = dictionary_of(segment, *group, place)? else { return Ok(false) };
             let id = &segment.footer.columns[place].id;
             let source = Dictionary { table, id, values: &values };
-            let pass = evaluate(predicate, &source)?;
+            let pass = evaluate(&predicate, &source)?;
             if let Some(texts) = values.as_string_opt::<i32>() {
                 found.extend(pass.set_indices().filter(|&i| texts.is_valid(i)).map(|i| single(texts.value(i).to_owned())));
             }
             Ok(true)
         }
-        _ => Ok(false),
     }
+}
+
+/// What is left of a predicate besides the conditions that every row of a group meets, by its footer or a dictionary; `None`
+/// where that is not all `about` what is asked.
+fn unsettled(
+    table: Table,
+    segment: &OpenSegment,
+    group: usize,
+    predicate: &Predicate,
+    about: impl Fn(&Predicate) -> bool,
+) -> Result<Option<Predicate>, StoreError> {
+    let mut left = Predicate::True;
+    for part in conjuncts(predicate) {
+        if about(part) {
+            left = left.and(part.clone());
+        } else if !certain(table, &segment.footer, group, part) && !meets_no_text(table, segment, group, part)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(left))
+}
+
+/// Whether a condition is the negation of one that no text of its column meets, by the column's dictionary.
+fn meets_no_text(table: Table, segment: &OpenSegment, group: usize, condition: &Predicate) -> Result<bool, StoreError> {
+    let Predicate::Not(inner) = condition else { return Ok(false) };
+    let (Predicate::Compare { column, .. } | Predicate::Matches { column, .. } | Predicate::Contains { column, .. }) = &**inner
+    else {
+        return Ok(false);
+    };
+    let Some(Some(place)) = only_column(table, &segment.footer, column) else { return Ok(false) };
+    let Some(values) = dictionary_of(segment, group, place)? else { return Ok(false) };
+    let source = Dictionary { table, id: &segment.footer.columns[place].id, values: &values };
+    Ok(evaluate(inner, &source)?.count_set_bits() == 0)
 }
 
 /// The keys of a row group's attributes; `None` where the footer does not tell.

@@ -58,6 +58,28 @@ pub(crate) fn may_match(table: Table, footer: &Footer, group: usize, predicate: 
     }
 }
 
+/// Whether every row of a row group is one of the predicate, as far as the footer tells.
+pub(crate) fn certain(table: Table, footer: &Footer, group: usize, predicate: &Predicate) -> bool {
+    let each = |p: &Predicate| certain(table, footer, group, p);
+    match predicate {
+        Predicate::True => true,
+        Predicate::And(all) => all.iter().all(each),
+        Predicate::Or(some) => some.iter().any(each),
+        Predicate::Not(p) => !may_match(table, footer, group, p),
+        Predicate::Compare { column: Column::Field(Field::Time), op, value: Literal::Int(v) } => {
+            times(footer, group).is_some_and(|(first, last)| match op {
+                CompareOp::Eq => first == *v && last == *v,
+                CompareOp::Ne => *v < first || last < *v,
+                CompareOp::Lt => last < *v,
+                CompareOp::Le => last <= *v,
+                CompareOp::Gt => first > *v,
+                CompareOp::Ge => first >= *v,
+            })
+        }
+        _ => false,
+    }
+}
+
 /// The places of a column; `None` where something else than a column may hold it.
 pub(crate) fn candidates(table: Table, footer: &Footer, column: &Column) -> Option<Vec<usize>> {
     match column {

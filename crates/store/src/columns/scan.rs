@@ -15,7 +15,7 @@ use super::id::ColumnId;
 use super::parallel;
 use super::pick::{Left, Picked};
 use super::project::{TIME, needed, project};
-use super::prune::{conjuncts, may_match, row_ranges, times, trace_rows};
+use super::prune::{certain, conjuncts, may_match, row_ranges, times, trace_rows};
 use super::read::{GroupSource, OpenSegment};
 use super::rows::Rows;
 use super::view::Inputs;
@@ -131,6 +131,7 @@ impl Unit {
                     left = left.within(rows);
                 }
                 let mut parts = conjuncts(predicate);
+                parts.retain(|p| !certain(table, &segment.footer, *group, p));
                 // Cheap and selective conditions first: numbers and ids before texts, texts before patterns.
                 parts.sort_by_key(|p| cost(p));
                 parts.extend(spared);
