@@ -161,10 +161,7 @@ fn unframe(mut body: Bytes) -> Result<(bool, Bytes), Refusal> {
 pub fn answers(messages: impl IntoIterator<Item = Vec<u8>>) -> Response<Body> {
     let mut data = BytesMut::new();
     for message in messages {
-        data.reserve(PREFIX + message.len());
-        data.put_u8(0);
-        data.put_u32(message.len() as u32);
-        data.put_slice(&message);
+        frame(&message, &mut data);
     }
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(STATUS, HeaderValue::from_static("0"));
@@ -173,6 +170,76 @@ pub fn answers(messages: impl IntoIterator<Item = Vec<u8>>) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip,zstd,deflate,identity"));
     response
+}
+
+/// Sends the messages of a [`stream`].
+pub struct Messages {
+    messages: tokio::sync::mpsc::Sender<Bytes>,
+    end: tokio::sync::oneshot::Sender<HeaderMap>,
+}
+
+/// How many messages may wait for the client.
+const WAITING: usize = 4;
+
+/// The answer of a call that goes on: messages are sent with the handle.
+#[must_use]
+pub fn stream() -> (Response<Body>, Messages) {
+    let (messages, receiver) = tokio::sync::mpsc::channel(WAITING);
+    let (end, ended) = tokio::sync::oneshot::channel();
+    let body = reply::Streamed { messages: receiver, end: ended, ended: false };
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip,zstd,deflate,identity"));
+    (response, Messages { messages, end })
+}
+
+impl Messages {
+    /// A way to offer messages from elsewhere; one that finds too many waiting is dropped.
+    #[must_use]
+    pub fn offer(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
+        let messages = self.messages.clone();
+        move |message| {
+            let _ = messages.try_send(framed(message));
+        }
+    }
+
+    /// Resolves when the client has left.
+    pub async fn left(&self) {
+        self.messages.closed().await;
+    }
+
+    /// Sends the last message and ends the stream well.
+    pub async fn finish(self, message: &[u8]) {
+        let _ = self.messages.send(framed(message)).await;
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert(STATUS, HeaderValue::from_static("0"));
+        let _ = self.end.send(trailers);
+    }
+
+    /// Ends the stream with a `google.rpc.Code`.
+    pub fn fail(self, code: u8, message: &str) {
+        let mut trailers = HeaderMap::with_capacity(2);
+        trailers.insert(STATUS, HeaderValue::from(u16::from(code)));
+        if let Ok(text) = HeaderValue::from_str(&percent(message)) {
+            trailers.insert(MESSAGE, text);
+        }
+        let _ = self.end.send(trailers);
+    }
+}
+
+/// A message as it stands in a body.
+fn framed(message: &[u8]) -> Bytes {
+    let mut data = BytesMut::with_capacity(PREFIX + message.len());
+    frame(message, &mut data);
+    data.freeze()
+}
+
+fn frame(message: &[u8], data: &mut BytesMut) {
+    data.reserve(PREFIX + message.len());
+    data.put_u8(0);
+    data.put_u32(message.len() as u32);
+    data.put_slice(message);
 }
 
 /// The answer of a call that failed, with a `google.rpc.Code`.

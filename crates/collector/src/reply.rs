@@ -1,6 +1,7 @@
 //! Answers.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -73,5 +74,31 @@ impl hyper::body::Body for WithTrailers {
 
     fn is_end_stream(&self) -> bool {
         self.data.is_none() && self.trailers.is_none()
+    }
+}
+
+/// Messages as they come, then trailers: a gRPC stream of answers.
+pub(crate) struct Streamed {
+    pub(crate) messages: tokio::sync::mpsc::Receiver<Bytes>,
+    /// What ends the stream, once the last message has come.
+    pub(crate) end: tokio::sync::oneshot::Receiver<HeaderMap>,
+    pub(crate) ended: bool,
+}
+
+impl hyper::body::Body for Streamed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(message) = std::task::ready!(self.messages.poll_recv(cx)) {
+            return Poll::Ready(Some(Ok(Frame::data(message))));
+        }
+        let trailers = std::task::ready!(Pin::new(&mut self.end).poll(cx));
+        self.ended = true;
+        // Whoever should have said how it ended is gone: the client takes a stream without status for broken.
+        Poll::Ready(trailers.ok().map(Frame::trailers).map(Ok))
     }
 }

@@ -38,7 +38,7 @@ pub use parser::{MAX_QUERY, parse_identifier, parse_unchecked};
 pub use predicate::filter;
 pub use print::duration;
 pub use question::Question;
-pub use search::{Found, FoundSet, FoundSpan, FoundTrace, Plan, search};
+pub use search::{Found, FoundSet, FoundSpan, FoundTrace, Heard, Plan, search, search_aloud};
 pub use tags::{logfmt, nested_names, nested_values, tags_query};
 pub use value::{KINDS, Kind, STATUSES, Static};
 

@@ -119,11 +119,22 @@ pub struct Found {
     pub inspected: usize,
 }
 
+/// Hears what a search has found so far, in no order, and how far it is: parts done, of how many. The last word is the answer.
+pub type Heard<'h> = dyn FnMut(&Found, (usize, usize)) + 'h;
+
 /// Looks for traces.
 ///
 /// # Errors
 /// [`EvalError`].
 pub fn search(question: &Question<'_>, plan: &Plan) -> Result<Found, EvalError> {
+    search_aloud(question, plan, &mut |_, _| {})
+}
+
+/// The same, and tells `heard` after each part of the work.
+///
+/// # Errors
+/// As for [`search`].
+pub fn search_aloud(question: &Question<'_>, plan: &Plan, heard: &mut Heard<'_>) -> Result<Found, EvalError> {
     let mut found = Found::default();
     let Some((shown, others)) = plan.required.split_last() else { return Ok(found) };
     if question.limit == 0 || others.iter().chain([shown]).any(is_never) {
@@ -142,8 +153,11 @@ pub fn search(question: &Question<'_>, plan: &Plan) -> Result<Found, EvalError> 
             ids = common(&ids, among);
         }
         if ids.len() <= question.limit {
-            for ids in ids.chunks(CHUNK_MAX) {
+            let parts = ids.chunks(CHUNK_MAX);
+            let all = parts.len();
+            for (done, ids) in parts.enumerate() {
                 judge(question, plan, &mut ids.to_vec(), &mut found)?;
+                heard(&found, (done + 1, all));
             }
             found.traces.sort_by_key(|t| (std::cmp::Reverse(t.start), t.trace_id));
             return Ok(found);
@@ -167,6 +181,7 @@ pub fn search(question: &Question<'_>, plan: &Plan) -> Result<Found, EvalError> 
                 if found.traces.len() >= question.limit {
                     break 'scan;
                 }
+                heard(&found, (found.traces.len(), question.limit));
                 size = (size * 4).min(CHUNK_MAX);
             }
         }

@@ -54,8 +54,13 @@ static TRACE: Message = Message(&[
     ("spanSets", 7, Kind::Message(&SPAN_SET)),
     ("serviceStats", 8, Map(&SERVICE_STATS)),
 ]);
-static SEARCH_METRICS: Message =
-    Message(&[("inspectedTraces", 1, Number), ("inspectedBytes", 2, Number), ("totalBlocks", 3, Number)]);
+static SEARCH_METRICS: Message = Message(&[
+    ("inspectedTraces", 1, Number),
+    ("inspectedBytes", 2, Number),
+    ("totalBlocks", 3, Number),
+    ("completedJobs", 4, Number),
+    ("totalJobs", 5, Number),
+]);
 static METADATA_METRICS: Message = Message(&[("inspectedBytes", 1, Number)]);
 static SCOPE: Message = Message(&[("name", 1, Text), ("tags", 2, Text)]);
 static TAG_VALUE: Message = Message(&[("type", 1, Text), ("value", 2, Text)]);

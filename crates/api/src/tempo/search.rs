@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use traceql::{FoundSet, FoundSpan, FoundTrace, Plan, Question, Static, logfmt, parse_duration, tags_query};
+use traceql::{Found, FoundSet, FoundSpan, FoundTrace, Plan, Question, Static, logfmt, parse_duration, tags_query};
 
 use super::{any_value, range, shade};
 use crate::answer::{Answer, Failure};
@@ -32,6 +33,18 @@ fn plan(ask: &Ask) -> Result<Plan, Failure> {
 }
 
 pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    search_aloud(api, ask, |_| {}).await
+}
+
+/// Between two answers that are not the last one: at least so long.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// The answer; `heard` is given what is found so far, as an answer of its own, now and then.
+pub(super) async fn search_aloud(
+    api: Arc<Api>,
+    ask: Ask,
+    mut heard: impl FnMut(String) + Send + 'static,
+) -> Result<Answer, Failure> {
     let (plan, range, tenant) = (plan(&ask)?, range(&ask)?, ask.tenant()?);
     let (limit, spans_per_set) = (ask.count("limit", 20)?, ask.count("spss", 3)?);
     if limit == 0 {
@@ -43,14 +56,27 @@ pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         // 0 means all spans.
         let spans_per_set = if spans_per_set == 0 { usize::MAX } else { spans_per_set };
         let question = Question { reader: &*reader, tenant: &tenant, range, limit, spans_per_set, cancelled };
-        let found = traceql::search(&question, &plan)?;
+        let mut last: Option<Instant> = None;
+        let mut parts = 0;
+        let found = traceql::search_aloud(&question, &plan, &mut |found, (done, all)| {
+            parts = all;
+            if last.is_none_or(|at| at.elapsed() >= INTERVAL) {
+                last = Some(Instant::now());
+                heard(body(found, &format!(",\"completedJobs\":{done},\"totalJobs\":{all}")));
+            }
+        })?;
         let rows = found.traces.len();
-        let mut body = String::from("{\"traces\":[");
-        json::list(&mut body, &found.traces, trace);
-        body.push_str(&format!("],\"metrics\":{{\"inspectedTraces\":{}}}}}", found.inspected));
-        Ok(Answer::json(body, rows).partial(reader.partial()))
+        let jobs = if parts == 0 { String::new() } else { format!(",\"completedJobs\":{parts},\"totalJobs\":{parts}") };
+        Ok(Answer::json(body(&found, &jobs), rows).partial(reader.partial()))
     })
     .await
+}
+
+fn body(found: &Found, jobs: &str) -> String {
+    let mut body = String::from("{\"traces\":[");
+    json::list(&mut body, &found.traces, trace);
+    let _ = write!(body, "],\"metrics\":{{\"inspectedTraces\":{}{jobs}}}}}", found.inspected);
+    body
 }
 
 /// Writes a trace as it is found: there may be tens of thousands.

@@ -1,5 +1,5 @@
-//! `tempopb.StreamingQuerier`, gRPC on the port of the HTTP API. Each method asks what its HTTP path asks; the stream has one
-//! answer, the final one.
+//! `tempopb.StreamingQuerier`, gRPC on the port of the HTTP API. Each method asks what its HTTP path asks. A search that takes
+//! long streams what it has found so far, and how far it is; the last answer is the whole one. Others have that one only.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -138,20 +138,41 @@ fn quoted(value: &str) -> String {
 
 async fn answer(api: Arc<Api>, method: Method, request: Request) -> Response {
     let began = Instant::now();
-    let result = call(&api, method, request).await;
-    let (rows, bytes) = result.as_ref().map_or((0, 0), |(message, rows)| (*rows, message.len()));
-    let (code, response) = match result {
-        Ok((message, _)) => (200, grpc::answers([message])),
+    let ask = match asked(method, request).await {
+        Ok(ask) => ask,
         Err(failure) => {
             let (code, message) = status(&failure);
-            (Face::Tempo.fail(failure).status().as_u16(), grpc::failure(code, &message))
+            let http = Face::Tempo.fail(failure).status().as_u16();
+            api.metrics.record(Face::Tempo, method.path(), http, began.elapsed(), 0, 0);
+            return grpc::failure(code, &message);
         }
     };
-    api.metrics.record(Face::Tempo, method.path(), code, began.elapsed(), rows, bytes);
+    let (response, messages) = grpc::stream();
+    tokio::spawn(async move {
+        let offer = messages.offer();
+        let result = tokio::select! {
+            result = call(&api, method, ask, offer) => result,
+            // Dropping the call tells the query.
+            () = messages.left() => Err(Failure::Cancelled),
+        };
+        let (rows, bytes) = result.as_ref().map_or((0, 0), |(message, rows)| (*rows, message.len()));
+        let http = match result {
+            Ok((message, _)) => {
+                messages.finish(&message).await;
+                200
+            }
+            Err(failure) => {
+                let (code, message) = status(&failure);
+                messages.fail(code, &message);
+                Face::Tempo.fail(failure).status().as_u16()
+            }
+        };
+        api.metrics.record(Face::Tempo, method.path(), http, began.elapsed(), rows, bytes);
+    });
     response
 }
 
-async fn call(api: &Arc<Api>, method: Method, request: Request) -> Result<(Vec<u8>, usize), Failure> {
+async fn asked(method: Method, request: Request) -> Result<Ask, Failure> {
     let (head, body) = request.into_parts();
     if !grpc::is_grpc(&head.headers) {
         return Err(Failure::BadData("application/grpc was expected".to_owned()));
@@ -159,10 +180,26 @@ async fn call(api: &Arc<Api>, method: Method, request: Request) -> Result<(Vec<u
     let bad = |e: &dyn std::fmt::Display| Failure::BadData(e.to_string());
     let body = to_bytes(body, QUESTION).await.map_err(|e| bad(&e))?;
     let message = grpc::one_message(&head.headers, body).map_err(|e| bad(&e))?;
-    let ask = method.ask(&message, head.headers)?;
+    method.ask(&message, head.headers)
+}
+
+/// The last message of the answer, and how many rows it has; `offer` is given those before it.
+async fn call(
+    api: &Arc<Api>,
+    method: Method,
+    ask: Ask,
+    offer: impl Fn(&[u8]) + Send + 'static,
+) -> Result<(Vec<u8>, usize), Failure> {
     let api = api.clone();
     let Answer { body, rows, partial, .. } = match method {
-        Method::Search => search::search(api, ask).await?,
+        Method::Search => {
+            let heard = move |body: String| {
+                if let Ok(json) = serde_json::from_str(&body) {
+                    offer(&encode(method.message(), &json));
+                }
+            };
+            search::search_aloud(api, ask, heard).await?
+        }
         Method::Tags => tags::names_v1(api, ask).await?,
         Method::TagsV2 => tags::names_v2(api, ask).await?,
         Method::Values => tags::values_v1(api, ask).await?,

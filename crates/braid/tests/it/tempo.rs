@@ -218,6 +218,16 @@ fn tempos_streaming_api_answers_on_the_port_of_http() {
             assert!(String::from_utf8_lossy(&ended.body).contains(expected), "{method}: {:?}", ended.body);
         }
     }
+    // Whoever wants many hears of them before the last answer: traces (1) and how far the search is (2).
+    let many = [bytes(8, query.as_bytes()), int(4, 5000), int(9, 1)].concat();
+    let ended = call(braid.at("tempo"), "/tempopb.StreamingQuerier/Search", &[], framed(false, &many));
+    let (mut rest, mut messages) = (&ended.body[..], 0);
+    while let Some((prefix, tail)) = rest.split_first_chunk::<5>() {
+        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        assert!(String::from_utf8_lossy(&tail[..length]).contains("shop"), "{:?}", ended.body);
+        (rest, messages) = (&tail[length..], messages + 1);
+    }
+    assert_eq!((messages, rest.len()), (2, 0));
     for (request, code) in [(framed(false, &bytes(8, b"{ not")), 3), (framed(false, b"\xff"), 3), (b"\0".to_vec(), 3)] {
         let ended = call(braid.at("tempo"), "/tempopb.StreamingQuerier/Search", &[], request);
         assert_eq!(ended.code, code, "{}", ended.message);
