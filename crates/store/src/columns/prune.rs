@@ -66,16 +66,15 @@ pub(crate) fn certain(table: Table, footer: &Footer, group: usize, predicate: &P
         Predicate::And(all) => all.iter().all(each),
         Predicate::Or(some) => some.iter().any(each),
         Predicate::Not(p) => !may_match(table, footer, group, p),
-        Predicate::Compare { column: Column::Field(Field::Time), op, value: Literal::Int(v) } => {
-            times(footer, group).is_some_and(|(first, last)| match op {
+        Predicate::Compare { column: Column::Field(Field::Time), op, value: Literal::Int(v) } => times(footer, group)
+            .is_some_and(|(first, last)| match op {
                 CompareOp::Eq => first == *v && last == *v,
                 CompareOp::Ne => *v < first || last < *v,
                 CompareOp::Lt => last < *v,
                 CompareOp::Le => last <= *v,
                 CompareOp::Gt => first > *v,
                 CompareOp::Ge => first >= *v,
-            })
-        }
+            }),
         _ => false,
     }
 }

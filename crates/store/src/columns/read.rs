@@ -22,7 +22,9 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 
+use super::bloom;
 use super::body::{self, BODY};
 use super::cache::ColumnCache;
 use super::eval::Source;
@@ -33,9 +35,12 @@ use super::segment::{KEY_COLUMNS, KEY_FORMAT, KEY_IDS, KEY_REST, KEY_TENANTS, SH
 use crate::body::{BodyColumnId, BodyColumns, InLayout, Kind, Searched, Variable, in_layout, number_of};
 use crate::contract::{Field, MemberTest, Table};
 use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
+use wire::Signal;
 
 /// Bytes of footers that are kept.
 const FOOTERS_MAX: usize = 16 << 20;
+/// Segments whose traces are known without their footers.
+const TRACES_MAX: usize = 16_384;
 /// Text of so many bytes a row is kept decoded; longer text is not.
 const TEXT_KEPT: i64 = 16;
 /// Times are in order where they ascend for so many rows on the average.
@@ -118,7 +123,10 @@ pub(crate) struct Footers {
 #[derive(Default)]
 struct Kept {
     by_id: HashMap<u64, (Arc<OpenSegment>, u64)>,
+    /// Where the traces of each segment lie: a few hundred bytes for a million spans, so that a trace is not looked for in footers.
+    traces: HashMap<u64, Arc<TraceIds>>,
     bytes: usize,
+    bytes_of_traces: usize,
     clock: u64,
 }
 
@@ -130,7 +138,32 @@ impl Footers {
 
     /// Bytes held, those of columns apart.
     pub(crate) fn memory(&self) -> usize {
-        self.kept.lock().bytes
+        let kept = self.kept.lock();
+        kept.bytes + kept.bytes_of_traces
+    }
+
+    /// Whether a segment of spans may hold some of a trace, as far as can be told without its footer.
+    ///
+    /// # Errors
+    /// As for [`Footers::open`].
+    pub(crate) fn may_hold(&self, segments: &dyn Segments, meta: &SegmentMeta, trace: &[u8]) -> Result<bool, StoreError> {
+        let known = self.kept.lock().traces.get(&meta.id).cloned();
+        let Some(known) = known.filter(|_| trace.len() * 2 == bloom::DIGITS) else { return Ok(true) };
+        let hash = bloom::hash_id(trace);
+        for (group, (least, most)) in known.groups.iter().enumerate() {
+            if !(least.as_slice() <= trace && trace <= most.as_slice()) {
+                continue;
+            }
+            let filter = match self.columns.filter(meta.id, group) {
+                Some(filter) => Some(filter),
+                None => self.open(segments, meta)?.id_filter(group)?,
+            };
+            // A filter that makes no sense is noticed by whoever reads on.
+            if filter.is_none_or(|f| bloom::blocks_with(&f, hash).is_none_or(|blocks| blocks.contains(&true))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The segment, opened; from the cache where it is there.
@@ -154,6 +187,16 @@ impl Footers {
         kept.clock += 1;
         let now = kept.clock;
         kept.bytes += segment.footer.size;
+        if meta.signal == Signal::Traces.as_str() && !kept.traces.contains_key(&meta.id) {
+            // Segments that are gone are among them.
+            if kept.traces.len() >= TRACES_MAX {
+                kept.traces.clear();
+                kept.bytes_of_traces = 0;
+            }
+            let traces = TraceIds::of(&segment.footer);
+            kept.bytes_of_traces += traces.memory();
+            kept.traces.insert(meta.id, Arc::new(traces));
+        }
         if let Some((old, _)) = kept.by_id.insert(meta.id, (segment.clone(), now)) {
             kept.bytes -= old.footer.size;
         }
@@ -164,6 +207,28 @@ impl Footers {
             }
         }
         Ok(segment)
+    }
+}
+
+/// The trace ids of each row group: least and greatest one.
+#[derive(Debug, Default)]
+struct TraceIds {
+    groups: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl TraceIds {
+    fn of(footer: &Footer) -> Self {
+        let place = footer.place(&ColumnId::Field(Field::TraceId));
+        let bounds = |group| match footer.raw().row_group(group).column(place?).statistics() {
+            Some(Statistics::FixedLenByteArray(s)) => Some((s.min_bytes_opt()?.to_vec(), s.max_bytes_opt()?.to_vec())),
+            _ => None,
+        };
+        // Where nothing is said, any id may be.
+        Self { groups: (0..footer.groups()).map(|g| bounds(g).unwrap_or((Vec::new(), vec![0xff; 17]))).collect() }
+    }
+
+    fn memory(&self) -> usize {
+        self.groups.iter().map(|(a, b)| a.len() + b.len() + 48).sum::<usize>() + 64
     }
 }
 

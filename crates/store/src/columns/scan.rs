@@ -261,10 +261,13 @@ fn in_range(source: &dyn Source, range: TimeRange, inside: bool) -> Result<Boole
     Ok(BooleanBuffer::collect_bool(rows, |i| range.contains(times[i])))
 }
 
-/// Whether a predicate holds only for rows of one trace.
-pub(crate) fn one_trace(predicate: &Predicate) -> bool {
-    conjuncts(predicate).iter().any(|p| {
-        matches!(p, Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(_) })
+/// The trace of which alone a predicate may hold for rows, if there is one.
+pub(crate) fn one_trace(predicate: &Predicate) -> Option<&[u8]> {
+    conjuncts(predicate).into_iter().find_map(|p| match p {
+        Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(id) } => {
+            Some(id.as_slice())
+        }
+        _ => None,
     })
 }
 
@@ -288,7 +291,7 @@ impl<'a> AnyOrder<'a> {
     pub(crate) fn new(mut inputs: Inputs<'a>, scan: &Scan) -> Self {
         let heads: VecDeque<_> = std::mem::take(&mut inputs.rows).into();
         let sources = heads.len() + inputs.segments.len();
-        let seen = inputs.table == Table::Spans && (sources > 1 || !heads.is_empty()) && one_trace(&scan.predicate);
+        let seen = inputs.table == Table::Spans && (sources > 1 || !heads.is_empty()) && one_trace(&scan.predicate).is_some();
         Self {
             inputs,
             scan: scan.clone(),
@@ -312,6 +315,18 @@ impl<'a> AnyOrder<'a> {
             }
             let Some(&meta) = self.inputs.segments.get(self.next_segment) else { return Ok(None) };
             self.next_segment += 1;
+            if self.inputs.table == Table::Spans
+                && let Some(trace) = one_trace(&self.scan.predicate)
+            {
+                match self.inputs.footers.may_hold(self.inputs.files, meta, trace) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(e) => {
+                        self.inputs.survive(meta, e)?;
+                        continue;
+                    }
+                }
+            }
             match self.inputs.groups(meta) {
                 Ok(groups) => self.groups.extend(groups),
                 Err(e) => self.inputs.survive(meta, e)?,
