@@ -13,9 +13,10 @@ use super::eval::OPEN;
 use super::parallel;
 use super::runs;
 use super::scan::Unit;
+use super::scatter;
 use super::view::Inputs;
 use crate::StoreError;
-use crate::contract::{Aggregation, Batch, Column, Counted, Field, Meaning, value_text};
+use crate::contract::{Aggregation, Batch, Column, Counted, Field, Meaning, Table, value_text};
 
 /// Keys are told apart by a table of all combinations where there are not more than so many.
 const TABLE_MAX: usize = 1 << 16;
@@ -77,10 +78,19 @@ fn of_unit(unit: &Unit, asked: &Aggregation) -> Result<Counts, StoreError> {
     if left.is_empty() {
         return Ok(Counts::new());
     }
-    if let Unit::Group(segment, group, _) = unit
-        && let Some(counts) = runs::count(segment, *group, &left, asked)?
-    {
-        return Ok(counts);
+    if let Unit::Group(segment, group, _) = unit {
+        // Lines of a stream follow each other in time, spans do not.
+        let told = match asked.table {
+            Table::Logs => runs::count(segment, *group, &left, asked)?,
+            Table::Spans => None,
+        };
+        let told = match told {
+            Some(counts) => Some(counts),
+            None => scatter::count(segment, *group, &left, asked)?,
+        };
+        if let Some(counts) = told {
+            return Ok(counts);
+        }
     }
     let rows = left.rows();
     let mut projection = asked.by.clone();

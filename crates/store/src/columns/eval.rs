@@ -120,8 +120,8 @@ fn leaf(column: &Column, source: &dyn Source, test: &Test<'_>) -> Result<Boolean
         Column::Field(Field::Events | Field::Links) if !matches!(test, Test::Present) => Ok(BooleanBuffer::new_unset(rows)),
         Column::Field(field) => {
             let id = ColumnId::Field(*field);
-            if !zero_filled(source.table(), *field)
-                && let Some(packed) = source.packed(&id)?
+            if let Some(packed) = source.packed(&id)?
+                && (packed.is_full() || !zero_filled(source.table(), *field))
                 && let Some(found) = packed_hits(&packed, None, test)
             {
                 return Ok(found);

@@ -38,6 +38,7 @@ mod rest;
 mod rows;
 mod runs;
 mod scan;
+mod scatter;
 mod segment;
 mod table;
 #[cfg(test)]

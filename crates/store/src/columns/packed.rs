@@ -131,6 +131,15 @@ impl Small {
         }
     }
 
+    /// Calls `each` with every row and its number.
+    pub(crate) fn each(&self, mut each: impl FnMut(usize, u32)) {
+        match self {
+            Self::One(numbers) => numbers.iter().enumerate().for_each(|(row, n)| each(row, (*n).into())),
+            Self::Two(numbers) => numbers.iter().enumerate().for_each(|(row, n)| each(row, (*n).into())),
+            Self::Four(numbers) => numbers.iter().enumerate().for_each(|(row, n)| each(row, *n)),
+        }
+    }
+
     pub(crate) fn get(&self, row: usize) -> u32 {
         match self {
             Self::One(numbers) => numbers[row].into(),
@@ -335,6 +344,15 @@ impl Packed {
             Self::Keys(small, ..) | Self::Integers(_, small, _) | Self::Decimals(_, small, ..) => small.len(),
             Self::Runs(runs, _) => runs.rows(),
             Self::Nulls(_, rows) => *rows,
+        }
+    }
+
+    /// Whether each row has a value, as far as is known at once.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Column(array) => array.null_count() == 0,
+            Self::Integers(_, _, nulls) | Self::Decimals(_, _, nulls, _) => nulls.is_none(),
+            _ => false,
         }
     }
 

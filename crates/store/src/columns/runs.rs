@@ -18,17 +18,22 @@ use crate::contract::{Aggregation, Column, Counted, Field};
 /// Fewer rows than this are counted one by one.
 const FEW: usize = if cfg!(test) { 1 } else { 64 };
 
-/// A column of the key.
-struct Key {
+/// A column of the key: texts of a dictionary.
+pub(super) struct Key {
     /// `None`: no row has it.
-    runs: Option<Packed>,
+    pub(super) packed: Option<Packed>,
     /// What the keys stand for, and last for none.
-    names: Vec<(Name, Option<OwnedValue>)>,
+    pub(super) names: Vec<(Name, Option<OwnedValue>)>,
 }
 
 impl Key {
     /// `None` where the column is kept in another way.
-    fn new(segment: &OpenSegment, group: usize, asked: &Aggregation, column: &Column) -> Result<Option<Self>, StoreError> {
+    pub(super) fn new(
+        segment: &OpenSegment,
+        group: usize,
+        asked: &Aggregation,
+        column: &Column,
+    ) -> Result<Option<Self>, StoreError> {
         // Lines are put together from other columns.
         let Some(places) = candidates(asked.table, &segment.footer, column).filter(|_| *column != Column::Field(Field::Body))
         else {
@@ -36,7 +41,7 @@ impl Key {
         };
         let none = (Name::new(), None);
         let place = match places[..] {
-            [] => return Ok(Some(Self { runs: None, names: vec![none] })),
+            [] => return Ok(Some(Self { packed: None, names: vec![none] })),
             [place] => place,
             _ => return Ok(None),
         };
@@ -44,17 +49,17 @@ impl Key {
             return Ok(None);
         }
         Ok(match segment.packed(group, place)? {
-            Some(Packed::Nulls(..)) => Some(Self { runs: None, names: vec![none] }),
-            Some(packed @ Packed::Runs(..)) => packed.dictionary().map(|texts| {
+            Some(Packed::Nulls(..)) => Some(Self { packed: None, names: vec![none] }),
+            Some(packed @ (Packed::Runs(..) | Packed::Keys(..))) => packed.dictionary().map(|texts| {
                 let names = texts.iter().map(|text| text.map_or_else(|| (Name::new(), None), |text| named(&Value::Str(text))));
-                Self { names: names.chain([none]).collect(), runs: Some(packed.clone()) }
+                Self { names: names.chain([none]).collect(), packed: Some(packed.clone()) }
             }),
             _ => None,
         })
     }
 
     fn runs(&self) -> Option<&Runs> {
-        match &self.runs {
+        match &self.packed {
             Some(Packed::Runs(runs, _)) => Some(runs),
             _ => None,
         }
@@ -73,8 +78,8 @@ pub(super) fn count(segment: &OpenSegment, group: usize, left: &Left, asked: &Ag
     let mut keys = Vec::with_capacity(asked.by.len());
     for column in &asked.by {
         match Key::new(segment, group, asked, column)? {
-            Some(key) => keys.push(key),
-            None => return Ok(None),
+            Some(key) if !matches!(key.packed, Some(Packed::Keys(..))) => keys.push(key),
+            _ => return Ok(None),
         }
     }
     let times = &times.as_primitive::<Int64Type>().values()[..];
@@ -119,18 +124,24 @@ pub(super) fn count(segment: &OpenSegment, group: usize, left: &Left, asked: &Ag
         by_stretch(times, start..end, left, asked, &mut slots[slot].1);
         start = end;
     }
+    let slots = slots.into_iter().filter(|(_, counts)| counts.iter().any(|n| *n > 0));
+    Ok(Some(named_counts(&keys, slots)))
+}
+
+/// Counts by what the keys stand for.
+pub(super) fn named_counts(keys: &[Key], slots: impl Iterator<Item = (Vec<u32>, Vec<u64>)>) -> Counts {
     let mut out = Counts::new();
-    for (codes, counts) in slots.into_iter().filter(|(_, counts)| counts.iter().any(|n| *n > 0)) {
+    for (codes, counts) in slots {
         let (names, key) = codes
             .iter()
-            .zip(&keys)
+            .zip(keys)
             .map(|(&code, key)| key.names[code as usize].clone())
             .unzip::<_, _, Vec<Name>, Vec<Option<OwnedValue>>>();
         // Values that a dictionary has twice are one.
-        let known = out.entry(names).or_insert_with(|| Counted { key, counts: vec![0; stretches] });
+        let known = out.entry(names).or_insert_with(|| Counted { key, counts: vec![0; counts.len()] });
         known.counts.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
     }
-    Ok(Some(out))
+    out
 }
 
 /// Counts the rows left of a run of ascending times.
