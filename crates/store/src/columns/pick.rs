@@ -168,6 +168,24 @@ impl Left {
         }
     }
 
+    /// Those of them that are among `rows`, of `total`.
+    pub(crate) fn among(self, mut rows: Vec<u32>, total: usize) -> Self {
+        match self {
+            Self::All(_) => {}
+            Self::Mask(mask) => rows.retain(|row| mask.value(*row as usize)),
+            Self::Rows(left, _) => {
+                let mut at = 0;
+                rows.retain(|row| {
+                    while left.get(at).is_some_and(|l| l < row) {
+                        at += 1;
+                    }
+                    left.get(at) == Some(row)
+                });
+            }
+        }
+        Self::Rows(rows, total)
+    }
+
     /// Whether none is left.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Rows(rows, _) if rows.is_empty()) || matches!(self, Self::All(0))

@@ -257,6 +257,11 @@ impl OpenSegment {
         self.cache.as_ref()?.column(self.meta.id, group, place)
     }
 
+    /// Whether the trace ids of a row group are kept.
+    pub(crate) fn keeps_trace_ids(&self, group: usize) -> bool {
+        self.footer.place(&ColumnId::Field(Field::TraceId)).is_some_and(|place| self.cached(group, place).is_some())
+    }
+
     /// Where columns are kept.
     pub(super) fn cache(&self) -> Option<&ColumnCache> {
         self.cache.as_deref()

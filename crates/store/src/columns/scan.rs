@@ -150,10 +150,10 @@ impl Unit {
                         break;
                     }
                     if let Predicate::OneOf { field: Field::TraceId, ids } = part
-                        && let Left::All(_) = left
+                        && (matches!(left, Left::All(_)) || segment.keeps_trace_ids(*group))
                         && let Some(rows) = trace_rows(table, segment, *group, ids)?
                     {
-                        left = Left::Rows(rows, total);
+                        left = left.among(rows, total);
                         continue;
                     }
                     left = left.narrow(table, cost(part) >= DEAR, |picked| {
