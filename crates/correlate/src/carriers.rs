@@ -108,7 +108,9 @@ impl Index {
     /// The traces that carry a value, and how many there are or were.
     pub(crate) fn traces(&self, hash: u64) -> (impl Iterator<Item = u32> + '_, u32) {
         let carriers = self.by_value.get(&hash);
-        let traces = carriers.into_iter().flat_map(|c| c.first.into_iter().chain(c.rest.iter().flat_map(|rest| rest.traces.iter().copied())));
+        let traces = carriers
+            .into_iter()
+            .flat_map(|c| c.first.into_iter().chain(c.rest.iter().flat_map(|rest| rest.traces.iter().copied())));
         (traces, carriers.map_or(0, |c| c.total))
     }
 }

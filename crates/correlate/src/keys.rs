@@ -205,7 +205,11 @@ impl Finder {
         for name in names.keys() {
             begins[name.len().min(63)] |= name.bytes().next().map_or(0, letter);
         }
-        let in_text = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).match_kind(MatchKind::LeftmostLongest).build(&texts).map_err(|e| e.to_string())?;
+        let in_text = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::DFA))
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&texts)
+            .map_err(|e| e.to_string())?;
         let patterns = keys.iter().enumerate();
         let patterns = patterns.flat_map(|(i, k)| k.patterns.iter().map(move |p| (i as u8, p.clone()))).collect();
         Ok(Self { names, begins, member: memmem::Finder::new("\":"), in_text, key_of, patterns })
@@ -469,7 +473,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived_and_values_are_parts_of_it(text in "(?s)(.|circuit_id|=|:|\"|\\\\){0,60}") {
+        fn any_text_is_survived_and_values_are_parts_of_it(text in "(?s)\\{?(.|circuit_id|trace_id|=|\":|:|\"|\\\\){0,60}") {
             for (_, value, _) in in_text(&text) {
                 prop_assert!(text.contains(&value));
                 prop_assert!(!value.is_empty() && value.len() <= MAX_VALUE);

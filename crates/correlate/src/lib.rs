@@ -33,7 +33,7 @@ pub use event::{Event, joined_json, time_text};
 pub use registry::{Registry, Seen};
 pub use run::{Correlator, READER};
 pub use settings::{BusinessKey, DEFAULT_KEYS, Settings, Since};
-pub use window::{Evidence, MAX_LINKS, ExemplarRef, Joined, LogId, Part, Position};
+pub use window::{Evidence, ExemplarRef, Joined, LogId, MAX_LINKS, Part, Position};
 
 /// The service that synthetic spans belong to.
 pub const SERVICE: &str = "braid-correlation";

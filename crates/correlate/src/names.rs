@@ -83,7 +83,9 @@ impl Names {
 
     /// The same name, used once more.
     pub(crate) fn again(&mut self, name: Name) -> Name {
-        self.entries[usize::from(name.0)].uses += 1;
+        if !name.is_none() {
+            self.entries[usize::from(name.0)].uses += 1;
+        }
         name
     }
 

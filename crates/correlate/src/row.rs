@@ -181,15 +181,8 @@ fn keys_json(keys: &[(String, String)]) -> String {
 }
 
 /// The columns that [`decode`] reads.
-pub const FIELDS: [Field; 7] = [
-    Field::Time,
-    Field::Duration,
-    Field::TraceId,
-    Field::SpanId,
-    Field::ScopeVersion,
-    Field::Events,
-    Field::DroppedLinks,
-];
+pub const FIELDS: [Field; 7] =
+    [Field::Time, Field::Duration, Field::TraceId, Field::SpanId, Field::ScopeVersion, Field::Events, Field::DroppedLinks];
 
 /// The part that a row is; `None` where it is none of this version.
 #[must_use]
@@ -206,6 +199,8 @@ pub fn decode(batch: &Batch, row: usize) -> Option<Part> {
     });
     match format {
         1 => {}
+        // Somebody else's, who goes by this name.
+        FORMAT if part.arrived.0 == i64::MAX => return None,
         FORMAT => {
             let (later, further) = (part.arrived.1, part.sequences.1);
             part.arrived.1 = part.arrived.0.saturating_add(later);

@@ -310,7 +310,14 @@ fn rows_of_the_first_version_are_read() {
         int("correlation.span_count", 2),
         text("circuit_id", "C-1"),
     ];
-    let span = Span { trace_id: TraceId([1; 16]), span_id: SpanId([1; 8]), start: 5, end: 9, attributes: &attributes, ..Span::default() };
+    let span = Span {
+        trace_id: TraceId([1; 16]),
+        span_id: SpanId([1; 8]),
+        start: 5,
+        end: 9,
+        attributes: &attributes,
+        ..Span::default()
+    };
     encoder.span(&span);
     let memory = store::memory::Memory::new();
     let payload = encoder.finish().expect("sound");

@@ -3,9 +3,7 @@
 use model::TraceId;
 
 use crate::names::{Name, Names};
-use crate::window::{
-    ExemplarRef, Joined, LogId, MAX_EXEMPLARS, MAX_KEYS, MAX_LOG_IDS, MAX_SERVICES, Part,
-};
+use crate::window::{ExemplarRef, Joined, LogId, MAX_EXEMPLARS, MAX_KEYS, MAX_LOG_IDS, MAX_SERVICES, Part};
 
 /// A record's time may lie so far from its arrival, or from the trace's other times, nanoseconds.
 const BELIEVED_NS: u64 = 3_600_000_000_000;

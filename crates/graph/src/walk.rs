@@ -146,7 +146,7 @@ impl Walk<'_> {
         let latency = Exact(seconds(span.start, span.end));
         let labels = self.shape.graph_names.len() - 3;
         let Counts { edges, names, .. } = &mut *self.counts;
-        let complete = edges.upsert(key, self.now.saturating_add(wait), |edge| {
+        let mut update = |edge: &mut Edge| {
             edge.connection = connection;
             edge.failed |= span.status_code == 2;
             edge.multiplier = Exact(multiplier(span.attributes, &settings.span_multiplier_key));
@@ -178,10 +178,20 @@ impl Walk<'_> {
                 edge.server_latency = latency;
                 edge.server_start = span.start;
             }
-        });
+        };
+        // Whoever asked a root sends no spans: there is nothing to wait for.
+        let is_root = !is_client && span.parent_span_id.is_none();
+        let complete = if is_root {
+            let mut edge = Edge::default();
+            update(&mut edge);
+            Some(edge)
+        } else {
+            edges.upsert(key, self.now.saturating_add(wait), update)
+        };
         let (counters, now) = (self.counters, self.now);
         let mut ledger = Ledger { shape: self.shape, settings, counts: &mut *self.counts, counters, now, room: &mut self.room };
         match complete {
+            Some(edge) if is_root => ledger.expire(key, edge),
             Some(edge) => {
                 add(&counters.edges, 1);
                 ledger.finish(span.trace_id, &edge);
