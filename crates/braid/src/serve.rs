@@ -120,8 +120,11 @@ pub(crate) fn run(
                 Box::new(move |out| reloads.write_text(out))
             },
         ];
-        let (settled, generated) = (Arc::clone(&store), generator.clone());
+        let (settled, generated, correlated) = (Arc::clone(&store), generator.clone(), correlator.clone());
         let settle: Settle = Arc::new(move || {
+            if let Some(correlator) = &correlated {
+                correlator.settle(SETTLE);
+            }
             if let Some(generator) = &generated {
                 generator.flush(SETTLE);
             }
@@ -199,7 +202,8 @@ fn generator(store: &Arc<Store>, config: &Config, runtime: tokio::runtime::Handl
         }
         return None;
     }
-    match graph::Worker::start(Arc::clone(store), runtime, config.generator.clone()) {
+    let ignored_services = vec![correlate::SERVICE.to_owned()];
+    match graph::Worker::start(Arc::clone(store), runtime, graph::Settings { ignored_services, ..config.generator.clone() }) {
         Ok(generator) => Some(Arc::new(generator)),
         Err(e) => {
             tracing::error!("no metrics are made of spans: {e}");

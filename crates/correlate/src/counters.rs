@@ -16,6 +16,8 @@ pub struct Counters {
     pub amendments: AtomicU64,
     /// Events that join two signals or services.
     pub joining: AtomicU64,
+    /// Windows of traces that join nothing and carry no key, for which no event was made.
+    pub lone: AtomicU64,
     /// Records that came with the trace's id: spans, lines, exemplars.
     pub by_trace_id: [AtomicU64; 3],
     /// Records that waited for their trace by a key.
@@ -69,6 +71,11 @@ impl Counters {
             ("correlation_events_total", "Correlation events written, amendments among them.", get(&self.events)),
             ("braid_correlation_amendments_total", "Events that amend an earlier one of the same trace.", get(&self.amendments)),
             ("braid_correlation_joining_events_total", "Events that join two signals or services.", get(&self.joining)),
+            (
+                "braid_correlation_lone_traces_total",
+                "Windows that joined nothing and had no key, past those that may make an event: counted only.",
+                get(&self.lone),
+            ),
             ("braid_correlation_requests_total", "Requests of the log that were read.", get(&self.records)),
             ("braid_correlation_unreadable_requests_total", "Requests that could not be read.", get(&self.unreadable)),
             ("braid_correlation_waited_total", "Log records without a trace id that have a business key.", get(&self.waited)),

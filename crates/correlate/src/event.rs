@@ -14,6 +14,8 @@ pub struct Event {
     pub trace: TraceId,
     /// Its parts by the ids of their spans, oldest arrival first.
     pub parts: Vec<(SpanId, Part)>,
+    /// Related spans, at most [`crate::MAX_LINKS`] of them, oldest first.
+    pub spans: Vec<SpanId>,
 }
 
 /// RFC 3339 with nanoseconds as far as there are any.
@@ -38,7 +40,7 @@ impl Event {
     pub fn new(trace: TraceId, mut parts: Vec<(SpanId, Part)>) -> Self {
         parts.sort_by_key(|(id, p)| (p.arrived, *id));
         parts.dedup_by_key(|(id, _)| *id);
-        Self { trace, parts }
+        Self { trace, parts, spans: Vec::new() }
     }
 
     fn all(&self) -> impl Iterator<Item = &Part> {
@@ -100,7 +102,7 @@ impl Event {
         signals.sort_by_key(|s| ["traces", "logs", "metrics"].iter().position(|o| o == s));
         let arrived = self.all().fold((i64::MAX, i64::MIN), |(a, b), p| (a.min(p.arrived.0), b.max(p.arrived.1)));
         let root = self.all().find_map(|p| p.root.as_ref());
-        let spans: Vec<String> = self.all().flat_map(|p| &p.links).map(SpanId::to_string).collect();
+        let spans: Vec<String> = self.spans.iter().map(SpanId::to_string).collect();
         let logs: Vec<String> = self.all().flat_map(|p| &p.log_ids).map(LogId::to_string).collect();
         let shown: Vec<String> = self.parts.iter().filter(|(_, p)| p.joins()).map(|(id, _)| id.to_string()).collect();
         let exemplars: Vec<Json> = (self.all().flat_map(|p| &p.exemplars))

@@ -1,6 +1,6 @@
 //! Reads events from the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use store::{Column, CompareOp, Field, IdSet, Literal, Order, Predicate, Reader, 
 use crate::SERVICE;
 use crate::event::Event;
 use crate::row;
-use crate::window::Part;
+use crate::window::{MAX_LINKS, Part};
 
 /// Rows of one trace that are put together: a trace that goes on all day has one a window.
 const MAX_PARTS: usize = 4_096;
@@ -47,6 +47,32 @@ pub struct Page {
 #[must_use]
 pub fn own_rows() -> Predicate {
     Predicate::eq(Column::attribute(Scope::Resource, "service.name"), SERVICE)
+}
+
+/// The ids of the spans of these traces, oldest first, at most [`MAX_LINKS`] of each.
+fn spans_of(reader: &dyn Reader, tenant: &Tenant, of: Predicate) -> Result<HashMap<TraceId, Vec<SpanId>>, StoreError> {
+    let fields = [Field::Time, Field::TraceId, Field::SpanId];
+    let scan = Scan {
+        predicate: Predicate::Not(Box::new(own_rows())).and(of),
+        projection: fields.into_iter().map(Column::Field).collect(),
+        ..scan(tenant, TimeRange::ALL, Predicate::True, Order::Any)
+    };
+    let mut found: HashMap<TraceId, BTreeSet<(i64, SpanId)>> = HashMap::new();
+    for batch in reader.scan(&scan)? {
+        let batch = batch?;
+        for at in 0..batch.rows() {
+            let id = |field| batch.id(at, field);
+            let (Ok(trace), Ok(span)) = (TraceId::from_slice(id(Field::TraceId)), SpanId::from_slice(id(Field::SpanId))) else {
+                continue;
+            };
+            let spans = found.entry(trace).or_default();
+            spans.insert((batch.int(at, Field::Time).unwrap_or(0), span));
+            if spans.len() > MAX_LINKS {
+                spans.pop_last();
+            }
+        }
+    }
+    Ok(found.into_iter().map(|(trace, spans)| (trace, spans.into_iter().map(|(_, id)| id).collect())).collect())
 }
 
 fn scan(tenant: &Tenant, range: TimeRange, predicate: Predicate, order: Order) -> Scan {
@@ -143,7 +169,7 @@ pub fn of_traces(
         _ => Predicate::OneOf { field: Field::TraceId, ids },
     };
     let mut found: HashMap<TraceId, Vec<(SpanId, Part)>> = HashMap::new();
-    for batch in reader.scan(&scan(tenant, TimeRange::ALL, predicate, Order::Any))? {
+    for batch in reader.scan(&scan(tenant, TimeRange::ALL, predicate.clone(), Order::Any))? {
         if cancelled.load(Ordering::Relaxed) {
             return Err(StoreError::Closed);
         }
@@ -156,7 +182,9 @@ pub fn of_traces(
             }
         }
     }
-    Ok(found.into_iter().map(|(trace, parts)| Event::new(trace, parts)).collect())
+    let mut spans = spans_of(reader, tenant, predicate)?;
+    let event = |(trace, parts)| Event { spans: spans.remove(&trace).unwrap_or_default(), ..Event::new(trace, parts) };
+    Ok(found.into_iter().map(event).collect())
 }
 
 /// Parts that cover the log from `sequence` on.

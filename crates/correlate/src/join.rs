@@ -1,6 +1,7 @@
 //! Which trace a record without a trace id belongs to: candidates, scores, verdict.
 //!
-//! A candidate is a trace that carries the same value of a business key and whose records arrived within a window of the record.
+//! A candidate is a trace that carries the same value of a business key and is near: whose records arrived within a window of the
+//! record, or are of within a window of it.
 //! Its score: for each value that both carry, one divided by the number of traces that carry it; times how near it is in time (by
 //! the record's own clock and by arrival, half each, so that a clock that is wrong by seconds decides nothing); a quarter of that
 //! where another key of the record has a value that the trace contradicts. Scores of all candidates sum to 1.
@@ -10,7 +11,8 @@
 
 use std::collections::HashMap;
 
-use crate::loom::{Known, MAX_TRACES_OF_KEY};
+use crate::carriers::MAX_TRACES_OF_KEY;
+use crate::trace::Trace;
 use crate::window::Waiting;
 
 /// Distance at which nearness in time is one half, nanoseconds.
@@ -40,8 +42,14 @@ fn distance((first, last): (i64, i64), at: i64) -> i64 {
     first.saturating_sub(at).max(at.saturating_sub(last)).max(0)
 }
 
+/// Whether a trace comes into question at all: its records arrived within a window of the record, or say that they are of within a
+/// window of it; the first where a clock is wrong, the second where a record is late.
+pub(crate) fn is_near(trace: &Trace, waiting: &Waiting, window: i64) -> bool {
+    arrival_distance(trace.arrived, waiting.received) <= window || distance(trace.times, waiting.log.time) <= window
+}
+
 /// Nanoseconds between a record's arrival and a trace's.
-pub(crate) fn arrival_distance(arrived: (i64, i64), received: i64) -> i64 {
+fn arrival_distance(arrived: (i64, i64), received: i64) -> i64 {
     if arrived.0 > arrived.1 { 0 } else { distance(arrived, received) }
 }
 
@@ -53,7 +61,7 @@ fn near(distance: i64) -> f64 {
 impl Candidate {
     pub(crate) fn new(
         slot: u32,
-        known: &Known,
+        known: &Trace,
         waiting: &Waiting,
         values: &[(u8, u64)],
         matching: usize,
@@ -63,8 +71,8 @@ impl Candidate {
         let by_arrival = arrival_distance(known.arrived, waiting.received);
         // The trace has the key, but none of the record's values of it.
         let contradicts = |(key, hash): &(u8, u64)| {
-            let mut same = known.keys.iter().filter(|(k, _)| k == key).peekable();
-            same.peek().is_some() && same.all(|(_, h)| h != hash) && values.iter().filter(|(k, _)| k == key).count() == 1
+            let mut same = known.keys().filter(|(k, _)| k == key).peekable();
+            same.peek().is_some() && same.all(|(_, h)| h != *hash) && values.iter().filter(|(k, _)| k == key).count() == 1
         };
         Self {
             slot,

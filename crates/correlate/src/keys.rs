@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use hashbrown::HashMap;
+use memchr::memmem;
 use model::{Attr, TraceId, Value};
 
 use crate::BusinessKey;
@@ -12,6 +13,8 @@ use crate::BusinessKey;
 pub const MAX_VALUE: usize = 256;
 /// Only so much of a line is looked at.
 const MAX_BODY: usize = 64 * 1024;
+/// A name has at most so many bytes, with its quotes.
+const LONGEST_NAME: usize = 64;
 /// So many values are taken from one record.
 const MAX_FOUND: usize = 16;
 /// What stands for "none" in a value.
@@ -122,8 +125,10 @@ const TRACE: u8 = u8::MAX;
 #[derive(Debug)]
 pub struct Finder {
     names: HashMap<Box<str>, u8, foldhash::fast::RandomState>,
-    /// Bit n: a name has n bytes.
-    lengths: u64,
+    /// With which letters names of so many bytes begin, as bits: nearly every other name is told apart by that.
+    begins: [u32; 64],
+    /// `":`, which ends the name of a member in JSON.
+    member: memmem::Finder<'static>,
     in_text: AhoCorasick,
     /// The key of each pattern of `in_text`.
     key_of: Vec<u8>,
@@ -196,15 +201,35 @@ impl Finder {
                 key_of.push(number);
             }
         }
-        let lengths = names.keys().fold(0, |bits, name| bits | 1 << name.len().min(63));
-        let in_text = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts).map_err(|e| e.to_string())?;
+        let mut begins = [0; 64];
+        for name in names.keys() {
+            begins[name.len().min(63)] |= name.bytes().next().map_or(0, letter);
+        }
+        let in_text = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::DFA))
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&texts)
+            .map_err(|e| e.to_string())?;
         let patterns = keys.iter().enumerate();
         let patterns = patterns.flat_map(|(i, k)| k.patterns.iter().map(move |p| (i as u8, p.clone()))).collect();
-        Ok(Self { names, lengths, in_text, key_of, patterns })
+        Ok(Self { names, begins, member: memmem::Finder::new("\":"), in_text, key_of, patterns })
     }
 
+    /// Whether an attribute of this name may be a key, or a trace id.
+    #[inline]
+    #[must_use]
+    pub fn knows(&self, name: &[u8]) -> bool {
+        self.may_know(name) && std::str::from_utf8(name).is_ok_and(|name| self.named(name).is_some())
+    }
+
+    #[inline]
+    fn may_know(&self, name: &[u8]) -> bool {
+        name.first().is_some_and(|first| self.begins[name.len().min(63)] & letter(*first) != 0)
+    }
+
+    #[inline]
     fn named(&self, name: &str) -> Option<u8> {
-        if self.lengths >> name.len().min(63) & 1 == 0 {
+        if !self.may_know(name.as_bytes()) {
             return None;
         }
         match self.names.get(name) {
@@ -244,10 +269,45 @@ impl Finder {
         }
     }
 
-    /// Adds the keys in a line.
+    /// Adds the keys in a line. Of a line of JSON with a trace id only the members are looked at, not what their text says.
     pub fn text<'a>(&self, body: &'a str, found: &mut Found<'a>) {
         let body = &body[..body.floor_char_boundary(MAX_BODY)];
         let is_json = body.as_bytes().iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+        if is_json {
+            self.members(body, found);
+        }
+        if !is_json || found.trace.is_none() {
+            self.anywhere(body, is_json, found);
+        }
+        for (key, pattern) in &self.patterns {
+            for hit in pattern.captures_iter(body).take(MAX_FOUND) {
+                let value = hit.name("value").or_else(|| hit.get(1)).or_else(|| hit.get(0));
+                found.add(*key, Cow::Borrowed(value.map_or("", |v| v.as_str())), FoundIn::Pattern);
+            }
+        }
+    }
+
+    /// The members of a line of JSON, also of JSON that stands in a text in it.
+    fn members<'a>(&self, body: &'a str, found: &mut Found<'a>) {
+        let bytes = body.as_bytes();
+        for end in self.member.find_iter(bytes) {
+            let end = if end > 0 && bytes[end - 1] == b'\\' { end - 1 } else { end };
+            let from = end.saturating_sub(LONGEST_NAME);
+            let Some(quote) = memchr::memrchr(b'"', &bytes[from..end]) else { continue };
+            let name = &bytes[from + quote + 1..end];
+            if !self.may_know(name) {
+                continue;
+            }
+            // Between two ASCII characters: both are borders.
+            let Some(key) = body.get(from + quote + 1..end).and_then(|name| self.named(name)) else { continue };
+            if let Some((value, _)) = value_after(&body[end..]) {
+                self.take(key, Cow::Borrowed(value), FoundIn::Json, found);
+            }
+        }
+    }
+
+    /// The names wherever they stand, and what follows them.
+    fn anywhere<'a>(&self, body: &'a str, is_json: bool, found: &mut Found<'a>) {
         for hit in self.in_text.find_iter(body) {
             let before = body[..hit.start()].bytes().next_back();
             if before.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
@@ -263,12 +323,15 @@ impl Finder {
                 self.take(key, Cow::Borrowed(value), place, found);
             }
         }
-        for (key, pattern) in &self.patterns {
-            for hit in pattern.captures_iter(body).take(MAX_FOUND) {
-                let value = hit.name("value").or_else(|| hit.get(1)).or_else(|| hit.get(0));
-                found.add(*key, Cow::Borrowed(value.map_or("", |v| v.as_str())), FoundIn::Pattern);
-            }
-        }
+    }
+}
+
+/// A bit for each letter, capital or not, and one for everything else.
+#[inline]
+fn letter(byte: u8) -> u32 {
+    match byte | 0x20 {
+        lower @ b'a'..=b'z' => 1 << (lower - b'a'),
+        _ => 1 << 31,
     }
 }
 
@@ -367,6 +430,22 @@ mod tests {
     }
 
     #[test]
+    fn of_json_with_a_trace_id_only_the_members_are_looked_at() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        let keys = |line: &str| {
+            let mut found = Found::default();
+            finder().text(line, &mut found);
+            let values: Vec<String> = found.keys.iter().map(|k| k.value.to_string()).collect();
+            (found.trace.map(|t| t.to_string()), values)
+        };
+        let some = Some(id.to_owned());
+        let deep = format!(r#"{{"log":"{{\"traceId\":\"{id}\",\"circuit_id\":\"C-9\"}}"}}"#);
+        assert_eq!(keys(&deep), (some.clone(), vec!["C-9".to_owned()]));
+        assert_eq!(keys(&format!(r#"{{"msg":"circuit id C-7","trace_id": "{id}"}}"#)), (some, vec![]));
+        assert_eq!(keys(r#"{"msg":"circuit id C-7","trace_id":null}"#), (None, vec!["C-7".to_owned()]));
+    }
+
+    #[test]
     fn a_key_of_a_mebibyte_is_counted_and_left_out() {
         let long = "x".repeat(1 << 20);
         let mut found = Found::default();
@@ -394,7 +473,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived_and_values_are_parts_of_it(text in "(?s)(.|circuit_id|=|:|\"|\\\\){0,60}") {
+        fn any_text_is_survived_and_values_are_parts_of_it(text in "(?s)\\{?(.|circuit_id|trace_id|=|\":|:|\"|\\\\){0,60}") {
             for (_, value, _) in in_text(&text) {
                 prop_assert!(text.contains(&value));
                 prop_assert!(!value.is_empty() && value.len() <= MAX_VALUE);

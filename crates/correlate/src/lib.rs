@@ -6,6 +6,7 @@
 //! event: a span of the service [`SERVICE`] in the trace that it is about ([`row`]), so that correlations need no storage, no
 //! retention and no export of their own. What arrives later is a further part of the event; [`find`] puts the parts together.
 
+mod carriers;
 mod counters;
 pub mod entity;
 mod event;
@@ -13,13 +14,18 @@ pub mod find;
 mod join;
 pub mod keys;
 mod loom;
+mod names;
 mod registry;
 pub mod row;
 mod run;
+mod sender;
 mod settings;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod trace;
+mod traces;
+mod waiting;
 mod window;
 
 pub use counters::Counters;
@@ -27,7 +33,7 @@ pub use event::{Event, joined_json, time_text};
 pub use registry::{Registry, Seen};
 pub use run::{Correlator, READER};
 pub use settings::{BusinessKey, DEFAULT_KEYS, Settings, Since};
-pub use window::{Evidence, ExemplarRef, Joined, LogId, Part, Position};
+pub use window::{Evidence, ExemplarRef, Joined, LogId, MAX_LINKS, Part, Position};
 
 /// The service that synthetic spans belong to.
 pub const SERVICE: &str = "braid-correlation";

@@ -32,15 +32,15 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn saw(&mut self, tenant: &Tenant, entity: &Entity, from: &'static str, now: i64) {
+    pub(crate) fn saw(&mut self, tenant: &Tenant, entity: &Entity, from: &'static str, now: i64, groups: u64) {
         if entity.service.is_empty() {
             return;
         }
         let key = (tenant.clone(), entity.clone());
         if let Some(seen) = self.seen.get_mut(&key) {
-            (seen.last, seen.groups) = (seen.last.max(now), seen.groups + 1);
+            (seen.last, seen.groups) = (seen.last.max(now), seen.groups + groups);
         } else if self.seen.len() < MOST {
-            self.seen.insert(key, Seen { entity: entity.clone(), from, first: now, last: now, groups: 1 });
+            self.seen.insert(key, Seen { entity: entity.clone(), from, first: now, last: now, groups });
         } else {
             self.dropped += 1;
         }

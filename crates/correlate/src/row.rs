@@ -1,16 +1,18 @@
 //! A part as a span, and back: correlations are rows of the spans' table, in the trace that they are about, under the service
 //! [`SERVICE`](crate::SERVICE). So they are found by trace id and by key, live as long as traces, and go wherever traces go.
 //!
-//! The span's links are the related spans; its events are records joined by a key (`log_by_key`), candidates
-//! (`log_candidate`) and `exemplar`s; everything else is in attributes `correlation.*`, and each business key under its own name.
-//! [`FORMAT`] is the version of all this, in `correlation.format`.
+//! There is one such row for ten spans or so, so it is small: what the trace itself says (which spans are related) is asked of the
+//! trace when the event is read, and what is the same in all rows stands in the group. The span's dropped links are how many spans
+//! are related; its events are records joined by a key (`log_by_key`), candidates (`log_candidate`) and `exemplar`s; everything else
+//! is in attributes `correlation.*`, and each business key under its own name. [`FORMAT`] is the version of all this: it is the
+//! version of the instrumentation scope. (Version 1 had it in `correlation.format`, with more attributes, and is still read.)
 
 use std::borrow::Cow;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, StructArray};
-use model::{Attr, Event, Group, Link, Scope, Span, SpanId, TraceId, Value};
+use model::{Attr, Event, Group, Scope, Span, TraceId, Value};
 use serde_json::Value as Json;
 use store::{Batch, Field};
 use wire::SpanSink;
@@ -20,10 +22,11 @@ use crate::SERVICE;
 use crate::window::{Evidence, ExemplarRef, Joined, LogId, MAX_KEYS, Part, Position};
 
 /// Version of the attributes' meaning. Rows of a later one are passed over.
-pub const FORMAT: i64 = 1;
+pub const FORMAT: i64 = 2;
+const SCOPE_VERSION: &str = "2";
 /// The name of the span.
 pub const NAME: &str = "correlation";
-/// Whether the event joins two signals or services: a row with `false` is no span of the trace, only an event.
+/// `false` where the event joins neither two signals nor two services: that row is no span of the trace, only an event.
 pub const JOINS: &str = "correlation.joins";
 /// Names of the services, joined with `,`.
 pub const SERVICES: &str = "correlation.services";
@@ -41,7 +44,7 @@ type Pairs<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 pub fn encode<'p>(parts: impl IntoIterator<Item = &'p Part>) -> Result<Vec<u8>, wire::WireError> {
     let mut encoder = TraceEncoder::default();
     let resource = [Attr { key: "service.name", value: Value::Str(SERVICE) }];
-    encoder.group(&Group { resource: &resource, scope_name: SERVICE, ..Group::default() });
+    encoder.group(&Group { resource: &resource, scope_name: SERVICE, scope_version: SCOPE_VERSION, ..Group::default() });
     for part in parts {
         put(&mut encoder, part);
     }
@@ -61,19 +64,21 @@ fn int(n: u64) -> Value<'static> {
 fn put(encoder: &mut TraceEncoder, part: &Part) {
     let services = part.services.join(",");
     let (arrived, covered) = (part.arrived, part.sequences);
-    // Together in one attribute: nobody asks for one of them, and attributes cost.
-    let window = format!("{} {} {} {}", arrived.0, arrived.1, covered.0, covered.1);
+    // Together in one attribute: nobody asks for one of them, and attributes cost. Differences, so that traces of the same
+    // requests have the same text.
+    let (later, further) = (arrived.1.saturating_sub(arrived.0), covered.1.wrapping_sub(covered.0));
+    let window = format!("{} {later} {} {further}", arrived.0, covered.0);
     let log_ids = part.log_ids.iter().map(LogId::to_string).collect::<Vec<_>>().join(" ");
     let mut attributes: Vec<Attr<'_>> = Vec::with_capacity(24);
     let mut set = |key, value| attributes.push(Attr { key, value });
-    set("correlation.format", Value::Int(FORMAT));
-    set(JOINS, Value::Bool(part.joins()));
+    if !part.joins() {
+        set(JOINS, Value::Bool(false));
+    }
     set(SERVICES, Value::Str(&services));
     set("correlation.window", Value::Str(&window));
     let last = part.joined.iter().map(|j| j.at.sequence).fold(part.sequences.1, u64::max);
     set(LAST, int(last));
     for (key, count) in [
-        ("correlation.span_count", part.spans),
         ("correlation.log_count", part.logs),
         ("correlation.error_count", part.errors),
         ("correlation.error_log_count", part.error_logs),
@@ -127,8 +132,6 @@ fn put(encoder: &mut TraceEncoder, part: &Part) {
             Event { time: *time, name, attributes: from..nested.len(), dropped_attributes: 0 }
         })
         .collect();
-    let link = |id: &SpanId| Link { trace_id: part.trace, span_id: *id, ..Link::default() };
-    let links: Vec<Link<'_>> = part.links.iter().map(link).collect();
     encoder.span(&Span {
         trace_id: part.trace,
         span_id: part.span_id(),
@@ -138,8 +141,7 @@ fn put(encoder: &mut TraceEncoder, part: &Part) {
         end,
         attributes: &attributes,
         events: &events,
-        links: &links,
-        dropped_links: u32::try_from(part.spans.saturating_sub(links.len() as u64)).unwrap_or(u32::MAX),
+        dropped_links: u32::try_from(part.spans).unwrap_or(u32::MAX),
         nested: &nested,
         ..Span::default()
     });
@@ -179,27 +181,35 @@ fn keys_json(keys: &[(String, String)]) -> String {
 }
 
 /// The columns that [`decode`] reads.
-pub const FIELDS: [Field; 6] = [Field::Time, Field::Duration, Field::TraceId, Field::SpanId, Field::Events, Field::Links];
+pub const FIELDS: [Field; 7] =
+    [Field::Time, Field::Duration, Field::TraceId, Field::SpanId, Field::ScopeVersion, Field::Events, Field::DroppedLinks];
 
 /// The part that a row is; `None` where it is none of this version.
 #[must_use]
 pub fn decode(batch: &Batch, row: usize) -> Option<Part> {
     let mut part = Part::new(TraceId::from_slice(batch.id(row, Field::TraceId)).ok()?);
-    let mut format = 0;
+    let mut format = batch.text(row, Field::ScopeVersion).parse().unwrap_or(0);
+    if format >= FORMAT {
+        part.spans = batch.int(row, Field::DroppedLinks).unwrap_or(0).unsigned_abs();
+    }
     batch.attributes(row, |scope, key, value| {
         if scope == Scope::Record {
             set(&mut part, &mut format, key, &value);
         }
     });
-    if format != FORMAT {
-        return None;
+    match format {
+        1 => {}
+        // Somebody else's, who goes by this name.
+        FORMAT if part.arrived.0 == i64::MAX => return None,
+        FORMAT => {
+            let (later, further) = (part.arrived.1, part.sequences.1);
+            part.arrived.1 = part.arrived.0.saturating_add(later);
+            part.sequences.1 = part.sequences.0.wrapping_add(further);
+        }
+        _ => return None,
     }
     let start = batch.int(row, Field::Time)?;
     part.times = (start, start.saturating_add(batch.int(row, Field::Duration).unwrap_or(0)));
-    if let Some(links) = items(batch, row, Field::Links) {
-        let ids = links.column_by_name("span_id").and_then(|c| c.as_fixed_size_binary_opt());
-        part.links = ids.iter().flat_map(|ids| ids.iter().flatten()).filter_map(|id| SpanId::from_slice(id).ok()).collect();
-    }
     if let Some(events) = items(batch, row, Field::Events) {
         let column = |name: &str| events.column_by_name(name);
         let times = column("time").and_then(|c| c.as_primitive_opt::<Int64Type>());

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use model::Tenant;
 use parking_lot::{Condvar, Mutex};
 use store::{AtCap, NamedReader, Request, Source, Store, StoreError, Writer};
-use wire::Encoding;
+use wire::{Encoding, Signal};
 
 use crate::counters::{Counters, add};
 use crate::loom::Loom;
@@ -28,11 +28,13 @@ pub const READER: &str = "correlate";
 /// Records that are read before due windows are looked for again.
 const BATCH: usize = 256;
 /// Events in a request.
-const EVENTS: usize = 512;
+const EVENTS: usize = 1024;
+/// So many events wait to be written before more of the log is read.
+const ENOUGH: usize = 2048;
 /// How often the cursor is saved, where something happened.
 const SAVE_EVERY: Duration = Duration::from_secs(3);
-/// How long the thread sleeps when there is nothing to read.
-const IDLE: Duration = Duration::from_millis(100);
+/// How long the thread sleeps when there is nothing to read: a little where there was something just now.
+const IDLE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// A request may be so long on its way into the log after its arrival was noted: idle windows close that much later.
 const ON_THE_WAY_NS: i64 = 250_000_000;
 
@@ -49,15 +51,25 @@ struct Shared {
     counters: Arc<Counters>,
     registry: Arc<Mutex<Registry>>,
     stopping: AtomicBool,
-    sleep: Mutex<()>,
+    /// How often all windows were to be closed, and how often they were.
+    closings: Mutex<(u64, u64)>,
     wake: Condvar,
 }
 
 impl Shared {
+    /// Waits until something is wished.
     fn rest(&self, at_most: Duration) {
-        let mut guard = self.sleep.lock();
+        let mut closings = self.closings.lock();
+        if !self.stopping.load(Ordering::Acquire) && closings.0 == closings.1 {
+            self.wake.wait_for(&mut closings, at_most);
+        }
+    }
+
+    /// Waits before what failed is tried again.
+    fn pause(&self, at_most: Duration) {
+        let mut closings = self.closings.lock();
         if !self.stopping.load(Ordering::Acquire) {
-            self.wake.wait_for(&mut guard, at_most);
+            self.wake.wait_for(&mut closings, at_most);
         }
     }
 }
@@ -77,7 +89,7 @@ impl Correlator {
             counters,
             registry,
             stopping: AtomicBool::new(false),
-            sleep: Mutex::new(()),
+            closings: Mutex::default(),
             wake: Condvar::new(),
         });
         let worker =
@@ -110,6 +122,21 @@ impl Correlator {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// Reads what is appended, closes all windows, writes their events and lets the log go; waits until that is done, `at_most`
+    /// so long. What comes later amends the events.
+    pub fn settle(&self, at_most: Duration) {
+        let deadline = Instant::now() + at_most;
+        let mut closings = self.shared.closings.lock();
+        closings.0 += 1;
+        let mine = closings.0;
+        self.shared.wake.notify_all();
+        while closings.1 < mine && !self.shared.stopping.load(Ordering::Acquire) {
+            if self.shared.wake.wait_until(&mut closings, deadline).timed_out() {
+                return;
+            }
+        }
     }
 
     /// Stops; open windows are begun anew from the log at the next start.
@@ -148,33 +175,45 @@ impl Worker {
             if self.is_stopping() {
                 return;
             }
-            self.shared.rest(Duration::from_millis(20));
+            self.shared.pause(Duration::from_millis(20));
         }
         let replayed_to = self.store.stats().log_sequence;
         let mut saved = Instant::now();
         let mut progressed = false;
+        let mut idle = IDLE.1;
         while !self.is_stopping() {
             let caught_up = match self.read(replayed_to) {
                 Ok(caught_up) => caught_up,
                 Err(e) => {
                     tracing::warn!("correlation cannot read the log: {e}; trying again");
-                    self.shared.rest(Duration::from_secs(1));
+                    self.shared.pause(Duration::from_secs(1));
                     continue;
                 }
             };
-            if caught_up {
-                self.loom.advance(now().saturating_sub(ON_THE_WAY_NS));
+            let asked = self.shared.closings.lock().0;
+            let mut more = if caught_up { self.loom.advance(now().saturating_sub(ON_THE_WAY_NS)) } else { true };
+            let closing = caught_up && asked > self.shared.closings.lock().1;
+            if closing {
+                more |= self.loom.close_open();
             }
             self.waiting.append(&mut self.loom.take_closed());
             progressed |= !self.waiting.is_empty() || !caught_up;
             self.write();
             self.measure();
-            if progressed && saved.elapsed() >= SAVE_EVERY {
+            if closing && !more && self.waiting.is_empty() && self.reader.behind() == 0 {
+                self.save();
+                (saved, progressed) = (Instant::now(), false);
+                self.shared.closings.lock().1 = asked;
+                self.shared.wake.notify_all();
+            } else if progressed && saved.elapsed() >= SAVE_EVERY {
                 self.save();
                 (saved, progressed) = (Instant::now(), false);
             }
-            if caught_up {
-                self.shared.rest(IDLE);
+            if more {
+                idle = IDLE.0;
+            } else {
+                self.shared.rest(idle);
+                idle = (idle * 2).min(IDLE.1);
             }
         }
         self.save();
@@ -197,7 +236,8 @@ impl Worker {
                 self.recovered.push(record.tenant.clone());
             }
             let own = record.encoding == Encoding::OtlpTraces && row::is_own(&record.payload);
-            if own {
+            let is_plain = record.encoding.signal() == Signal::Metrics && !self.reader.may_have_exemplars(&record);
+            if own || is_plain {
                 self.loom.advance(record.received);
             } else if record.encoding.is_deletion() {
                 // What was woven of the deleted rows is rows of its own.
@@ -205,6 +245,9 @@ impl Worker {
             } else {
                 let deleted = self.reader.deleted_of(&record);
                 self.loom.take_without(&record, &deleted);
+            }
+            if self.loom.closed() >= ENOUGH {
+                break;
             }
         }
         Ok(false)
@@ -236,7 +279,7 @@ impl Worker {
                 Err(e) => {
                     add(&self.shared.counters.write_errors, 1);
                     tracing::warn!("correlation events are not taken: {e}; trying again");
-                    self.shared.rest(pause);
+                    self.shared.pause(pause);
                     pause = (pause * 2).min(Duration::from_secs(5));
                     if self.is_stopping() {
                         return;
@@ -264,7 +307,8 @@ impl Worker {
         }
     }
 
-    fn measure(&self) {
+    fn measure(&mut self) {
+        self.loom.tell();
         let c = &self.shared.counters;
         for (gauge, size) in c.sizes.iter().zip(self.loom.sizes()) {
             gauge.store(size as u64, Ordering::Relaxed);

@@ -32,6 +32,8 @@ pub struct Settings {
     pub since: Since,
     /// What joins records that have no trace id; at most 32.
     pub keys: Vec<BusinessKey>,
+    /// Events a second of traces that join nothing and carry no key; more of them are only counted.
+    pub lone_events: u32,
     /// Bytes that open windows, records that wait for their trace, and known traces may take.
     pub memory: usize,
     /// Names of services that mean another.
@@ -50,7 +52,8 @@ impl Default for Settings {
             window: Duration::from_secs(60),
             since: Since::First,
             keys: DEFAULT_KEYS.iter().map(|n| key(n)).collect(),
-            memory: 64 << 20,
+            lone_events: 100,
+            memory: 16 << 20,
             entities: crate::entity::Overrides::new(),
             wire: wire::Limits::default(),
         }

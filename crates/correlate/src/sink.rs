@@ -1,13 +1,17 @@
 //! From the rows of a request to the loom: one sink a signal.
 
+use std::sync::Arc;
+
 use model::{Group, Log, Span, TraceId, Value};
 use wire::{Exemplar, LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
 use crate::entity;
-use crate::keys::{Found, FoundIn, KeyValue};
+use crate::entity::Entity;
+use crate::keys::{Finder, Found, FoundIn, KeyValue};
 use crate::loom::Loom;
+use crate::names::Name;
+use crate::sender::Sender;
 use crate::window::{LogId, MAX_QUOTE, Position, Waiting};
-use crate::{SERVICE, entity::Entity};
 
 /// Severity numbers from here on are errors (OpenTelemetry's data model: ERROR, FATAL).
 const ERROR_FROM: i32 = 17;
@@ -20,87 +24,107 @@ pub(crate) struct Origin {
     pub(crate) received: i64,
 }
 
-/// A resource whose identity is known already, by a hash of what identifies it.
-#[derive(Debug, Default)]
-struct Sender {
-    entity: Entity,
-    /// Business keys of the resource.
-    keys: Vec<KeyValue<'static>>,
-    /// The rows are correlation's own.
-    own: bool,
+/// What the sinks share: the request, and who sends the rows that come.
+struct Rows<'l> {
+    loom: &'l mut Loom,
+    finder: Arc<Finder>,
+    origin: Origin,
+    sender: Arc<Sender>,
+    /// The sender's service.
+    service: Name,
 }
 
-impl Sender {
-    fn read(&mut self, loom: &mut Loom, tenant: u32, group: &Group<'_>) {
-        self.entity = entity::of_group(group, loom.overrides());
-        self.own = self.entity.service == SERVICE;
-        let mut found = Found::default();
-        loom.finder().attributes(group.resource, FoundIn::Resource, &mut found);
-        loom.finder().labels(group.labels, &mut found);
-        self.keys = found.keys.into_iter().map(KeyValue::into_owned).collect();
-        if !self.own {
-            loom.saw(tenant, &self.entity, if group.resource.is_empty() { "labels" } else { "resource" });
-        }
+impl<'l> Rows<'l> {
+    fn new(loom: &'l mut Loom, origin: Origin) -> Self {
+        Self { finder: loom.finder(), loom, origin, sender: Arc::default(), service: Name::default() }
+    }
+
+    fn group(&mut self, group: &Group<'_>) {
+        self.sender = self.loom.sender(self.origin.tenant, group);
+        self.serve(&Arc::clone(&self.sender).entity.service);
+    }
+
+    fn serve(&mut self, service: &str) {
+        self.loom.names.release(self.service);
+        self.service = self.loom.names.hold(service);
+    }
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        self.loom.names.release(self.service);
     }
 }
 
 /// Spans.
-pub(crate) struct Spans<'l> {
-    pub(crate) loom: &'l mut Loom,
-    pub(crate) origin: Origin,
-    sender: Sender,
-}
+pub(crate) struct Spans<'l>(Rows<'l>);
 
 impl<'l> Spans<'l> {
     pub(crate) fn new(loom: &'l mut Loom, origin: Origin) -> Self {
-        Self { loom, origin, sender: Sender::default() }
+        Self(Rows::new(loom, origin))
     }
 }
 
 impl SpanSink for Spans<'_> {
     fn group(&mut self, group: &Group<'_>) {
-        self.sender.read(self.loom, self.origin.tenant, group);
+        self.0.group(group);
+    }
+
+    fn wants_nested(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn wants(&self, key: &[u8]) -> bool {
+        self.0.finder.knows(key)
     }
 
     fn span(&mut self, span: &Span<'_>) {
-        if self.sender.own {
+        let Rows { loom, finder, origin, sender, service } = &mut self.0;
+        if sender.own {
             return;
         }
-        let mut found = Found::beginning_with(&self.sender.keys);
-        self.loom.finder().attributes(span.attributes, FoundIn::Attribute, &mut found);
-        let service = &self.sender.entity.service;
-        let Some(mut window) = self.loom.window(self.origin, span.trace_id) else { return };
-        window.time(span.start);
-        window.time(span.end);
-        window.span(span.span_id, span.status_code == 2);
+        let Some(slot) = loom.window(*origin, span.trace_id, true) else { return };
+        let Some(mut window) = loom.opened(slot) else { return };
+        window.time(span.start, origin.received);
+        window.time(span.end, origin.received);
+        window.span(span.status_code == 2);
         if span.parent_span_id.is_none() {
-            window.root(service, span.name);
+            window.root(*service, span.name);
         }
-        window.service(service);
-        self.loom.keys(self.origin, span.trace_id, &found);
+        window.service(*service);
+        if !(span.attributes.is_empty() && sender.keys.is_empty()) {
+            let mut found = Found::beginning_with(&sender.keys);
+            finder.attributes(span.attributes, FoundIn::Attribute, &mut found);
+            loom.keys(slot, &found);
+        }
     }
 }
 
 /// Log records.
 pub(crate) struct Logs<'l> {
-    pub(crate) loom: &'l mut Loom,
-    pub(crate) origin: Origin,
-    sender: Sender,
+    rows: Rows<'l>,
     index: u32,
 }
 
 impl<'l> Logs<'l> {
     pub(crate) fn new(loom: &'l mut Loom, origin: Origin) -> Self {
-        Self { loom, origin, sender: Sender::default(), index: 0 }
+        Self { rows: Rows::new(loom, origin), index: 0 }
     }
 }
 
 impl LogSink for Logs<'_> {
     fn group(&mut self, group: &Group<'_>) {
-        self.sender.read(self.loom, self.origin.tenant, group);
+        self.rows.group(group);
+    }
+
+    #[inline]
+    fn wants(&self, key: &[u8]) -> bool {
+        self.rows.finder.knows(key)
     }
 
     fn log(&mut self, log: &Log<'_>) {
+        let Rows { loom, finder, origin, sender, service } = &mut self.rows;
         let index = self.index;
         self.index += 1;
         let body: &str = match &log.body {
@@ -108,30 +132,33 @@ impl LogSink for Logs<'_> {
             Value::Nested(text) => text,
             _ => "",
         };
-        let mut found = Found::beginning_with(&self.sender.keys);
-        self.loom.finder().attributes(log.attributes, FoundIn::Attribute, &mut found);
-        self.loom.finder().text(body, &mut found);
-        self.loom.oversized(found.oversized);
-        let trace = if log.trace_id.is_none() { found.trace } else { Some(log.trace_id) };
+        let mut found = Found::beginning_with(&sender.keys);
+        finder.attributes(log.attributes, FoundIn::Attribute, &mut found);
+        if !log.trace_id.is_none() {
+            found.trace = Some(log.trace_id);
+        }
+        let as_such = found.trace.is_some();
+        finder.text(body, &mut found);
+        loom.oversized(found.oversized);
         let id = || LogId::of(log.time, body);
-        let Entity { service, instance } = &self.sender.entity;
-        if let Some(trace) = trace {
-            let Some(mut window) = self.loom.window(self.origin, trace) else { return };
-            window.time(log.time);
-            window.log(id(), log.severity_number >= ERROR_FROM);
-            window.service(service);
-            self.loom.keys(self.origin, trace, &found);
+        if let Some(trace) = found.trace {
+            let Some(slot) = loom.window(*origin, trace, as_such) else { return };
+            let Some(mut window) = loom.opened(slot) else { return };
+            window.time(log.time, origin.received);
+            window.log(id, log.severity_number >= ERROR_FROM);
+            window.service(*service);
+            loom.keys(slot, &found);
         } else if !found.keys.is_empty() {
-            let line = &body[..body.floor_char_boundary(MAX_QUOTE)];
-            self.loom.wait(Waiting {
-                tenant: self.origin.tenant,
-                at: Position { sequence: self.origin.sequence, index },
-                received: self.origin.received,
+            let Entity { service, instance } = &sender.entity;
+            loom.wait(Waiting {
+                tenant: origin.tenant,
+                at: Position { sequence: origin.sequence, index },
+                received: origin.received,
                 log: id(),
                 service: service.clone(),
                 host: instance.clone(),
                 severity: severity(log).to_owned(),
-                line: line.to_owned(),
+                line: body[..body.floor_char_boundary(MAX_QUOTE)].to_owned(),
                 keys: found.keys.into_iter().map(KeyValue::into_owned).collect(),
             });
         }
@@ -168,15 +195,14 @@ impl SampleSink for HasExemplars {
 
 /// Exemplars.
 pub(crate) struct Exemplars<'l> {
-    pub(crate) loom: &'l mut Loom,
-    pub(crate) origin: Origin,
+    rows: Rows<'l>,
     metric: String,
-    service: String,
+    entity: Entity,
 }
 
 impl<'l> Exemplars<'l> {
     pub(crate) fn new(loom: &'l mut Loom, origin: Origin) -> Self {
-        Self { loom, origin, metric: String::new(), service: String::new() }
+        Self { rows: Rows::new(loom, origin), metric: String::new(), entity: Entity::default() }
     }
 }
 
@@ -188,7 +214,7 @@ impl SampleSink for Exemplars<'_> {
         if labels.read(&mut pairs).is_ok() {
             self.metric.push_str(pairs.iter().find(|(n, _)| *n == "__name__").map_or("", |(_, v)| v));
         }
-        self.service = entity::of_labels(&pairs, self.loom.overrides()).service;
+        self.entity = entity::of_labels(&pairs, self.rows.loom.overrides());
     }
 
     fn sample(&mut self, _: i64, _: f64) {}
@@ -197,9 +223,12 @@ impl SampleSink for Exemplars<'_> {
         let id = exemplar.labels.iter().find(|(n, _)| matches!(*n, "trace_id" | "traceID" | "traceId" | "TraceID"));
         let Some(trace) = id.and_then(|(_, v)| v.parse::<TraceId>().ok()).filter(|t| !t.is_none()) else { return };
         let time = exemplar.time_ms.saturating_mul(1_000_000);
-        let Some(mut window) = self.loom.window(self.origin, trace) else { return };
-        window.exemplar(&self.metric, &self.service, time, exemplar.value);
-        window.service(&self.service);
+        self.rows.serve(&self.entity.service);
+        let Rows { loom, origin, service, .. } = &mut self.rows;
+        let Some(slot) = loom.window(*origin, trace, true) else { return };
+        let Some(mut window) = loom.opened(slot) else { return };
+        window.exemplar(&self.metric, &self.entity.service, time, exemplar.value);
+        window.service(*service);
     }
 
     fn metadata(&mut self, _: &str, _: MetricKind, _: &str, _: &str) {}

@@ -89,7 +89,7 @@ impl Loomed {
 
     /// It is so late: what has closed.
     fn at(&mut self, at: f64) -> Vec<Part> {
-        self.loom.advance(START + (at * SECOND as f64) as i64);
+        while self.loom.advance(START + (at * SECOND as f64) as i64) {}
         self.loom.take_closed().into_iter().map(|(_, part)| part).collect()
     }
 }
@@ -232,7 +232,7 @@ fn a_trace_that_never_ends_is_summarised() {
     let mut parts = l.at(100.0);
     parts.extend(l.at(200.0));
     assert_eq!(parts.iter().map(|p| p.spans).sum::<u64>(), 2000);
-    assert!(parts.iter().all(|p| p.links.len() <= crate::window::MAX_LINKS));
+    assert!(parts.iter().all(|p| p.log_ids.is_empty() && p.exemplars.is_empty()));
     assert!(parts.len() <= 3, "{}", parts.len());
 }
 
@@ -245,6 +245,89 @@ fn a_window_can_count_from_the_last_record_but_not_forever() {
     }
     let parts = l.loom.take_closed();
     assert_eq!(parts.len(), 1, "closed after ten windows");
+}
+
+#[test]
+fn lone_traces_make_events_as_long_as_there_are_few_of_them() {
+    let mut l = Loomed::new(&Settings { lone_events: 2, ..Settings::default() });
+    for trace in 1..=5 {
+        l.span(0.0, trace, "a", &[]);
+    }
+    l.span(0.0, 6, "a", &[("circuit_id", "C-1")]);
+    l.span(0.0, 7, "a", &[]);
+    l.span(0.0, 7, "b", &[]);
+    let parts = l.at(61.0);
+    assert_eq!(parts.iter().map(|p| p.trace.0[0]).collect::<Vec<_>>(), [1, 2, 6, 7], "a key and a second service tell something");
+    assert_eq!(l.counters.lone.load(Ordering::Relaxed), 3);
+    l.span(70.0, 8, "a", &[]);
+    assert_eq!(l.at(131.0).len(), 1, "another second, another allowance");
+}
+
+#[test]
+fn lines_that_only_mention_a_trace_join_its_event_and_make_none() {
+    let line = |trace: u8| format!(r#"{{"trace_id":"{}","msg":"x","product_id":null}}"#, TraceId([trace; 16]));
+    let mut l = Loomed::new(&Settings { lone_events: 0, ..Settings::default() });
+    for trace in [1, 2] {
+        l.log(0.0, 0, "a", &line(trace));
+        l.log(0.0, 0, "b", &line(trace));
+    }
+    l.span(1.0, 2, "c", &[]);
+    l.log(2.0, 0, "b", &line(2));
+    let parts = l.at(61.0);
+    let [part] = &parts[..] else { panic!("{parts:?}") };
+    assert_eq!((part.trace.0[0], part.spans, part.logs, part.log_ids.len()), (2, 1, 3, 1));
+    assert_eq!(part.services, ["a", "b", "c"]);
+}
+
+#[test]
+fn windows_can_be_closed_before_their_time_and_what_comes_later_amends() {
+    let mut l = loom();
+    l.span(0.0, 1, "a", &[("circuit_id", "C-1")]);
+    l.log(0.0, 0, "legacy", "circuit_id=C-1");
+    l.log(0.0, 0, "legacy", "circuit_id=C-2");
+    while l.loom.close_open() {}
+    let parts = l.at(0.0);
+    let [part] = &parts[..] else { panic!("{parts:?}") };
+    assert_eq!((part.joined.len(), part.early), (1, false));
+    assert_eq!(l.loom.safe_through(l.sequence + 1), l.sequence, "nothing is waited for");
+    l.span(1.0, 1, "a", &[]);
+    assert_eq!(l.at(62.0).iter().map(|p| (p.spans, p.late)).collect::<Vec<_>>(), [(1, true)]);
+}
+
+/// What version 1 wrote.
+#[test]
+fn rows_of_the_first_version_are_read() {
+    let resource = [text("service.name", crate::SERVICE)];
+    let mut encoder = TraceEncoder::default();
+    encoder.group(&Group { resource: &resource, scope_name: crate::SERVICE, ..Group::default() });
+    let int = |key, n| Attr { key, value: Value::Int(n) };
+    let attributes = [
+        int("correlation.format", 1),
+        Attr { key: "correlation.joins", value: Value::Bool(true) },
+        text("correlation.services", "a,b"),
+        text("correlation.window", "100 200 3 7"),
+        int("correlation.last_sequence", 7),
+        int("correlation.span_count", 2),
+        text("circuit_id", "C-1"),
+    ];
+    let span = Span {
+        trace_id: TraceId([1; 16]),
+        span_id: SpanId([1; 8]),
+        start: 5,
+        end: 9,
+        attributes: &attributes,
+        ..Span::default()
+    };
+    encoder.span(&span);
+    let memory = store::memory::Memory::new();
+    let payload = encoder.finish().expect("sound");
+    let limits = wire::Limits::default();
+    wire::walk_spans(Encoding::OtlpTraces, &payload, &limits, &mut memory.ingest(&Tenant::default())).expect("OTLP");
+    let reader = store::Source::snapshot(&memory);
+    let found = crate::find::of_traces(&*reader, &Tenant::default(), &[TraceId([1; 16])], &false.into()).expect("memory");
+    let part = &found[0].parts[0].1;
+    assert_eq!((part.spans, part.arrived, part.sequences, part.times), (2, (100, 200), (3, 7), (5, 9)));
+    assert_eq!((part.services.join(" "), part.keys.len()), ("a b".to_owned(), 1));
 }
 
 #[test]
@@ -264,6 +347,7 @@ fn a_row_is_the_part_again() {
     let found = crate::find::of_traces(&*reader, &Tenant::default(), &[TraceId([1; 16])], &false.into()).expect("memory");
     let [event] = &found[..] else { panic!("{found:?}") };
     assert_eq!(event.parts, [(parts[0].span_id(), parts[0].clone())]);
+    assert_eq!(event.spans, [], "the trace itself was not stored");
 }
 
 proptest! {

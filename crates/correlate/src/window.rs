@@ -4,10 +4,10 @@ use model::{SpanId, TraceId};
 
 use crate::keys::{FoundIn, KeyValue};
 
-/// Related spans that a part names; more are counted.
-pub(crate) const MAX_LINKS: usize = 64;
+/// Related spans that an event names; more are counted.
+pub const MAX_LINKS: usize = 64;
 /// Log records with the trace's id that a part names; more are counted.
-pub(crate) const MAX_LOG_IDS: usize = 32;
+pub(crate) const MAX_LOG_IDS: usize = 16;
 /// Exemplars that a part names.
 pub(crate) const MAX_EXEMPLARS: usize = 16;
 /// Records joined by a key that a part holds.
@@ -145,9 +145,7 @@ pub struct Part {
     pub root: Option<(String, String)>,
     /// Keys and their values.
     pub keys: Vec<(String, String)>,
-    /// Related spans.
-    pub links: Vec<SpanId>,
-    /// Related log records.
+    /// Related log records, the first of them.
     pub log_ids: Vec<LogId>,
     /// Related exemplars.
     pub exemplars: Vec<ExemplarRef>,
@@ -178,7 +176,6 @@ impl Part {
             services: Vec::new(),
             root: None,
             keys: Vec::new(),
-            links: Vec::new(),
             log_ids: Vec::new(),
             exemplars: Vec::new(),
             joined: Vec::new(),

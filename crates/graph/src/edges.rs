@@ -49,7 +49,8 @@ pub(crate) struct Edge {
     pub(crate) server_start: i64,
     pub(crate) failed: bool,
     /// A peer that sends no spans.
-    pub(crate) peer: Option<String>,
+    #[serde(with = "shared_text")]
+    pub(crate) peer: Option<Arc<str>>,
     /// A value a label, in the order of the labels.
     pub(crate) dimensions: Vec<String>,
     pub(crate) multiplier: Exact,

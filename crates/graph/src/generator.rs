@@ -5,18 +5,20 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Group, Span, Tenant, TraceId};
+use hashbrown::HashMap;
+use model::Tenant;
 use serde::{Deserialize, Serialize};
-use wire::{Encoding, Limits, SpanSink, WireError};
+use wire::{Encoding, Limits, WireError};
 
 use crate::Counters;
 use crate::counters::{add, set};
-use crate::edges::{Connection, Edge, Edges, Key};
-use crate::groups::{Resource, Resources, wanted};
+use crate::edges::Edges;
+use crate::groups::{NameSet, Names, Resources, asked_of_spans, wanted};
 use crate::seen::Seen;
-use crate::series::{Buckets, Counter, Exact, Histogram, Out, Style, Table, Values, printed};
-use crate::settings::{ServiceGraphs, Settings, SpanMetrics};
-use crate::text::{cut, find, free_label_name, kind, label_name, multiplier, of_either, seconds, status, text};
+use crate::series::{Buckets, Counter, Histogram, Out, Style, Table, Values, printed};
+use crate::settings::Settings;
+use crate::text::{free_label_name, label_name};
+use crate::walk::{Ledger, Walk};
 
 const SERVER_SECONDS: Histogram = Histogram {
     bucket: "traces_service_graph_request_server_seconds_bucket",
@@ -45,11 +47,11 @@ const TAKEN: [&str; 7] = ["service", "span_name", "span_kind", "status_code", "s
 /// What is counted of the requests from one service to another.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EdgeValues {
-    total: Counter,
-    failed: Counter,
-    server: Buckets,
-    client: Buckets,
-    messaging: Buckets,
+    pub(crate) total: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) server: Buckets,
+    pub(crate) client: Buckets,
+    pub(crate) messaging: Buckets,
 }
 
 impl Values for EdgeValues {
@@ -74,9 +76,9 @@ impl Values for EdgeValues {
 /// What is counted of spans that are alike.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SpanValues {
-    calls: Counter,
-    latency: Buckets,
-    size: Counter,
+    pub(crate) calls: Counter,
+    pub(crate) latency: Buckets,
+    pub(crate) size: Counter,
 }
 
 impl Values for SpanValues {
@@ -112,7 +114,11 @@ pub(crate) struct Counts {
     pub(crate) graph: Table<EdgeValues>,
     pub(crate) spans: Table<SpanValues>,
     pub(crate) targets: Table<TargetValues>,
-    resources: Resources,
+    pub(crate) resources: Resources,
+    /// Names of peers and databases.
+    pub(crate) names: Names,
+    /// Positions in `spans` by a hash of what decides them; emptied when positions change.
+    pub(crate) shortcuts: HashMap<u64, usize>,
 }
 
 /// What follows from the settings.
@@ -120,7 +126,10 @@ pub(crate) struct Shape {
     pub(crate) settings: Settings,
     pub(crate) graph_names: Vec<String>,
     pub(crate) span_names: Vec<String>,
-    wanted: Vec<String>,
+    /// Attributes that are asked for of resources.
+    pub(crate) wanted: Vec<String>,
+    /// Attributes that are asked for of spans.
+    pub(crate) span_attributes: NameSet,
     style: Style,
 }
 
@@ -150,7 +159,7 @@ impl Shape {
             graph_le: settings.service_graphs.as_ref().map(|s| printed(&s.buckets)).unwrap_or_default(),
             span_le: settings.span_metrics.as_ref().map(|s| printed(&s.buckets)).unwrap_or_default(),
         };
-        Self { wanted: wanted(&settings), settings, graph_names, span_names, style }
+        Self { wanted: wanted(&settings), span_attributes: asked_of_spans(&settings), settings, graph_names, span_names, style }
     }
 
     /// The bounds of both histograms: what saved counts are counts of.
@@ -158,11 +167,11 @@ impl Shape {
         (&self.style.graph_le, &self.style.span_le)
     }
 
-    fn graph_cost(&self) -> usize {
+    pub(crate) fn graph_cost(&self) -> usize {
         2 + 3 * (self.style.graph_le.len() + 2)
     }
 
-    fn span_cost(&self) -> usize {
+    pub(crate) fn span_cost(&self) -> usize {
         2 + self.style.span_le.len() + 2
     }
 }
@@ -175,6 +184,8 @@ impl Counts {
             spans: Table::new(shape.span_names.clone()),
             targets: Table::new(Vec::new()),
             resources: Resources::default(),
+            names: Names::default(),
+            shortcuts: HashMap::new(),
         }
     }
 
@@ -275,7 +286,9 @@ impl Generator {
         for (tenant, counts) in &mut self.tenants {
             let mut out = Out::new(now.div_euclid(1_000_000), &self.shape.style);
             counts.graph.end_stale(before, &mut out);
-            counts.spans.end_stale(before, &mut out);
+            if counts.spans.end_stale(before, &mut out) {
+                counts.shortcuts.clear();
+            }
             counts.targets.end_stale(before, &mut out);
             counts.graph.write(&mut out);
             counts.spans.write(&mut out);
@@ -294,230 +307,5 @@ impl Generator {
         set(&self.counters.pending, pending);
         set(&self.counters.series, series);
         Ok(requests)
-    }
-}
-
-/// A walk over the spans of one request.
-struct Walk<'g> {
-    counts: &'g mut Counts,
-    shape: &'g Shape,
-    seen: &'g mut Seen,
-    hasher: &'g RandomState,
-    tenant: u64,
-    counters: &'g Counters,
-    resource: Arc<Resource>,
-    /// Bytes of the span that comes next.
-    size: usize,
-    now: i64,
-    /// Series that may still be begun.
-    room: usize,
-    /// The values of dimensions; kept for its memory.
-    values: Vec<String>,
-}
-
-impl SpanSink for Walk<'_> {
-    fn group(&mut self, group: &Group<'_>) {
-        self.resource = self.counts.resources.of(group.resource, &self.shape.wanted, &self.shape.settings);
-        if !self.resource.target.is_empty() {
-            let room = self.room;
-            match self.counts.targets.at(&[], &self.resource.target, self.now, || room > 0) {
-                Some(_) => {}
-                None => add(&self.counters.rejected, 1),
-            }
-        }
-    }
-
-    fn size(&mut self, bytes: usize) {
-        self.size = bytes;
-    }
-
-    fn wants_nested(&self) -> bool {
-        false
-    }
-
-    fn span(&mut self, span: &Span<'_>) {
-        let [a, b] = [&span.trace_id.0[..8], &span.trace_id.0[8..]].map(|half| half.try_into().map_or(0, u64::from_le_bytes));
-        if !self.seen.is_new(self.hasher.hash_one((self.tenant, a, b, u64::from_le_bytes(span.span_id.0)))) {
-            add(&self.counters.duplicates, 1);
-            return;
-        }
-        let shape = self.shape;
-        if let Some(settings) = &shape.settings.span_metrics {
-            self.count_span(settings, span);
-        }
-        if let (Some(settings), 2..=5) = (&shape.settings.service_graphs, span.kind) {
-            self.count_edge(settings, span);
-        }
-    }
-}
-
-impl Walk<'_> {
-    fn count_span(&mut self, settings: &SpanMetrics, span: &Span<'_>) {
-        let resource = &*self.resource;
-        self.values.clear();
-        let value =
-            |key: &str| resource.get(key).map(str::to_owned).or_else(|| find(span.attributes, key).map(|v| text(v).into()));
-        for key in &settings.dimensions {
-            self.values.push(value(key).map_or_else(String::new, |v| cut(&v).to_owned()));
-        }
-        for mapping in &settings.dimension_mappings {
-            let values: Vec<String> = mapping.sources.iter().filter_map(|s| value(s)).filter(|v| !v.is_empty()).collect();
-            self.values.push(cut(&values.join(&mapping.join)).to_owned());
-        }
-        let on = settings.intrinsics;
-        let pick = |wanted: bool, text| if wanted { cut(text) } else { "" };
-        let (kind, code) = (kind(span.kind), status(span.status_code));
-        let key = [
-            pick(on.service, resource.service.as_deref().unwrap_or("")),
-            pick(on.span_name, span.name),
-            pick(on.span_kind, &kind),
-            pick(on.status_code, &code),
-            pick(on.status_message, span.status_message),
-            pick(settings.target_info, &resource.job),
-            pick(settings.target_info && settings.instance_label, &resource.instance),
-        ];
-        let (room, cost, before) = (self.room, self.shape.span_cost(), self.counts.spans.len());
-        let Some(values) = self.counts.spans.at(&key, &self.values, self.now, || room >= cost) else {
-            add(&self.counters.rejected, 1);
-            return;
-        };
-        let multiplier = multiplier(span.attributes, &settings.span_multiplier_key);
-        values.calls.add(multiplier);
-        values.latency.observe(&settings.buckets, seconds(span.start, span.end), span.trace_id, multiplier);
-        values.size.add(self.size as f64);
-        self.room -= if self.counts.spans.len() > before { cost } else { 0 };
-    }
-
-    fn count_edge(&mut self, settings: &ServiceGraphs, span: &Span<'_>) {
-        let resource = Arc::clone(&self.resource);
-        let Some(service) = &resource.service else { return };
-        // 2 server, 3 client, 4 producer, 5 consumer.
-        let is_client = matches!(span.kind, 3 | 4);
-        let connection = if span.kind >= 4 { Connection::Messaging } else { Connection::Direct };
-        let key = (span.trace_id, if is_client { span.span_id } else { span.parent_span_id });
-        let wait = i64::try_from(settings.wait.as_nanos()).unwrap_or(i64::MAX);
-        let latency = Exact(seconds(span.start, span.end));
-        let labels = self.shape.graph_names.len() - 3;
-        let complete = self.counts.edges.upsert(key, self.now.saturating_add(wait), |edge| {
-            edge.connection = connection;
-            edge.failed |= span.status_code == 2;
-            edge.multiplier = Exact(multiplier(span.attributes, &settings.span_multiplier_key));
-            edge.dimensions.resize(labels, String::new());
-            for (i, dimension) in settings.dimensions.iter().enumerate() {
-                let at = if settings.client_server_prefix { 2 * i + usize::from(!is_client) } else { i };
-                let value = resource.get(dimension).map(str::to_owned);
-                if let Some(value) = value.or_else(|| find(span.attributes, dimension).map(|v| text(v).into())) {
-                    edge.dimensions[at] = cut(&value).to_owned();
-                }
-            }
-            let peers = settings.peer_attributes.iter();
-            if let Some(peer) = peers.filter_map(|key| find(span.attributes, key)).next() {
-                edge.peer = Some(cut(&text(peer)).to_owned());
-            }
-            if is_client {
-                edge.client = Some(Arc::clone(service));
-                edge.client_latency = latency;
-                edge.client_end = span.end;
-                if let Some(database) = database(&resource, span) {
-                    edge.connection = Connection::Database;
-                    edge.server_latency = latency;
-                    if !database.is_empty() {
-                        edge.server = Some(cut(&database).into());
-                    }
-                }
-            } else {
-                edge.server = Some(Arc::clone(service));
-                edge.server_latency = latency;
-                edge.server_start = span.start;
-            }
-        });
-        let (counters, now) = (self.counters, self.now);
-        let mut ledger = Ledger { shape: self.shape, settings, counts: &mut *self.counts, counters, now, room: &mut self.room };
-        match complete {
-            Some(edge) => {
-                add(&counters.edges, 1);
-                ledger.finish(span.trace_id, &edge);
-            }
-            None => {
-                while let Some((key, edge, early)) = ledger.counts.edges.next_out(now, settings.max_items) {
-                    add(&counters.evicted, u64::from(early));
-                    ledger.expire(key, edge);
-                }
-            }
-        }
-    }
-}
-
-/// The name of the database that a client's span asks; empty where it has none, `None` when it asks no database.
-fn database(resource: &Resource, span: &Span<'_>) -> Option<String> {
-    let get = |key: &str| resource.get(key).map(str::to_owned).or_else(|| of_either(&[], span.attributes, key).map(Into::into));
-    let name = get("db.name");
-    if name.is_none() && get("db.system").is_none() {
-        return None;
-    }
-    let host = || {
-        let host = get("network.peer.address")?;
-        Some(get("network.peer.port").map_or(host.clone(), |port| format!("{host}:{port}")))
-    };
-    Some(get("peer.service").or_else(|| get("server.address")).or_else(host).or(name).unwrap_or_default())
-}
-
-/// Where finished requests are counted.
-struct Ledger<'a> {
-    shape: &'a Shape,
-    settings: &'a ServiceGraphs,
-    counts: &'a mut Counts,
-    counters: &'a Counters,
-    now: i64,
-    room: &'a mut usize,
-}
-
-impl Ledger<'_> {
-    /// One half has waited in vain: it may be that the other sends no spans.
-    fn expire(&mut self, (trace, parent): Key, mut edge: Edge) {
-        add(&self.counters.expired, 1);
-        edge.connection = Connection::Virtual;
-        let side = match (&edge.client, &edge.peer) {
-            // A root: whoever asked is outside.
-            (None, _) if parent.is_none() => {
-                edge.client = Some("user".into());
-                "client"
-            }
-            (Some(_), Some(peer)) if edge.server.is_none() && !peer.is_empty() => {
-                edge.server = Some(peer.as_str().into());
-                "server"
-            }
-            _ => return,
-        };
-        if self.settings.virtual_node_label
-            && let Some(label) = edge.dimensions.last_mut()
-        {
-            side.clone_into(label);
-        }
-        self.finish(trace, &edge);
-    }
-
-    /// Counts a request whose both sides are known.
-    fn finish(&mut self, trace: TraceId, edge: &Edge) {
-        let name = |side: &Option<Arc<str>>| side.clone().unwrap_or_default();
-        let (client, server) = (name(&edge.client), name(&edge.server));
-        let (free, cost, before) = (*self.room, self.shape.graph_cost(), self.counts.graph.len());
-        let key = [&*client, &*server, edge.connection.as_str()];
-        let Some(values) = self.counts.graph.at(&key, &edge.dimensions, self.now, || free >= cost) else {
-            add(&self.counters.rejected, 1);
-            return;
-        };
-        let (bounds, multiplier) = (&self.settings.buckets, edge.multiplier.0);
-        values.total.add(multiplier);
-        if edge.failed {
-            values.failed.add(multiplier);
-        }
-        values.server.observe(bounds, edge.server_latency.0, trace, multiplier);
-        values.client.observe(bounds, edge.client_latency.0, trace, multiplier);
-        let between = seconds(edge.client_end, edge.server_start);
-        if self.settings.messaging_system_latency && edge.connection == Connection::Messaging && between > 0.0 {
-            values.messaging.observe(bounds, between, trace, multiplier);
-        }
-        *self.room -= if self.counts.graph.len() > before { cost } else { 0 };
     }
 }

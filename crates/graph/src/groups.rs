@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use model::Attr;
 
 use crate::settings::{Settings, SpanMetrics};
@@ -19,6 +19,10 @@ const DATABASE: [&str; 6] =
 /// A resource as the metrics see it.
 #[derive(Debug, Default)]
 pub(crate) struct Resource {
+    /// A keyed hash of all that it says.
+    pub(crate) id: u64,
+    /// Its spans are not counted.
+    pub(crate) ignored: bool,
     /// `service.name`; `None` when it has none.
     pub(crate) service: Option<Arc<str>>,
     /// `service.namespace/service.name`.
@@ -32,7 +36,7 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
-    fn read(attributes: &[Attr<'_>], wanted: &[String], span_metrics: Option<&SpanMetrics>) -> Self {
+    fn read(id: u64, attributes: &[Attr<'_>], wanted: &[String], settings: &Settings) -> Self {
         let get = |key: &str| find(attributes, key).map(|v| cut(&text(v)).to_owned());
         let service: Option<Arc<str>> = get("service.name").map(Arc::from);
         let name = service.as_deref().unwrap_or("");
@@ -42,9 +46,11 @@ impl Resource {
             _ => name.to_owned(),
         };
         let instance = get("service.instance.id").unwrap_or_default();
-        let target = span_metrics.filter(|s| s.target_info).map(|s| target(attributes, s, &job, &instance)).unwrap_or_default();
+        let ignored = service.as_deref().is_some_and(|s| settings.ignored_services.iter().any(|i| i == s));
+        let targets = settings.span_metrics.as_ref().filter(|s| s.target_info && !ignored);
+        let target = targets.map(|s| target(attributes, s, &job, &instance)).unwrap_or_default();
         let wanted = wanted.iter().filter_map(|key| Some((key.clone(), get(key)?))).collect();
-        Self { service, job, instance, target, wanted }
+        Self { id, ignored, service, job, instance, target, wanted }
     }
 
     /// An attribute that dimensions or databases ask for.
@@ -96,7 +102,7 @@ impl Resources {
         if self.known.len() >= REMEMBERED {
             self.known.clear();
         }
-        let read = Arc::new(Resource::read(attributes, wanted, settings.span_metrics.as_ref()));
+        let read = Arc::new(Resource::read(hash, attributes, wanted, settings));
         self.known.insert(hash, Arc::clone(&read));
         read
     }
@@ -113,4 +119,57 @@ pub(crate) fn wanted(settings: &Settings) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+/// Every attribute that is asked for of spans.
+pub(crate) fn asked_of_spans(settings: &Settings) -> NameSet {
+    let graphs = settings.service_graphs.iter();
+    let peers = graphs.flat_map(|s| s.peer_attributes.iter().chain([&s.span_multiplier_key])).cloned();
+    let multiplier = settings.span_metrics.iter().map(|s| s.span_multiplier_key.clone());
+    NameSet::new(wanted(settings).into_iter().chain(peers).chain(multiplier))
+}
+
+/// A few names, asked of every attribute of every span: mostly their lengths tell.
+#[derive(Debug, Default)]
+pub(crate) struct NameSet {
+    /// The names of so many bytes.
+    by_length: Vec<Vec<Box<[u8]>>>,
+}
+
+impl NameSet {
+    fn new(names: impl Iterator<Item = String>) -> Self {
+        let mut by_length: Vec<Vec<Box<[u8]>>> = Vec::new();
+        for name in names {
+            if by_length.len() <= name.len() {
+                by_length.resize(name.len() + 1, Vec::new());
+            }
+            by_length[name.len()].push(name.into_bytes().into());
+        }
+        Self { by_length }
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        self.by_length.get(name.len()).is_some_and(|same| same.iter().any(|n| **n == *name))
+    }
+}
+
+/// Texts that come again and again, each kept once.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    known: HashSet<Arc<str>, RandomState>,
+}
+
+impl Names {
+    pub(crate) fn share(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.known.get(name) {
+            return Arc::clone(known);
+        }
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        let name: Arc<str> = name.into();
+        self.known.insert(Arc::clone(&name));
+        name
+    }
 }

@@ -24,6 +24,7 @@ mod series;
 mod settings;
 mod state;
 mod text;
+mod walk;
 mod worker;
 
 #[cfg(test)]

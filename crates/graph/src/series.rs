@@ -156,20 +156,30 @@ impl<V: Values> Table<V> {
     /// What is counted under the labels `fixed` and `more`, in the order of the names. `None` for new labels where `room` says
     /// that there is none.
     pub(crate) fn at(&mut self, fixed: &[&str], more: &[String], now: i64, room: impl FnOnce() -> bool) -> Option<&mut V> {
+        let at = self.position(fixed, more, room)?;
+        Some(self.entry(at, now))
+    }
+
+    /// What stands at a position.
+    pub(crate) fn entry(&mut self, at: usize, now: i64) -> &mut V {
+        let entry = &mut self.entries[at];
+        entry.updated = now.max(entry.updated);
+        &mut entry.values
+    }
+
+    /// The position of what [`Table::at`] finds: good until series end.
+    pub(crate) fn position(&mut self, fixed: &[&str], more: &[String], room: impl FnOnce() -> bool) -> Option<usize> {
         let parts = || fixed.iter().copied().chain(more.iter().map(String::as_str));
         let hash = self.hash(parts());
         let same = |i: &usize| {
             let entry = &self.entries[*i];
             entry.hash == hash && entry.key.len() == fixed.len() + more.len() && entry.key.iter().map(|k| &**k).eq(parts())
         };
-        let at = match self.found.find(hash, same) {
-            Some(at) => *at,
-            None if !room() => return None,
-            None => self.insert(hash, parts().map(Box::from).collect(), V::default()),
-        };
-        let entry = &mut self.entries[at];
-        entry.updated = now.max(entry.updated);
-        Some(&mut entry.values)
+        match self.found.find(hash, same) {
+            Some(at) => Some(*at),
+            None if !room() => None,
+            None => Some(self.insert(hash, parts().map(Box::from).collect(), V::default())),
+        }
     }
 
     fn insert(&mut self, hash: u64, key: Box<[Box<str>]>, values: V) -> usize {
@@ -200,10 +210,10 @@ impl<V: Values> Table<V> {
         }
     }
 
-    /// Ends the series that were not updated since `before`.
-    pub(crate) fn end_stale(&mut self, before: i64, out: &mut Out<'_>) {
+    /// Ends the series that were not updated since `before`; says whether there were any, so that positions have changed.
+    pub(crate) fn end_stale(&mut self, before: i64, out: &mut Out<'_>) -> bool {
         if self.entries.iter().all(|e| e.updated >= before) {
-            return;
+            return false;
         }
         out.ending = true;
         let (stale, kept) = std::mem::take(&mut self.entries).into_iter().partition(|e| e.updated < before);
@@ -217,6 +227,7 @@ impl<V: Values> Table<V> {
         for (i, entry) in self.entries.iter().enumerate() {
             self.found.insert_unique(entry.hash, i, |i| self.entries[*i].hash);
         }
+        true
     }
 
     pub(crate) fn save(&self) -> Saved<&V> {

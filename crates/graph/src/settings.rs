@@ -17,6 +17,8 @@ pub struct Settings {
     pub external_labels: Vec<(String, String)>,
     /// The label of exemplars that holds the trace id.
     pub trace_id_label: String,
+    /// Services whose spans are passed over: those that Braid itself makes.
+    pub ignored_services: Vec<String>,
     /// Series of one tenant, counted as they are written (a histogram of 14 buckets is 17 series); more are refused.
     pub max_active_series: usize,
 }
@@ -30,6 +32,7 @@ impl Default for Settings {
             stale_duration: Duration::from_secs(15 * 60),
             external_labels: Vec::new(),
             trace_id_label: "traceID".to_owned(),
+            ignored_services: Vec::new(),
             max_active_series: 200_000,
         }
     }

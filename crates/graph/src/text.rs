@@ -33,11 +33,6 @@ pub(crate) fn find<'l, 'v>(attributes: &'l [Attr<'v>], key: &str) -> Option<&'l 
     attributes.iter().find(|a| a.key == key).map(|a| &a.value)
 }
 
-/// The attribute `key` of the resource, else of the span.
-pub(crate) fn of_either<'l>(resource: &'l [Attr<'_>], span: &'l [Attr<'_>], key: &str) -> Option<Cow<'l, str>> {
-    find(resource, key).map(text).or_else(|| find(span, key).map(text))
-}
-
 /// A name that Prometheus' classic rules allow.
 pub(crate) fn label_name(name: &str) -> String {
     let mut out: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();

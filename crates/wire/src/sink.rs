@@ -16,6 +16,12 @@ pub trait SpanSink {
     fn wants_nested(&self) -> bool {
         true
     }
+    /// Whether the sink has a use for the attribute of this name of a span itself (not of its resource or scope); one that it
+    /// has no use for may be left out, unread and not counted as dropped.
+    #[inline]
+    fn wants(&self, _key: &[u8]) -> bool {
+        true
+    }
     /// One span.
     fn span(&mut self, span: &Span<'_>);
 }
@@ -24,6 +30,11 @@ pub trait SpanSink {
 pub trait LogSink {
     /// The resource, instrumentation scope and stream labels of the rows that follow.
     fn group(&mut self, group: &Group<'_>);
+    /// As [`SpanSink::wants`], of the attributes of a log record.
+    #[inline]
+    fn wants(&self, _key: &[u8]) -> bool {
+        true
+    }
     /// One record.
     fn log(&mut self, log: &Log<'_>);
 }

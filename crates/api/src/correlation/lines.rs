@@ -111,11 +111,13 @@ pub(super) fn all_of(
 ) -> Result<Vec<Line>, Failure> {
     let mut lines = scan(reader, (tenant, range), of_id(trace), (Order::OldestFirst, limit), cancelled)?;
     lines.iter_mut().for_each(|l| l.json["joined_by"] = "trace_id".into());
-    let Some(event) = event else { return Ok(lines) };
-    // Records that name the trace in their text are known by their time and hash.
+    // Records that name the trace in their text are known by their time and hash, the first of them; the others say it.
     let known: HashSet<LogId> = lines.iter().map(|l| l.id).collect();
-    let named = event.parts.iter().flat_map(|(_, p)| &p.log_ids);
+    let parts = || event.iter().flat_map(|e| &e.parts);
+    let named = parts().flat_map(|(_, p)| &p.log_ids);
     let missing: HashSet<LogId> = named.filter(|id| !known.contains(id) && range.contains(id.time)).copied().collect();
+    let counted: u64 = parts().map(|(_, p)| p.logs).sum();
+    let are_all_named = event.is_some() && (known.len() + missing.len()) as u64 >= counted;
     if lines.len() < limit && !missing.is_empty() {
         let at = |id: &LogId| {
             let value = Literal::Int(id.time);
@@ -132,7 +134,16 @@ pub(super) fn all_of(
             }
         }
     }
-    for joined in event.joined() {
+    if lines.len() < limit && !are_all_named {
+        let in_text = Predicate::Contains { column: Column::Field(Field::Body), needle: trace.to_string() };
+        for mut line in scan(reader, (tenant, range), in_text, (Order::OldestFirst, limit), cancelled)? {
+            if !known.contains(&line.id) && !missing.contains(&line.id) {
+                line.json["joined_by"] = "trace_id_in_record".into();
+                lines.push(line);
+            }
+        }
+    }
+    for joined in event.iter().flat_map(|e| e.joined()) {
         let mut json = joined_json(joined);
         json["joined_by"] = if joined.certain { "key" } else { "key_candidate" }.into();
         json["trace_id"] = Json::Null;

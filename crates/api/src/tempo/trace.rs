@@ -237,12 +237,18 @@ fn encode(
         let resource = format!("{:?}", group.resource);
         (first_of.get(&resource).copied(), resource, spans.first().map(|s| s.start), key.clone())
     });
+    // Correlation's own spans are linked to all the others, which their rows need not name.
+    let is_own = |group: &OwnedGroup| group.scope_name == correlate::SERVICE;
+    let others = groups.iter().filter(|(_, group, _)| !is_own(group)).flat_map(|(_, _, spans)| spans);
+    let related: BTreeSet<(i64, SpanId)> = others.map(|s| (s.start, s.id)).collect();
+    let related: Vec<SpanId> = related.into_iter().map(|(_, id)| id).take(correlate::MAX_LINKS).collect();
     let mut encoder = TraceEncoder::default();
     let mut count = 0;
     for (_, group, spans) in &groups {
         put_group(&mut encoder, group);
+        let related = if is_own(group) { &related[..] } else { &[] };
         for span in spans {
-            put_span(&mut encoder, id, &batches[span.batch], span.row);
+            put_span(&mut encoder, id, &batches[span.batch], span.row, related);
             count += 1;
         }
     }
@@ -289,7 +295,8 @@ fn put_group(encoder: &mut TraceEncoder, group: &OwnedGroup) {
     });
 }
 
-fn put_span(encoder: &mut TraceEncoder, id: TraceId, batch: &Batch, row: usize) {
+/// Adds a span; `related` are those that it is linked to beside the links that it has, and of which it dropped the links.
+fn put_span(encoder: &mut TraceEncoder, id: TraceId, batch: &Batch, row: usize, related: &[SpanId]) {
     let count = |field| batch.int(row, field).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let number = |field| batch.int(row, field).and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
     let mut attributes = Vec::new();
@@ -316,7 +323,7 @@ fn put_span(encoder: &mut TraceEncoder, id: TraceId, batch: &Batch, row: usize) 
             dropped_attributes: count_of(events.as_ref(), "dropped", i),
         })
         .collect();
-    let links: Vec<Link<'_>> = (link_ranges.into_iter().enumerate())
+    let mut links: Vec<Link<'_>> = (link_ranges.into_iter().enumerate())
         .map(|(i, attributes)| Link {
             trace_id: TraceId::from_slice(id_of(links.as_ref(), "trace_id", i)).unwrap_or_default(),
             span_id: SpanId::from_slice(id_of(links.as_ref(), "span_id", i)).unwrap_or_default(),
@@ -326,6 +333,8 @@ fn put_span(encoder: &mut TraceEncoder, id: TraceId, batch: &Batch, row: usize) 
             dropped_attributes: count_of(links.as_ref(), "dropped", i),
         })
         .collect();
+    let dropped_links = count(Field::DroppedLinks).saturating_sub(u32::try_from(related.len()).unwrap_or(u32::MAX));
+    links.extend(related.iter().map(|span_id| Link { trace_id: id, span_id: *span_id, ..Link::default() }));
     encoder.span(&Span {
         trace_id: id,
         span_id: SpanId::from_slice(batch.id(row, Field::SpanId)).unwrap_or_default(),
@@ -343,7 +352,7 @@ fn put_span(encoder: &mut TraceEncoder, id: TraceId, batch: &Batch, row: usize) 
         events: &events,
         dropped_events: count(Field::DroppedEvents),
         links: &links,
-        dropped_links: count(Field::DroppedLinks),
+        dropped_links,
         nested: &nested,
     });
 }

@@ -42,13 +42,16 @@ pub(super) fn settings(
     correlate::keys::Finder::new(&keys).map_err(|e| wrong("keys", &e))?;
     let memory = match &file.memory {
         Some(text) => units::bytes(text).map_err(|e| wrong("memory", &e))?.max(1 << 20),
-        None => memory / 8,
+        None => memory / 32,
     };
-    let settings = Settings { window, since, keys, memory, entities: file.entities.clone(), wire: limits.clone() };
+    let lone_events = file.lone_events.unwrap_or(defaults.lone_events);
+    let entities = file.entities.clone();
+    let settings = Settings { window, since, keys, lone_events, memory, entities, wire: limits.clone() };
     // It reads every record once more, so it is asked for: by itself, by another key of its section, or by its variable.
     let asked = file.window.is_some()
         || file.window_from.is_some()
         || file.memory.is_some()
+        || file.lone_events.is_some()
         || file.keys.is_some()
         || !file.entities.is_empty()
         || std::env::var_os(WINDOW_SECONDS).is_some();

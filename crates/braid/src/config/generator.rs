@@ -149,6 +149,7 @@ impl File {
             )?,
             stale_duration: time("registry.stale_duration", &registry.stale_duration, defaults.stale_duration)?,
             external_labels: registry.external_labels.clone().into_iter().collect(),
+            ignored_services: defaults.ignored_services,
             trace_id_label: self.trace_id_label_name.unwrap_or(defaults.trace_id_label),
             max_active_series: self.max_active_series.unwrap_or(defaults.max_active_series),
         })

@@ -75,6 +75,7 @@ pub(super) struct Correlation {
     pub(super) window: Option<String>,
     pub(super) window_from: Option<String>,
     pub(super) memory: Option<String>,
+    pub(super) lone_events: Option<u32>,
     pub(super) keys: Option<Vec<BusinessKey>>,
     pub(super) entities: BTreeMap<String, String>,
 }

@@ -33,6 +33,33 @@ const MEASURED_IN: usize = 64;
 /// How long an applier waits after an error before it reads the log again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Records with exemplars that are remembered.
+const REMEMBERED: usize = 4096;
+
+/// Which records have exemplars, as far as that is known: few have, and whoever is after them need not read the others.
+#[derive(Debug, Default)]
+struct WithExemplars {
+    /// Nothing is known of records before this.
+    from: Option<u64>,
+    sequences: VecDeque<u64>,
+}
+
+impl WithExemplars {
+    fn note(&mut self, sequence: u64, has: bool) {
+        self.from.get_or_insert(sequence);
+        if has {
+            self.sequences.push_back(sequence);
+        }
+        if self.sequences.len() > REMEMBERED {
+            self.from = self.sequences.pop_front().map(|gone| gone + 1);
+        }
+    }
+
+    fn may_have(&self, sequence: u64) -> bool {
+        self.from.is_none_or(|from| sequence < from) || self.sequences.binary_search(&sequence).is_ok()
+    }
+}
+
 /// Who hears that a record is applied, and what is given back then.
 #[derive(Debug, Default)]
 pub(crate) struct Ack {
@@ -83,6 +110,7 @@ pub(crate) struct Feed {
     floor: AtomicUsize,
     /// Bytes of payloads applied since the table's memory was last asked for.
     unmeasured: AtomicUsize,
+    exemplars: Mutex<WithExemplars>,
     /// The sequence up to which the manifest in force covers this signal.
     pub(crate) covered: AtomicU64,
 }
@@ -102,6 +130,7 @@ impl Feed {
             flushing: AtomicBool::new(false),
             floor: AtomicUsize::new(0),
             unmeasured: AtomicUsize::new(0),
+            exemplars: Mutex::default(),
             covered: AtomicU64::new(0),
         }
     }
@@ -126,6 +155,11 @@ impl Feed {
     /// The last sequence that was applied or skipped.
     pub(crate) fn position(&self) -> u64 {
         self.position.load(Ordering::Acquire)
+    }
+
+    /// Whether a record may have exemplars: it has none if it was applied and is known to have none.
+    pub(crate) fn may_have_exemplars(&self, sequence: u64) -> bool {
+        sequence > self.position() || self.exemplars.lock().may_have(sequence)
     }
 
     /// Whether everything committed is applied as it comes.
@@ -289,6 +323,9 @@ fn apply(core: &Core, feed: &Feed, record: &Record) -> Option<Summary> {
                 core.counters.rows[feed.signal as usize].fetch_add(summary.accepted, Ordering::Relaxed);
                 let now = u64::try_from(core.options.clock.monotonic().as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
                 core.counters.refused_rows[feed.signal as usize].fetch_add(summary.refused.total(), Ordering::Relaxed);
+                if feed.signal == Signal::Metrics {
+                    feed.exemplars.lock().note(record.sequence, summary.exemplars > 0);
+                }
                 // Only the first after a freeze counts; a deletion leaves nothing to flush.
                 if !record.encoding.is_deletion() {
                     let _ = feed.oldest.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
@@ -314,4 +351,20 @@ fn apply(core: &Core, feed: &Feed, record: &Record) -> Option<Summary> {
         }
     }
     applied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_no_exemplars_only_where_that_is_known() {
+        let mut known = WithExemplars::default();
+        assert!(known.may_have(1));
+        for sequence in 5..10_000 {
+            known.note(sequence, sequence % 2 == 0);
+        }
+        assert!(known.may_have(4) && known.may_have(5), "forgotten, so not known");
+        assert!(known.may_have(9_998) && !known.may_have(9_999));
+    }
 }

@@ -552,6 +552,12 @@ impl NamedReader {
         self.core.deleted_of(record)
     }
 
+    /// Whether a record of samples may have exemplars; `false` where the table has read it and found none.
+    #[must_use]
+    pub fn may_have_exemplars(&self, record: &Record) -> bool {
+        self.core.feed(Signal::Metrics).may_have_exemplars(record.sequence)
+    }
+
     /// Everything returned so far is dealt with: a restart goes on behind it. Costs a sync; do it per batch, not per record.
     ///
     /// # Errors

@@ -95,11 +95,11 @@ impl Scan {
 
     /// Ends the walk at `end`: for the file that is being written, the end of what is committed.
     pub fn set_end(&mut self, end: u64) {
-        if end != self.end {
-            self.end = end;
-            // What was read may have been written since.
+        // What is in front of an end that was committed stays as it is; behind one that moved back it is written anew.
+        if end < self.chunk_at + self.chunk.len() as u64 {
             self.chunk = Bytes::new();
         }
+        self.end = end;
     }
 
     /// Bytes `from..to`, from the chunk at hand if they are in it.

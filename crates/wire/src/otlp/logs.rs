@@ -86,7 +86,7 @@ impl<'a> Walker<'_, 'a> {
                 2 => log.severity_number = f.u32()? as i32,
                 3 => log.severity_text = f.string("LogRecord.severity_text")?,
                 5 => log.body = any_value(f.message()?, self.limits)?,
-                6 => self.attributes.push(f.message()?, self.limits)?,
+                6 => self.attributes.push_wanted(f.message()?, self.limits, |key| sink.wants(key))?,
                 7 => dropped = f.u32()?,
                 8 => log.flags = f.fixed32()?,
                 9 => log.trace_id = TraceId::from_slice(f.bytes()?).unwrap_or_default(),

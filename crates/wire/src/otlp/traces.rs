@@ -91,7 +91,7 @@ impl<'a> Walker<'_, 'a> {
                 6 => span.kind = f.u32()? as i32,
                 7 => span.start = time(&f, &mut refused)?,
                 8 => span.end = time(&f, &mut refused)?,
-                9 => attributes.push(f.message()?, self.limits)?,
+                9 => attributes.push_wanted(f.message()?, self.limits, |key| sink.wants(key))?,
                 10 => span.dropped_attributes = f.u32()?,
                 11 if events.len() >= self.limits.max_events_per_span => {
                     span.dropped_events = span.dropped_events.saturating_add(1);

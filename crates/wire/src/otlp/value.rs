@@ -27,6 +27,22 @@ impl<'a> Attributes<'a> {
         self.cut = 0;
     }
 
+    /// The same, unless its key comes first, as encoders write it, and nobody `wants` it: then it is passed over unread.
+    #[inline]
+    pub(crate) fn push_wanted(
+        &mut self,
+        key_value: Reader<'a>,
+        limits: &Limits,
+        wants: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<(), WireError> {
+        if let [KEY, len @ 1..=0x7f, rest @ ..] = key_value.rest()
+            && rest.get(..usize::from(*len)).is_some_and(|key| !wants(key))
+        {
+            return Ok(());
+        }
+        self.push(key_value, limits)
+    }
+
     /// Reads one `KeyValue`. Past the limit it is left out and counted, as SDKs do at limits of theirs.
     #[inline]
     pub(crate) fn push(&mut self, key_value: Reader<'a>, limits: &Limits) -> Result<(), WireError> {
@@ -48,11 +64,13 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// Tag of a `KeyValue`'s key.
+const KEY: u8 = 1 << 3 | 2;
+
 /// A key and a text, both shorter than 128 bytes, in this order and with nothing else: what most attributes are.
 /// Tags and lengths are ASCII then, so that both texts are UTF-8 if the message as a whole is: one check for both.
 #[inline]
 fn short_text(bytes: &[u8]) -> Option<Attr<'_>> {
-    const KEY: u8 = 1 << 3 | 2;
     const VALUE: u8 = 2 << 3 | 2;
     const STRING_VALUE: u8 = 1 << 3 | 2;
     let [KEY, key_len @ 1..=0x7f, rest @ ..] = bytes else { return None };

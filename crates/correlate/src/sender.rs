@@ -1,0 +1,93 @@
+//! Who sends, worked out once for each resource and not for each group of records.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use model::{Group, Tenant, Value};
+
+use crate::SERVICE;
+use crate::entity::{self, Entity, Overrides};
+use crate::keys::{Finder, Found, FoundIn, KeyValue};
+use crate::registry::Registry;
+
+/// Senders that are remembered; past that they are worked out anew.
+const REMEMBERED: usize = 4096;
+
+/// A resource, or the labels of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Sender {
+    pub(crate) entity: Entity,
+    /// Its business keys.
+    pub(crate) keys: Vec<KeyValue<'static>>,
+    /// The records are correlation's own.
+    pub(crate) own: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    sender: Arc<Sender>,
+    tenant: u32,
+    /// What named it.
+    from: &'static str,
+    /// Groups since they were last told.
+    groups: u64,
+}
+
+/// By a keyed hash of 64 bits of all that they say.
+#[derive(Debug, Default)]
+pub(crate) struct Senders {
+    known: HashMap<u64, Known, RandomState>,
+    hasher: RandomState,
+}
+
+impl Senders {
+    /// Whether there is no room for one more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.known.len() >= REMEMBERED
+    }
+
+    /// Forgets all; what they have sent must have been told.
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    pub(crate) fn of(&mut self, tenant: u32, group: &Group<'_>, finder: &Finder, overrides: &Overrides) -> Arc<Sender> {
+        let mut hasher = self.hasher.build_hasher();
+        tenant.hash(&mut hasher);
+        for attribute in group.resource {
+            attribute.key.hash(&mut hasher);
+            match &attribute.value {
+                Value::Str(text) => text.hash(&mut hasher),
+                Value::Int(n) => n.hash(&mut hasher),
+                Value::Bytes(bytes) => bytes.hash(&mut hasher),
+                // No other value identifies.
+                _ => {}
+            }
+        }
+        group.labels.hash(&mut hasher);
+        let known = self.known.entry(hasher.finish()).or_insert_with(|| {
+            let entity = entity::of_group(group, overrides);
+            let mut found = Found::default();
+            finder.attributes(group.resource, FoundIn::Resource, &mut found);
+            finder.labels(group.labels, &mut found);
+            let keys = found.keys.into_iter().map(KeyValue::into_owned).collect();
+            let own = entity.service == SERVICE;
+            let from = if group.resource.is_empty() { "labels" } else { "resource" };
+            Known { sender: Arc::new(Sender { entity, keys, own }), tenant, from, groups: 0 }
+        });
+        known.groups += 1;
+        Arc::clone(&known.sender)
+    }
+
+    /// Tells who has sent since the last time.
+    pub(crate) fn tell(&mut self, registry: &mut Registry, tenants: &[Tenant], now: i64) {
+        for known in self.known.values_mut().filter(|k| k.groups > 0 && !k.sender.own) {
+            if let Some(tenant) = tenants.get(known.tenant as usize) {
+                registry.saw(tenant, &known.sender.entity, known.from, now, known.groups);
+            }
+            known.groups = 0;
+        }
+    }
+}

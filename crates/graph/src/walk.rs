@@ -1,0 +1,283 @@
+//! What one span adds to the counts: to the metrics of its kind, and to the request between two services that it is one side of.
+
+use std::borrow::Cow;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use model::{Group, Span, TraceId};
+use wire::SpanSink;
+
+use crate::Counters;
+use crate::counters::add;
+use crate::edges::{Connection, Edge, Key};
+use crate::generator::{Counts, Shape};
+use crate::groups::Resource;
+use crate::seen::Seen;
+use crate::series::Exact;
+use crate::settings::{ServiceGraphs, SpanMetrics};
+use crate::text::{cut, find, kind, multiplier, seconds, status, text};
+
+/// A walk over the spans of one request.
+pub(crate) struct Walk<'g> {
+    pub(crate) counts: &'g mut Counts,
+    pub(crate) shape: &'g Shape,
+    pub(crate) seen: &'g mut Seen,
+    pub(crate) hasher: &'g RandomState,
+    /// A hash of the tenant.
+    pub(crate) tenant: u64,
+    pub(crate) counters: &'g Counters,
+    pub(crate) resource: Arc<Resource>,
+    /// Bytes of the span that comes next.
+    pub(crate) size: usize,
+    pub(crate) now: i64,
+    /// Series that may still be begun.
+    pub(crate) room: usize,
+    /// The values of dimensions; kept for its memory.
+    pub(crate) values: Vec<String>,
+}
+
+impl SpanSink for Walk<'_> {
+    fn group(&mut self, group: &Group<'_>) {
+        self.resource = self.counts.resources.of(group.resource, &self.shape.wanted, &self.shape.settings);
+        if !self.resource.target.is_empty() {
+            let room = self.room;
+            match self.counts.targets.at(&[], &self.resource.target, self.now, || room > 0) {
+                Some(_) => {}
+                None => add(&self.counters.rejected, 1),
+            }
+        }
+    }
+
+    #[inline]
+    fn size(&mut self, bytes: usize) {
+        self.size = bytes;
+    }
+
+    fn wants_nested(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn wants(&self, key: &[u8]) -> bool {
+        self.shape.span_attributes.has(key)
+    }
+
+    fn span(&mut self, span: &Span<'_>) {
+        if self.resource.ignored {
+            return;
+        }
+        let [a, b] = [&span.trace_id.0[..8], &span.trace_id.0[8..]].map(|half| half.try_into().map_or(0, u64::from_le_bytes));
+        if !self.seen.is_new(self.hasher.hash_one((self.tenant, a, b, u64::from_le_bytes(span.span_id.0)))) {
+            add(&self.counters.duplicates, 1);
+            return;
+        }
+        let shape = self.shape;
+        if let Some(settings) = &shape.settings.span_metrics {
+            self.count_span(settings, span);
+        }
+        if let (Some(settings), 2..=5) = (&shape.settings.service_graphs, span.kind) {
+            self.count_edge(settings, span);
+        }
+    }
+}
+
+impl Walk<'_> {
+    fn count_span(&mut self, settings: &SpanMetrics, span: &Span<'_>) {
+        let Some(at) = self.series_of(settings, span) else {
+            add(&self.counters.rejected, 1);
+            return;
+        };
+        let values = self.counts.spans.entry(at, self.now);
+        let multiplier = multiplier(span.attributes, &settings.span_multiplier_key);
+        values.calls.add(multiplier);
+        values.latency.observe(&settings.buckets, seconds(span.start, span.end), span.trace_id, multiplier);
+        values.size.add(self.size as f64);
+    }
+
+    /// Where spans like this one are counted; `None` where no series may be begun for them.
+    fn series_of(&mut self, settings: &SpanMetrics, span: &Span<'_>) -> Option<usize> {
+        let on = settings.intrinsics;
+        // Without dimensions of attributes the same few facts decide: a keyed hash of 64 bits finds what they led to.
+        let is_plain = settings.dimensions.is_empty() && settings.dimension_mappings.is_empty() && !on.status_message;
+        let facts = is_plain.then(|| self.hasher.hash_one((self.resource.id, span.name, span.kind, span.status_code)));
+        if let Some(at) = facts.and_then(|facts| self.counts.shortcuts.get(&facts)) {
+            return Some(*at);
+        }
+        let resource = &*self.resource;
+        self.values.clear();
+        let value =
+            |key: &str| resource.get(key).map(str::to_owned).or_else(|| find(span.attributes, key).map(|v| text(v).into()));
+        for key in &settings.dimensions {
+            self.values.push(value(key).map_or_else(String::new, |v| cut(&v).to_owned()));
+        }
+        for mapping in &settings.dimension_mappings {
+            let values: Vec<String> = mapping.sources.iter().filter_map(|s| value(s)).filter(|v| !v.is_empty()).collect();
+            self.values.push(cut(&values.join(&mapping.join)).to_owned());
+        }
+        let pick = |wanted: bool, text| if wanted { cut(text) } else { "" };
+        let (kind, code) = (kind(span.kind), status(span.status_code));
+        let key = [
+            pick(on.service, resource.service.as_deref().unwrap_or("")),
+            pick(on.span_name, span.name),
+            pick(on.span_kind, &kind),
+            pick(on.status_code, &code),
+            pick(on.status_message, span.status_message),
+            pick(settings.target_info, &resource.job),
+            pick(settings.target_info && settings.instance_label, &resource.instance),
+        ];
+        let (room, cost, before) = (self.room, self.shape.span_cost(), self.counts.spans.len());
+        let at = self.counts.spans.position(&key, &self.values, || room >= cost)?;
+        self.room -= if self.counts.spans.len() > before { cost } else { 0 };
+        if let Some(facts) = facts {
+            self.counts.shortcuts.insert(facts, at);
+        }
+        Some(at)
+    }
+
+    fn count_edge(&mut self, settings: &ServiceGraphs, span: &Span<'_>) {
+        let resource = Arc::clone(&self.resource);
+        let Some(service) = &resource.service else { return };
+        // 2 server, 3 client, 4 producer, 5 consumer.
+        let is_client = matches!(span.kind, 3 | 4);
+        let connection = if span.kind >= 4 { Connection::Messaging } else { Connection::Direct };
+        let key = (span.trace_id, if is_client { span.span_id } else { span.parent_span_id });
+        let wait = i64::try_from(settings.wait.as_nanos()).unwrap_or(i64::MAX);
+        let latency = Exact(seconds(span.start, span.end));
+        let labels = self.shape.graph_names.len() - 3;
+        let Counts { edges, names, .. } = &mut *self.counts;
+        let mut update = |edge: &mut Edge| {
+            edge.connection = connection;
+            edge.failed |= span.status_code == 2;
+            edge.multiplier = Exact(multiplier(span.attributes, &settings.span_multiplier_key));
+            edge.dimensions.resize(labels, String::new());
+            for (i, dimension) in settings.dimensions.iter().enumerate() {
+                let at = if settings.client_server_prefix { 2 * i + usize::from(!is_client) } else { i };
+                let value = resource.get(dimension).map(str::to_owned);
+                if let Some(value) = value.or_else(|| find(span.attributes, dimension).map(|v| text(v).into())) {
+                    edge.dimensions[at] = cut(&value).to_owned();
+                }
+            }
+            let peers = settings.peer_attributes.iter();
+            if let Some(peer) = peers.filter_map(|key| find(span.attributes, key)).next() {
+                edge.peer = Some(names.share(cut(&text(peer))));
+            }
+            if is_client {
+                edge.client = Some(Arc::clone(service));
+                edge.client_latency = latency;
+                edge.client_end = span.end;
+                if let Some(database) = database(&resource, span) {
+                    edge.connection = Connection::Database;
+                    edge.server_latency = latency;
+                    if !database.is_empty() {
+                        edge.server = Some(names.share(cut(&database)));
+                    }
+                }
+            } else {
+                edge.server = Some(Arc::clone(service));
+                edge.server_latency = latency;
+                edge.server_start = span.start;
+            }
+        };
+        // Whoever asked a root sends no spans: there is nothing to wait for.
+        let is_root = !is_client && span.parent_span_id.is_none();
+        let complete = if is_root {
+            let mut edge = Edge::default();
+            update(&mut edge);
+            Some(edge)
+        } else {
+            edges.upsert(key, self.now.saturating_add(wait), update)
+        };
+        let (counters, now) = (self.counters, self.now);
+        let mut ledger = Ledger { shape: self.shape, settings, counts: &mut *self.counts, counters, now, room: &mut self.room };
+        match complete {
+            Some(edge) if is_root => ledger.expire(key, edge),
+            Some(edge) => {
+                add(&counters.edges, 1);
+                ledger.finish(span.trace_id, &edge);
+            }
+            None => {
+                while let Some((key, edge, early)) = ledger.counts.edges.next_out(now, settings.max_items) {
+                    add(&counters.evicted, u64::from(early));
+                    ledger.expire(key, edge);
+                }
+            }
+        }
+    }
+}
+
+/// The name of the database that a client's span asks; empty where it has none, `None` when it asks no database.
+fn database<'a>(resource: &'a Resource, span: &'a Span<'_>) -> Option<Cow<'a, str>> {
+    let get = |key: &str| resource.get(key).map(Cow::Borrowed).or_else(|| find(span.attributes, key).map(text));
+    let name = get("db.name");
+    if name.is_none() && get("db.system").is_none() {
+        return None;
+    }
+    let host = || {
+        let host = get("network.peer.address")?;
+        Some(match get("network.peer.port") {
+            Some(port) => Cow::Owned(format!("{host}:{port}")),
+            None => host,
+        })
+    };
+    Some(get("peer.service").or_else(|| get("server.address")).or_else(host).or(name).unwrap_or_default())
+}
+
+/// Where finished requests are counted.
+pub(crate) struct Ledger<'a> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) settings: &'a ServiceGraphs,
+    pub(crate) counts: &'a mut Counts,
+    pub(crate) counters: &'a Counters,
+    pub(crate) now: i64,
+    pub(crate) room: &'a mut usize,
+}
+
+impl Ledger<'_> {
+    /// One half has waited in vain: it may be that the other sends no spans.
+    pub(crate) fn expire(&mut self, (trace, parent): Key, mut edge: Edge) {
+        add(&self.counters.expired, 1);
+        edge.connection = Connection::Virtual;
+        let side = match (&edge.client, &edge.peer) {
+            // A root: whoever asked is outside.
+            (None, _) if parent.is_none() => {
+                edge.client = Some("user".into());
+                "client"
+            }
+            (Some(_), Some(peer)) if edge.server.is_none() && !peer.is_empty() => {
+                edge.server = Some(Arc::clone(peer));
+                "server"
+            }
+            _ => return,
+        };
+        if self.settings.virtual_node_label
+            && let Some(label) = edge.dimensions.last_mut()
+        {
+            side.clone_into(label);
+        }
+        self.finish(trace, &edge);
+    }
+
+    /// Counts a request whose both sides are known.
+    fn finish(&mut self, trace: TraceId, edge: &Edge) {
+        let [client, server] = [&edge.client, &edge.server].map(|side| side.as_deref().unwrap_or(""));
+        let (free, cost, before) = (*self.room, self.shape.graph_cost(), self.counts.graph.len());
+        let key = [client, server, edge.connection.as_str()];
+        let Some(values) = self.counts.graph.at(&key, &edge.dimensions, self.now, || free >= cost) else {
+            add(&self.counters.rejected, 1);
+            return;
+        };
+        let (bounds, multiplier) = (&self.settings.buckets, edge.multiplier.0);
+        values.total.add(multiplier);
+        if edge.failed {
+            values.failed.add(multiplier);
+        }
+        values.server.observe(bounds, edge.server_latency.0, trace, multiplier);
+        values.client.observe(bounds, edge.client_latency.0, trace, multiplier);
+        let between = seconds(edge.client_end, edge.server_start);
+        if self.settings.messaging_system_latency && edge.connection == Connection::Messaging && between > 0.0 {
+            values.messaging.observe(bounds, between, trace, multiplier);
+        }
+        *self.room -= if self.counts.graph.len() > before { cost } else { 0 };
+    }
+}
