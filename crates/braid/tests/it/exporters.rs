@@ -197,7 +197,7 @@ fn a_peer_that_was_away_and_a_kill_in_between_lose_nothing() {
         let retries = format!("braid_exporter_retries_total{{exporter=\"{kind}\",signal=\"traces\"}}");
         braid.eventually("retries", |b| (b.metric(&retries) > 2.0).then_some(()));
         let waiting = format!("braid_exporter_queue_size{{exporter=\"{kind}\",signal=\"traces\"}}");
-        assert!(braid.metric(&waiting) > 500.0);
+        braid.eventually("what waits", |b| (b.metric(&waiting) > 500.0).then_some(()));
         braid.kill();
         let braid = go();
         send(&braid, 11);
