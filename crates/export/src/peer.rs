@@ -43,6 +43,8 @@ pub(crate) enum Outcome {
     Never {
         /// What the other side says.
         why: String,
+        /// Whether some of it may be taken when it comes without the rest.
+        divide: bool,
     },
 }
 
@@ -57,6 +59,7 @@ pub(crate) struct Remote {
 enum Reads {
     Grpc,
     Otlp,
+    RemoteWrite,
     Plain,
 }
 
@@ -90,7 +93,7 @@ impl Remote {
             Peer::Loki { .. } => (http.endpoint.clone(), protobuf, None, Vec::new(), Reads::Plain),
             Peer::RemoteWrite { .. } => {
                 let more = vec![("x-prometheus-remote-write-version", "0.1.0")];
-                (http.endpoint.clone(), protobuf, Some("snappy"), more, Reads::Plain)
+                (http.endpoint.clone(), protobuf, Some("snappy"), more, Reads::RemoteWrite)
             }
             Peer::Datadog { urls, .. } => {
                 let kind = if signal == Signal::Traces { protobuf } else { "application/json" };
@@ -129,7 +132,13 @@ fn judge(reads: Reads, answer: &Answer) -> Outcome {
     let again = status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     match again {
         true => Outcome::Later { why, after: answer.header("retry-after").and_then(|v| retry_after(v, SystemTime::now())) },
-        false => Outcome::Never { why },
+        // A receiver that says how much it has written has kept what it could; others may have kept nothing for one bad sample.
+        false => Outcome::Never {
+            why,
+            divide: reads == Reads::RemoteWrite
+                && status == StatusCode::BAD_REQUEST
+                && !answer.headers.contains_key("x-prometheus-remote-write-samples-written"),
+        },
     }
 }
 
@@ -149,7 +158,7 @@ fn judge_grpc(answer: &Answer) -> Outcome {
             let after = answer.header("grpc-status-details-bin").and_then(details);
             // Cancelled, deadline exceeded, aborted, out of range, unavailable, data loss; exhausted where it says for how long.
             let again = matches!(status, 1 | 4 | 10 | 11 | 14 | 15) || (status == 8 && after.is_some());
-            if again { Outcome::Later { why: why(status), after } } else { Outcome::Never { why: why(status) } }
+            if again { Outcome::Later { why: why(status), after } } else { Outcome::Never { why: why(status), divide: false } }
         }
         None => Outcome::Later { why: "an answer without a gRPC status".to_owned(), after: None },
     }
@@ -209,6 +218,9 @@ mod tests {
         }
         let wait = judge(Reads::Otlp, &answer(503, &[("retry-after", "7")], b""));
         assert!(matches!(wait, Outcome::Later { after: Some(d), .. } if d == Duration::from_secs(7)));
+        let divide = |reads, headers: &[(&'static str, &str)]| judge(reads, &answer(400, headers, b"")) == Outcome::Never { why: "400 Bad Request: ".into(), divide: true };
+        assert!(divide(Reads::RemoteWrite, &[]) && !divide(Reads::Plain, &[]));
+        assert!(!divide(Reads::RemoteWrite, &[("x-prometheus-remote-write-samples-written", "3")]));
         let part = judge(Reads::Otlp, &answer(200, &[], b"\x0a\x05\x08\x02\x12\x01x"));
         assert_eq!(part, Outcome::Taken { rejected: 2, why: "x".into() });
         assert_eq!(word(&judge(Reads::Otlp, &answer(200, &[], b"garbage"))), "taken");

@@ -117,6 +117,61 @@ impl SampleSink for Samples<'_> {
     }
 }
 
+/// The two halves of a request, each with its number of samples; `None` where it has only one series.
+pub(crate) fn halves(body: &[u8]) -> Option<[(Vec<u8>, u64); 2]> {
+    let plain = snap::raw::Decoder::new().decompress_vec(body).ok()?;
+    // What it is made of: series, samples and histograms in them; metadata goes with the first half.
+    let mut parts: Vec<(&[u8], u64)> = Vec::new();
+    let (mut rest, mut metadata): (&[u8], Vec<&[u8]>) = (&plain, Vec::new());
+    while !rest.is_empty() {
+        let (number, message, after) = field(rest)?;
+        let whole = &rest[..rest.len() - after.len()];
+        rest = after;
+        if number != 1 {
+            metadata.push(whole);
+            continue;
+        }
+        let (mut inside, mut samples) = (message, 0);
+        while !inside.is_empty() {
+            let (number, _, after) = field(inside)?;
+            samples += u64::from(matches!(number, 2 | 4));
+            inside = after;
+        }
+        parts.push((whole, samples));
+    }
+    if parts.len() < 2 {
+        return None;
+    }
+    let later = parts.split_off(parts.len() / 2);
+    let pack = |parts: &[(&[u8], u64)], more: &[&[u8]]| {
+        let bytes: Vec<u8> = parts.iter().map(|(bytes, _)| *bytes).chain(more.iter().copied()).flatten().copied().collect();
+        let body = snap::raw::Encoder::new().compress_vec(&bytes).ok()?;
+        Some((body, parts.iter().map(|(_, samples)| samples).sum()))
+    };
+    Some([pack(&parts, &metadata)?, pack(&later, &[])?])
+}
+
+/// A field that is a message, as all of a request are: its number, its bytes, what comes after it.
+fn field(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    fn varint(bytes: &mut &[u8]) -> Option<u64> {
+        let (mut n, mut shift) = (0u64, 0);
+        loop {
+            let (first, rest) = bytes.split_first()?;
+            *bytes = rest;
+            n |= u64::from(first & 0x7f).checked_shl(shift)?;
+            if *first < 0x80 {
+                return Some(n);
+            }
+            shift += 7;
+        }
+    }
+    let mut rest = bytes;
+    let tag = varint(&mut rest)?;
+    let len = usize::try_from(varint(&mut rest)?).ok()?;
+    let (message, after) = rest.split_at_checked(len)?;
+    (tag & 7 == 2).then_some((tag >> 3, message, after))
+}
+
 impl Encode for RemoteWriteEncoder {
     fn encode(&mut self, records: &[Record], out: &mut Encoded) {
         let limits = self.limits.clone();
@@ -181,6 +236,26 @@ mod tests {
             [["__name__=a,cluster=c,zone=own", "1 2", "__name__=b,cluster=c,zone=own", "1 2"]]
         );
         assert_eq!(sent(&[], 1, &[write]), [["__name__=a,zone=own", "1 2"], ["__name__=b,zone=own", "1 2"]]);
+    }
+
+    #[test]
+    fn a_request_is_halved_down_to_its_series() {
+        let mut encoder = Encoder::new();
+        for name in ["a", "b", "c"] {
+            encoder.series([("__name__", name)], &[(1, 2.0), (2, 3.0)]);
+        }
+        encoder.metadata("a", MetricKind::Gauge, "", "");
+        let whole = encoder.finish().expect("packed");
+        let [(one, n), (two, m)] = halves(&whole).expect("three series");
+        assert_eq!((n, m), (2, 4));
+        let read = |body: &[u8]| {
+            let mut seen = Seen(Vec::new());
+            wire::walk_samples(Encoding::RemoteWrite, body, &Limits::default(), &mut seen).expect("readable");
+            seen.0
+        };
+        assert_eq!([read(&one), read(&two)].concat(), ["__name__=a", "1 2", "2 3", "a gauge", "__name__=b", "1 2", "2 3", "__name__=c", "1 2", "2 3"]);
+        assert_eq!(halves(&one), None);
+        assert_eq!(halves(b"garbage"), None);
     }
 
     #[test]

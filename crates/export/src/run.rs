@@ -19,6 +19,7 @@ use crate::batch::{Encode, Encoded, encoder};
 use crate::counters::{Counters, EXPIRED, REFUSED, REJECTED, UNENCODABLE};
 use crate::deleted::without;
 use crate::peer::{Outcome, Parcel, Remote};
+use crate::remote_write::halves;
 use crate::retry::{Backoff, random};
 use crate::settings::{Queue, Retry, Settings, Tenants};
 
@@ -34,6 +35,8 @@ const REST: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_millis(300);
 /// Records of a batch at most.
 const RECORDS: usize = 4096;
+/// A request that is refused because of some of its samples is divided so often, to save the others.
+const DIVISIONS: usize = 64;
 /// Between two complaints about the same peer.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 
@@ -308,6 +311,16 @@ impl Worker {
     }
 }
 
+/// How sending ended.
+enum Delivered {
+    /// The other side has answered for it, or it was tried for long enough.
+    Answered,
+    /// It was to stop.
+    Stopped,
+    /// Refused because of something in it.
+    Refused(String),
+}
+
 /// What sends, and sends again.
 struct Sender {
     name: String,
@@ -329,48 +342,65 @@ impl Sender {
     /// Sends one after the other; `false` when it has to stop before.
     async fn deliver_all(&self, parcels: Vec<Parcel>) -> bool {
         for parcel in parcels {
-            if !self.deliver(&parcel).await {
-                return false;
+            let (mut left, mut divisions) = (vec![parcel], 0);
+            while let Some(parcel) = left.pop() {
+                let refused = match self.deliver(&parcel).await {
+                    Delivered::Answered => continue,
+                    Delivered::Stopped => return false,
+                    Delivered::Refused(why) => why,
+                };
+                let parts = if divisions < DIVISIONS { halves(&parcel.body) } else { None };
+                let Some(parts) = parts else {
+                    self.refused(&parcel, &refused);
+                    continue;
+                };
+                divisions += 1;
+                let parts = parts.map(|(body, items)| Parcel { body: body.into(), items, tenant: parcel.tenant.clone() });
+                left.extend(parts.into_iter().rev());
             }
         }
         true
     }
 
-    /// Sends until the other side has answered for it or it is given up; `false` when it has to stop before.
-    async fn deliver(&self, parcel: &Parcel) -> bool {
+    /// Sends until the other side has answered for it or it is given up.
+    async fn deliver(&self, parcel: &Parcel) -> Delivered {
         let begun = Instant::now();
         let mut backoff = Backoff::new(&self.retry);
         loop {
             let sent = tokio::select! {
                 sent = self.remote.send(parcel) => sent,
-                () = async { self.stop.cancelled().await; tokio::time::sleep(GRACE).await } => return false,
+                () = async { self.stop.cancelled().await; tokio::time::sleep(GRACE).await } => return Delivered::Stopped,
             };
             match sent {
                 Outcome::Taken { rejected, why } => {
-                    let rejected = rejected.min(parcel.items);
-                    self.taken(parcel, rejected, &why);
-                    return true;
+                    self.taken(parcel, rejected.min(parcel.items), &why);
+                    return Delivered::Answered;
                 }
-                Outcome::Never { why } => {
-                    self.counters.failed(REFUSED, parcel.items);
-                    self.complain(&format!("refused for good, {} items are dropped: {why}", parcel.items));
-                    return true;
+                Outcome::Never { why, divide: true } => return Delivered::Refused(why),
+                Outcome::Never { why, divide: false } => {
+                    self.refused(parcel, &why);
+                    return Delivered::Answered;
                 }
                 Outcome::Later { why, after } => {
                     let Some(wait) = backoff.next(after, begun.elapsed(), random()) else {
                         self.counters.failed(EXPIRED, parcel.items);
                         self.complain(&format!("tried for long enough, {} items are dropped: {why}", parcel.items));
-                        return true;
+                        return Delivered::Answered;
                     };
                     Counters::add(&self.counters.retries, 1);
                     self.away(&why);
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
-                        () = self.stop.cancelled() => return false,
+                        () = self.stop.cancelled() => return Delivered::Stopped,
                     }
                 }
             }
         }
+    }
+
+    fn refused(&self, parcel: &Parcel, why: &str) {
+        self.counters.failed(REFUSED, parcel.items);
+        self.complain(&format!("refused for good, {} items are dropped: {why}", parcel.items));
     }
 
     fn taken(&self, parcel: &Parcel, rejected: u64, why: &str) {

@@ -335,6 +335,25 @@ fn what_a_peer_answers_decides_what_is_sent_again_and_what_is_given_up() {
 }
 
 #[test]
+fn one_bad_sample_does_not_take_the_others_of_its_request_along() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // The whole, both halves, the two parts of the second.
+    let (address, asked) = scripted(&[BAD, OK, BAD, BAD, OK]);
+    let yaml = format!("  prometheusremotewrite:\n    endpoint: 'http://{address}/api/v1/write'\n    remote_write_queue: {QUEUE}\n    {SOON}\n");
+    let braid = start(dir.path(), &yaml, &["metrics"], "prometheusremotewrite");
+    let ms = (now() / 1_000_000) as i64;
+    let series: Vec<_> = ["a", "b", "c", "d"].map(|name| (name, &[][..], [(ms, 1.0)])).into();
+    let series: Vec<_> = series.iter().map(|(name, labels, samples)| (*name, *labels, &samples[..])).collect();
+    post(braid.at("prometheus"), "/api/v1/write", &[PROTOBUF], &write_request(&series)).expect(204);
+    for _ in 0..5 {
+        asked.recv_timeout(Duration::from_secs(20)).expect("asked");
+    }
+    braid.eventually("three sent", |b| (sent(b, "metric_points", "prometheusremotewrite") == 3.0).then_some(()));
+    let failed = "braid_exporter_send_failed_metric_points_total{exporter=\"prometheusremotewrite\",reason=\"refused\"}";
+    assert_eq!(braid.metric(failed), 1.0);
+}
+
+#[test]
 fn a_peer_that_does_not_answer_holds_up_neither_ingest_nor_the_end() {
     let dir = tempfile::tempdir().expect("a directory");
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
