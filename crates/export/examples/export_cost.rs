@@ -102,9 +102,12 @@ fn cpu() -> Result<f64, Box<dyn std::error::Error>> {
     Ok(ticks as f64 / 100.0)
 }
 
+fn text<'a>(key: &'a str, value: &'a str) -> Attr<'a> {
+    Attr { key, value: Value::Str(value) }
+}
+
 fn request(signal: Signal, n: u64) -> Result<Bytes, wire::WireError> {
     let now = 1_795_000_000_000_000_000 + n as i64 * 1_000_000;
-    let text = |key, value| Attr { key, value: Value::Str(value) };
     let resource = [text("service.name", "checkout"), text("service.version", "1.4.2"), text("host.name", "node-17")];
     let group = Group { resource: &resource, scope_name: "http", ..Group::default() };
     let id = |i: u64| (n * IN_REQUEST + i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
