@@ -10,6 +10,7 @@ use collector::scrape::Scraper;
 use collector::syslog::{self, SyslogCounters};
 use collector::{Budget, Counters, Ingest, Receivers};
 use correlate::{CorrelateError, Correlator};
+use export::{ExportError, Exporters};
 use store::{Source, Store, Writer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -87,6 +88,8 @@ pub(crate) fn run(
         let generator = generator(&store, &config, runtime);
         let generated = generator.clone();
         let correlation = correlator.clone();
+        let exporters = exporters(&store, &config)?;
+        let exporting = exporters.clone();
         let syslog_counters = Arc::new(SyslogCounters::default());
         let for_syslog = config.syslog.is_some().then(|| Arc::clone(&syslog_counters));
         let metrics: Vec<MetricsWriter> = vec![
@@ -101,6 +104,9 @@ pub(crate) fn run(
                 }
                 if let Some(counters) = &for_syslog {
                     counters.write_text(out);
+                }
+                if let Some(exporters) = &exporting {
+                    exporters.write_text(out);
                 }
             }),
             Box::new(move |out| {
@@ -179,11 +185,14 @@ pub(crate) fn run(
             // Off this thread: it may be writing, which needs the runtime.
             let _ = tokio::task::spawn_blocking(move || correlator.stop()).await;
         }
+        // Meanwhile what is being sent may still be answered for.
+        let sent = tokio::task::spawn_blocking(move || exporters.map(|e| e.stop()));
         stop.cancel();
         tasks.close();
         if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
             tracing::warn!("{} connections did not finish within {DRAIN:?}", tasks.len());
         }
+        let _ = sent.await;
         anyhow::Ok(())
     });
     // Tasks that are left (slow clients, long queries) are dropped here.
@@ -244,6 +253,18 @@ fn health(store: &Store) -> (bool, Vec<String>) {
         reasons.push(format!("answers may lack rows: {why}"));
     }
     (!stats.full, reasons)
+}
+
+/// Exporters at work; `None` where the store has no cursor for them (a read-only file system).
+fn exporters(store: &Arc<Store>, config: &Config) -> anyhow::Result<Option<Arc<Exporters>>> {
+    match Exporters::start(store, &config.exporters, &tokio::runtime::Handle::current()) {
+        Ok(exporters) => Ok(Some(Arc::new(exporters))),
+        Err(e @ ExportError::Store { .. }) => {
+            tracing::error!("nothing is exported: {e}");
+            Ok(None)
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn apis(api: &Arc<Api>) -> Apis {

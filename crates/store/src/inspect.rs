@@ -255,7 +255,7 @@ fn walk_log(disk: &Arc<dyn Disk>, each: &mut dyn FnMut(&mut LogFileSeen, &Record
                         file.records += 1;
                         each(&mut file, &record);
                     }
-                    Ok(Some(Found::Unknown { .. })) => file.records += 1,
+                    Ok(Some(Found::Unknown { .. } | Found::Other { .. })) => file.records += 1,
                     Ok(Some(Found::Damage(damage))) => file.damaged += damage.to - damage.from,
                     Ok(None) => break,
                     Err(_) => {

@@ -85,6 +85,12 @@ impl Store {
         self.engine.reader(name, at_cap)
     }
 
+    /// The names of all readers that the log is kept for.
+    #[must_use]
+    pub fn readers(&self) -> Vec<String> {
+        self.engine.readers()
+    }
+
     /// Forgets a named reader: the log is kept for it no longer.
     ///
     /// # Errors

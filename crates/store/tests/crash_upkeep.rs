@@ -324,7 +324,7 @@ fn damaged_positions_of_readers_are_quarantined_and_the_reader_begins_anew() {
 
 #[test]
 fn at_the_cap_a_reader_blocks_appends_or_loses_its_oldest_as_it_chose() {
-    for at_cap in [AtCap::Block, AtCap::DropOldest] {
+    for at_cap in [AtCap::Block, AtCap::DropOldest, AtCap::DropOldestOver(100_000), AtCap::DropOldestOver(20_000)] {
         let (disk, clock) = (SimDisk::new(1), ManualClock::new(START));
         let mut o = options(&disk, &clock);
         (o.log_cap, o.log.file_bytes) = (60_000, 10_000);
@@ -352,6 +352,15 @@ fn at_the_cap_a_reader_blocks_appends_or_loses_its_oldest_as_it_chose() {
             AtCap::DropOldest => {
                 assert!(toy.engine.stats().dropped_for_readers > 20);
                 assert!(reader.next_record().unwrap().unwrap().payload[0] > 20);
+            }
+            AtCap::DropOldestOver(limit) => {
+                assert_eq!(refused, 0, "what is kept for it alone does not stop the appends");
+                toy.engine.flush_all().unwrap();
+                let first = reader.next_record().unwrap().unwrap().payload[0];
+                let left = 200 - usize::from(first);
+                assert!(left > 5 && left * 1_040 <= limit as usize, "{left} of {limit}: the newest are kept");
+                assert_eq!(reader.lost(), u64::from(first));
+                assert!(reader.bytes_behind() > 5_000);
             }
         }
     }

@@ -4,10 +4,11 @@
 use model::{Attr, Group, Histogram, Log, Span, Value};
 
 use crate::exposition::{self, Exposed, ExpositionSink, Format, Options, Point};
-use crate::otlp::{LogEncoder, Style, TraceEncoder, as_text, logs_json, traces_json};
+use crate::datadog::AgentPayloadEncoder;
+use crate::otlp::{LogEncoder, MetricEncoder, Style, TraceEncoder, as_text, data_points, logs_json, split, traces_json};
 use crate::remote_write::Encoder;
 use crate::{
-    Encoding, Exemplar, Limits, LogSink, MetricKind, RawLabels, SampleSink, SpanSink, Summary, WireError, check, native,
+    Encoding, Exemplar, Limits, LogSink, MetricKind, PushEncoder, RawLabels, SampleSink, SpanSink, Summary, WireError, check, native,
     walk_logs, walk_samples, walk_spans,
 };
 
@@ -124,10 +125,28 @@ fn spans(encoding: Encoding, bytes: &[u8]) {
     let encoded = must(encoder.finish());
     let again = must(check(Encoding::OtlpTraces, &encoded, &limits));
     assert_eq!((again.accepted, again.refused.total()), (summary.accepted, 0));
+    assert_eq!(parts(&encoded, |part| must(check(Encoding::OtlpTraces, part, &limits)).accepted), summary.accepted);
+    let mut datadog = AgentPayloadEncoder::new("h");
+    must(walk_spans(encoding, bytes, &limits, &mut datadog));
+    assert_eq!(datadog.spans(), summary.accepted);
+    let _ = datadog.finish();
     let json = must(traces_json(&encoded, Style::Otlp, "resourceSpans"));
     let mut encoder = TraceEncoder::default();
     must(walk_spans(Encoding::OtlpTracesJson, json.as_bytes(), &limits, &mut encoder));
     assert_eq!(must(traces_json(&must(encoder.finish()), Style::Otlp, "resourceSpans")), json);
+}
+
+/// What `count` finds in all of the small requests that a request is cut into, which are no larger than asked for unless one item is.
+fn parts(request: &[u8], count: impl Fn(&[u8]) -> u64) -> u64 {
+    let parts = must(split(request, 200));
+    assert!(parts.iter().all(|part| part.len() <= 200 || must(split(part, 1)).len() == 1), "a part that could be smaller");
+    parts.iter().map(|part| count(part)).sum()
+}
+
+/// What a receiver answers to an exporter.
+pub fn otlp_answer(bytes: &[u8]) {
+    let _ = crate::otlp::partial_success(bytes);
+    let _ = crate::otlp::retry_delay(bytes);
 }
 
 /// Zipkin's JSON: what is translated is a request that can be read.
@@ -174,15 +193,52 @@ fn logs(encoding: Encoding, bytes: &[u8]) {
     let mut encoder = LogEncoder::default();
     assert_eq!(walk_logs(encoding, bytes, &limits, 1, &mut encoder), Ok(summary.clone()));
     let encoded = must(encoder.finish());
+    if encoding == Encoding::LokiPush {
+        pushed(bytes, &summary);
+    }
     if matches!(encoding, Encoding::LokiPush | Encoding::LokiPushJson) {
         return;
     }
+    assert_eq!(parts(&encoded, |part| must(check(Encoding::OtlpLogs, part, &limits)).accepted), summary.accepted);
     let again = must(check(Encoding::OtlpLogs, &encoded, &limits));
     assert_eq!((again.accepted, again.refused.total()), (summary.accepted, 0));
     let json = must(logs_json(&encoded, Style::Otlp));
     let mut encoder = LogEncoder::default();
     must(walk_logs(Encoding::OtlpLogsJson, json.as_bytes(), &limits, 1, &mut encoder));
     assert_eq!(must(logs_json(&must(encoder.finish()), Style::Otlp)), json);
+}
+
+/// Lines that are pushed on keep their labels, times and texts.
+fn pushed(bytes: &[u8], summary: &Summary) {
+    #[derive(Default)]
+    struct Lines {
+        labels: Vec<(String, String)>,
+        push: PushEncoder,
+        all: Vec<(Vec<(String, String)>, i64, String)>,
+    }
+    impl LogSink for Lines {
+        fn group(&mut self, group: &Group<'_>) {
+            self.labels = group.labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        }
+        fn log(&mut self, log: &Log<'_>) {
+            let line = as_text(&log.body).into_owned();
+            self.push.line(self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())), log.time, &line);
+            self.all.push((self.labels.clone(), log.time, line));
+        }
+    }
+    let limits = Limits::default();
+    let mut first = Lines::default();
+    must(walk_logs(Encoding::LokiPush, bytes, &limits, 1, &mut first));
+    // Seconds and nanoseconds cannot say the first second of all.
+    if first.all.iter().any(|(_, time, _)| *time < i64::MIN + 1_000_000_000) {
+        return;
+    }
+    let mut again = Lines::default();
+    let repeated = must(walk_logs(Encoding::LokiPush, &must(first.push.finish()), &limits, 1, &mut again));
+    assert_eq!((repeated.accepted, repeated.refused.total()), (summary.accepted, 0));
+    first.all.sort();
+    again.all.sort();
+    assert_eq!(again.all, first.all);
 }
 
 /// OTLP metrics: every series is well formed.
@@ -198,6 +254,17 @@ fn samples(encoding: Encoding, bytes: &[u8]) {
     if let Ok(summary) = walked {
         let passed = (rows.count, rows.histograms, rows.exemplars);
         assert_eq!((summary.accepted, summary.histograms, summary.exemplars), passed);
+        if encoding == Encoding::OtlpMetrics {
+            assert_eq!(parts(bytes, |part| must(data_points(part))), must(data_points(bytes)));
+        }
+        let mut encoder = MetricEncoder::default();
+        must(walk_samples(encoding, bytes, &limits, &mut encoder));
+        let points = encoder.points();
+        let encoded = encoder.finish();
+        assert_eq!((points, must(data_points(&encoded))), (summary.accepted, summary.accepted));
+        // Names without a letter and buckets that do not add up are refused point by point, as from any sender.
+        let again = must(check(Encoding::OtlpMetrics, &encoded, &limits));
+        assert!(again.accepted + again.refused.total() >= summary.accepted);
     }
 }
 

@@ -8,6 +8,7 @@
 //! feeds the store's column builders, so the two can never disagree.
 
 mod base64;
+pub mod datadog;
 mod encoding;
 mod error;
 mod exemplar;
@@ -31,7 +32,7 @@ pub mod zipkin;
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
 pub use limits::Limits;
-pub use loki::SERVICE_NAME_SOURCES;
+pub use loki::{PushEncoder, SERVICE_NAME_SOURCES};
 pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};
 pub use snappy::block as snappy_block;
 

@@ -169,6 +169,7 @@ proptest! {
         invariants::otlp_logs(&bytes);
         invariants::otlp_metrics(&bytes);
         invariants::otlp_json(&bytes);
+        invariants::otlp_answer(&bytes);
         invariants::loki_push(&bytes);
         invariants::loki_json(&bytes);
         invariants::remote_write(&bytes);

@@ -4,16 +4,15 @@ use std::fmt;
 use std::path::Path;
 
 /// Keys that their projects know and this version of Braid does not read yet.
-const LATER: [&str; 13] = [
+const LATER: [&str; 12] = [
     "alerting",
     "connectors",
-    "exporters",
     "extensions",
     "processors",
     "remote_read",
     "remote_write",
     "rule_files",
-    "service",
+    "telemetry",
     "thrift_binary",
     "thrift_compact",
     "tls",

@@ -2,6 +2,7 @@
 
 mod correlation;
 mod error;
+mod exporters;
 mod generator;
 mod objects;
 mod raw;
@@ -193,6 +194,8 @@ pub(crate) struct Config {
     pub(crate) own_traces: bool,
     /// The file, without its secrets.
     pub(crate) shown: String,
+    /// Who is sent what comes in.
+    pub(crate) exporters: Vec<export::Settings>,
 }
 
 /// What the command line and the environment say; it wins over the file.
@@ -346,6 +349,7 @@ impl Config {
         };
         let tenants = tenants::read(name, &file.limits)?;
         let (own_logs, own_traces) = (file.own.logs, file.own.traces);
+        let exporters = exporters::settings(name, &file.exporters, &file.service, &limits.wire)?;
         Ok(Self {
             own_logs,
             own_traces,
@@ -365,6 +369,7 @@ impl Config {
             admin_api,
             slow_query,
             tenants,
+            exporters,
         })
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) receivers: Receivers,
     pub(super) metrics_generator: super::generator::File,
     pub(super) correlation: Correlation,
+    pub(super) exporters: super::exporters::Exporters,
+    pub(super) service: super::exporters::Service,
     /// These three are read by `prometheus::Config`, which knows them whole.
     #[serde(rename = "global")]
     _global: IgnoredAny,

@@ -24,6 +24,7 @@ fn good_configurations_pass() {
         "receivers: {otlp: {protocols: {grpc: {endpoint: 'localhost:4317'}, http: {cors: {allowed_origins: ['*']}}}}}\n",
         "receivers:\n  otlp:\n    protocols:\n      grpc:\n      http:\n",
         "storage: {dir: /tmp/x, sync: 100ms, retention: {traces: 3d, metrics: 30d, max_size: 10GB}}\n",
+        "exporters:\n  otlp/up:\n    endpoint: up:4317\n    tls: {insecure: true}\n    headers: {authorization: 'Bearer $$x'}\n    sending_queue: {num_consumers: 2, queue_size: 5GiB, batch: {flush_timeout: 1s}}\n    retry_on_failure: {initial_interval: 1s, max_elapsed_time: 0}\n  loki: {endpoint: 'http://loki:3100'}\nservice:\n  pipelines:\n    traces: {receivers: [otlp], exporters: [otlp/up]}\n    logs/all: {exporters: [otlp/up, loki]}\n",
         "global: {scrape_interval: 5s}\nscrape_configs:\n- job_name: a\n  params: {m: [x, y]}\n  static_configs:\n  - targets: ['h:1']\n    labels: {env: dev}\n",
     ] {
         assert_eq!(check(yaml), ("braid.yaml: ok".to_owned(), 0), "{yaml}");
@@ -58,6 +59,28 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
         (
             "rule_files: []\n",
             "braid.yaml:1:1: key `rule_files` is known, but this version of Braid does not have what it configures",
+        ),
+        (
+            "exporters:\n  otlp/a:\n    endpoint: h:1\n    compresion: gzip\n",
+            "braid.yaml:4:5: unknown key `compresion`; did you mean `compression`?",
+        ),
+        ("exporters:\n  otlp: {}\n", "braid.yaml: exporters.otlp.endpoint: it is missing"),
+        ("exporters:\n  otlphttp: {endpoint: 'h:4318'}\n", "braid.yaml: exporters.otlphttp.endpoint: it is no URL such as http://host:4318"),
+        (
+            "exporters:\n  loki: {endpoint: 'http://h', sending_queue: {queue_size: 1000}}\n",
+            "braid.yaml: exporters.loki.sending_queue.queue_size: sizes count bytes here: add sizer: bytes, or write a size such as 10GiB",
+        ),
+        (
+            "exporters:\n  loki: {endpoint: 'http://h'}\nservice: {pipelines: {traces: {exporters: [loki]}}}\n",
+            "braid.yaml: service.pipelines: exporter `loki` cannot send traces",
+        ),
+        (
+            "service: {pipelines: {logs: {exporters: [loki/none]}}}\n",
+            "braid.yaml: service.pipelines.logs.exporters: there is no exporter `loki/none` in `exporters`",
+        ),
+        (
+            "exporters:\n  otlp: {endpoint: 'h:1', headers: {a: '${env:NO_SUCH_VARIABLE_HERE}'}}\n",
+            "braid.yaml: exporters.otlp.headers.a: the environment has no variable \"NO_SUCH_VARIABLE_HERE\"",
         ),
         ("scrape_configs:\n- scheme: http\n", "braid.yaml:2:3: job_name is empty"),
         (

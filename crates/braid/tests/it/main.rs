@@ -7,6 +7,7 @@ mod configuration;
 mod correlate;
 mod deleting;
 mod disk;
+mod exporters;
 mod grpc;
 mod hostile;
 mod lifecycle;

@@ -350,29 +350,44 @@ impl Core {
         if let Some(remote) = &self.remote {
             covered = covered.min(remote.covered());
         }
-        let cursors = self.cursors();
-        let read = cursors.iter().flat_map(|c| c.all()).map(|(_, sequence, _)| sequence).min();
-        let upto = covered.min(read.unwrap_or(u64::MAX));
-        if upto > 0 {
-            self.log.cut(upto);
-        }
-        // At the cap: those who may lose records lose them, the others stop the appends.
-        let over = self.log.files().bytes() > self.options.log_cap;
-        if let (true, Some(cursors)) = (over, cursors) {
-            for (name, sequence, at_cap) in cursors.all() {
-                if at_cap == AtCap::DropOldest && sequence < covered {
-                    tracing::warn!(
-                        reader = name,
-                        records = covered - sequence,
-                        "the log is at its cap; the oldest records are dropped"
-                    );
-                    self.counters.dropped_for_readers.fetch_add(covered - sequence, Ordering::Relaxed);
-                    if let Err(e) = cursors.save(&name, covered) {
-                        tracing::warn!(reader = name, error = %e, "its position could not be moved");
+        let files = self.log.files();
+        let cap = self.options.log_cap;
+        let short = self.short.swap(false, Ordering::AcqRel);
+        // What may go, and what of it all but those with a cap of their own have dealt with.
+        let (mut upto, mut needed) = (covered, covered);
+        if let Some(cursors) = self.cursors() {
+            for (name, mut sequence, at_cap) in cursors.all() {
+                let limit = match at_cap {
+                    AtCap::Block => u64::MAX,
+                    AtCap::DropOldest => cap,
+                    AtCap::DropOldestOver(limit) => limit,
+                };
+                let mut give_up = files.over(sequence, limit);
+                if short && matches!(at_cap, AtCap::DropOldestOver(_)) && sequence < covered {
+                    // One file a look at the space, so that no more goes than must.
+                    give_up = give_up.max(files.over(sequence, files.bytes_after(sequence).saturating_sub(1)));
+                }
+                let give_up = give_up.min(covered);
+                // At its cap a reader that may lose records loses them; the others stop the appends.
+                if give_up > sequence {
+                    let records = give_up - sequence;
+                    tracing::warn!(reader = name, records, "too much of the log is kept for it; its oldest records are dropped");
+                    self.counters.dropped_for_readers.fetch_add(records, Ordering::Relaxed);
+                    match cursors.save(&name, give_up) {
+                        Ok(()) => sequence = give_up,
+                        Err(e) => tracing::warn!(reader = name, error = %e, "its position could not be moved"),
                     }
+                }
+                upto = upto.min(sequence);
+                if !matches!(at_cap, AtCap::DropOldestOver(_)) {
+                    needed = needed.min(sequence);
                 }
             }
         }
+        if upto > 0 {
+            self.log.cut(upto);
+        }
+        let over = files.bytes_after(needed) > cap;
         self.log_blocked.store(over, Ordering::Release);
     }
 
@@ -410,6 +425,8 @@ impl Core {
                     tracing::warn!(free, least, full, "free space in the data directory");
                 }
                 self.full.store(full, Ordering::Release);
+                // What is kept for slow exporters goes before anything is refused.
+                self.short.store(free < least.saturating_add(least / 4), Ordering::Release);
             }
             Err(e) => tracing::warn!(error = %e, "free space cannot be read"),
         }

@@ -81,6 +81,8 @@ pub(crate) struct Core {
     fed: AtomicU64,
     pub(crate) full: AtomicBool,
     log_blocked: AtomicBool,
+    /// Free space was so short at the last look that slow readers have to give up records.
+    pub(crate) short: AtomicBool,
     pub(crate) stopping: AtomicBool,
     sleep: Mutex<()>,
     /// Wakes the compactor.
@@ -433,6 +435,13 @@ impl Engine {
         })
     }
 
+    /// The names of all readers that the log is kept for.
+    #[must_use]
+    pub fn readers(&self) -> Vec<String> {
+        let cursors = self.core.cursors();
+        cursors.into_iter().flat_map(|c| c.all()).map(|(name, _, _)| name).collect()
+    }
+
     /// Forgets a named reader.
     ///
     /// # Errors
@@ -594,6 +603,25 @@ impl NamedReader {
     /// IO.
     pub fn state(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.cursors.state(&self.name)
+    }
+
+    /// Returns records of this signal only, without reading the bodies of others.
+    #[must_use]
+    pub fn only(mut self, signal: Signal) -> Self {
+        self.reader.set_only(signal);
+        self
+    }
+
+    /// How many records were given up before they were read: see [`AtCap`].
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.reader.lost()
+    }
+
+    /// Bytes of the log that are still to be read, those of other signals too.
+    #[must_use]
+    pub fn bytes_behind(&self) -> u64 {
+        self.reader.bytes_behind()
     }
 
     /// How many records are appended and not read yet (gaps in the sequence counted as records).

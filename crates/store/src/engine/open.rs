@@ -119,6 +119,7 @@ impl Engine {
             full: AtomicBool::new(false),
             log_blocked: AtomicBool::new(false),
             latest_deletion: AtomicU64::new(tombstones.last()),
+            short: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             sleep: Mutex::new(()),
             stopped: Condvar::new(),

@@ -24,6 +24,9 @@ pub enum AtCap {
     Block,
     /// Its oldest records are dropped and counted.
     DropOldest,
+    /// The same, with a cap of its own in bytes instead of the log's: what is kept for it alone does not count towards the
+    /// log's cap, so it never stops the appends. It also loses its oldest records where free space gets short.
+    DropOldestOver(u64),
 }
 
 /// The durable positions, by reader.

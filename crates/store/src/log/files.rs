@@ -101,7 +101,7 @@ impl Files {
                     end = to;
                     seen(&record);
                 }
-                Found::Unknown { sequence } => {
+                Found::Unknown { sequence } | Found::Other { sequence } => {
                     last = Some(sequence);
                     end = scan.position();
                 }
@@ -183,6 +183,23 @@ impl Files {
     #[must_use]
     pub fn bytes_after(&self, sequence: u64) -> u64 {
         self.catalog.lock().values().filter(|f| f.last > sequence).map(|f| f.bytes).sum()
+    }
+
+    /// Up to which sequence a reader that stands at `sequence` has to give up files so that what is kept for it takes at
+    /// most `limit` bytes. The file that is being written stays.
+    #[must_use]
+    pub fn over(&self, sequence: u64, limit: u64) -> u64 {
+        let catalog = self.catalog.lock();
+        let mut kept: u64 = catalog.values().filter(|f| f.last > sequence).map(|f| f.bytes).sum();
+        let mut upto = sequence;
+        for file in catalog.values().filter(|f| f.last > sequence && !f.active) {
+            if kept <= limit {
+                break;
+            }
+            kept -= file.bytes;
+            upto = file.last;
+        }
+        upto
     }
 
     /// How many files.

@@ -31,7 +31,7 @@
 
 use bytes::Bytes;
 use model::Tenant;
-use wire::Encoding;
+use wire::{Encoding, Signal};
 
 use crate::Record;
 
@@ -177,6 +177,12 @@ impl RecordHeader {
     #[must_use]
     pub fn total(&self) -> u64 {
         (RECORD_HEADER + self.body) as u64
+    }
+
+    /// What the record carries; `None` for an encoding that this version does not know.
+    #[must_use]
+    pub fn signal(&self) -> Option<Signal> {
+        Encoding::try_from(self.encoding).ok().map(Encoding::signal)
     }
 
     /// The record that this header and its `body` make.

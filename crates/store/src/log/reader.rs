@@ -14,17 +14,40 @@ pub struct LogReader {
     committed: Arc<AtomicU64>,
     next: u64,
     open: Option<(LogFile, Scan)>,
+    only: Option<wire::Signal>,
+    lost: u64,
 }
 
 impl LogReader {
     pub(super) fn new(files: Arc<Files>, committed: Arc<AtomicU64>, from: u64) -> Self {
-        Self { files, committed, next: from, open: None }
+        Self { files, committed, next: from, open: None, only: None, lost: 0 }
     }
 
     /// Every sequence below this has been returned, skipped as damaged, or was cut before it was read.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.next
+    }
+
+    /// Returns records of this signal only; the bodies of others are not read.
+    pub fn set_only(&mut self, signal: wire::Signal) {
+        self.only = Some(signal);
+        self.open = None;
+    }
+
+    /// How many sequences were cut (or found damaged with their whole file) before they were read.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Committed bytes that are still to be read, those of other signals too.
+    #[must_use]
+    pub fn bytes_behind(&self) -> u64 {
+        let read_to = self.next.saturating_sub(1);
+        let here = self.open.as_ref().and_then(|(file, scan)| Some((self.files.get(file.first)?, scan.position())));
+        let read_of_it = here.map_or(0, |(file, at)| if file.last > read_to { at.min(file.bytes) } else { 0 });
+        self.files.bytes_after(read_to).saturating_sub(read_of_it)
     }
 
     /// The next committed record; `None` when there is none yet. Damaged stretches are reported, quarantined and passed over.
@@ -49,7 +72,9 @@ impl LogReader {
                 Some(now) => *file = now,
                 // Cut while it was being read: what is still in it was given up or is covered.
                 None => {
-                    self.next = self.next.max(file.last.saturating_add(1).min(committed + 1));
+                    let to = self.next.max(file.last.saturating_add(1).min(committed + 1));
+                    self.lost += to - self.next;
+                    self.next = to;
                     self.open = None;
                     continue;
                 }
@@ -67,6 +92,11 @@ impl LogReader {
                 Some(Found::Unknown { sequence }) => {
                     if sequence >= self.next && sequence <= file.last {
                         self.files.counters.unknown_records.fetch_add(1, Ordering::Relaxed);
+                        self.next = sequence + 1;
+                    }
+                }
+                Some(Found::Other { sequence }) => {
+                    if sequence >= self.next && sequence <= file.last {
                         self.next = sequence + 1;
                     }
                 }
@@ -92,7 +122,9 @@ impl LogReader {
         loop {
             let Some(file) = self.files.holding(self.next) else { return Ok(false) };
             match Scan::open(&*self.files.disk, &path_of(file.first)) {
-                Ok(scan) => {
+                Ok(mut scan) => {
+                    scan.set_only(self.only);
+                    self.lost += file.first.saturating_sub(self.next);
                     self.next = self.next.max(file.first);
                     self.open = Some((file, scan));
                     return Ok(true);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::memmem;
+use wire::Signal;
 
 use super::format::{BadBody, FileHeader, HEADER_BLOCK, RECORD_HEADER, RECORD_MAGIC, RecordHeader, VERSION};
 use crate::disk::{Disk, DiskFile};
@@ -19,6 +20,11 @@ pub enum Found {
     Record(Record, u64),
     /// An intact record of an encoding that this version does not know.
     Unknown {
+        /// Its sequence.
+        sequence: u64,
+    },
+    /// A record of a signal that was not asked for; its body was not read.
+    Other {
         /// Its sequence.
         sequence: u64,
     },
@@ -47,6 +53,7 @@ pub struct Scan {
     end: u64,
     chunk: Bytes,
     chunk_at: u64,
+    only: Option<Signal>,
 }
 
 fn read(file: &Arc<dyn DiskFile>, path: &str, from: u64, to: u64) -> Result<Bytes, StoreError> {
@@ -72,7 +79,7 @@ impl Scan {
             return Err(StoreError::Version { file: path.to_owned(), found: header.version, supported: VERSION });
         }
         let at = HEADER_BLOCK.min(size);
-        Ok(Self { path: path.to_owned(), file, header, at, end: size, chunk: Bytes::new(), chunk_at: 0 })
+        Ok(Self { path: path.to_owned(), file, header, at, end: size, chunk: Bytes::new(), chunk_at: 0, only: None })
     }
 
     /// The file's header.
@@ -91,6 +98,11 @@ impl Scan {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Passes over the bodies of all other signals.
+    pub fn set_only(&mut self, signal: Option<Signal>) {
+        self.only = signal;
     }
 
     /// Ends the walk at `end`: for the file that is being written, the end of what is committed.
@@ -136,6 +148,10 @@ impl Scan {
         let from = self.at;
         if let Some(header) = self.header_at(from)? {
             let to = from + header.total();
+            if self.only.is_some_and(|only| header.signal().is_some_and(|signal| signal != only)) {
+                self.at = to;
+                return Ok(Some(Found::Other { sequence: header.sequence }));
+            }
             let body = self.bytes(from + RECORD_HEADER as u64, to)?;
             self.at = to;
             return Ok(Some(match header.record(&body) {

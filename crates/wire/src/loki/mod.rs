@@ -1,9 +1,11 @@
 //! Loki's push API: `logproto.PushRequest` (`pkg/push/push.proto`) and its JSON form.
 
+mod encode;
 pub(crate) mod json;
 mod labels;
 pub(crate) mod push;
 
+pub use encode::PushEncoder;
 pub(crate) use labels::StreamLabels;
 
 pub(crate) const SERVICE_NAME: &str = "service_name";

@@ -5,6 +5,7 @@ use model::Histogram;
 use super::histogram::put_histogram;
 use super::labels::put_label;
 use crate::protobuf::write;
+use crate::sink::LabelSource;
 use crate::{Exemplar, MetricKind, RawLabels, SampleSink, WireError};
 
 /// Builds one request. Its buffers are kept from request to request.
@@ -94,6 +95,13 @@ impl Encoder {
 
 impl SampleSink for Encoder {
     fn series(&mut self, labels: RawLabels<'_>) {
+        if let LabelSource::Protobuf(bytes) = labels.source {
+            // They are written as they are to be read.
+            self.close();
+            self.series += 1;
+            self.open.extend_from_slice(bytes);
+            return;
+        }
         let mut pairs = Vec::new();
         // Walkers pass on only labels that they have checked.
         if labels.read(&mut pairs).is_ok() {
