@@ -1,6 +1,8 @@
-//! Reading the configuration anew while running: what is scraped changes, everything else needs a restart.
+//! Reading the configuration anew while running: what is scraped changes, keys and certificates are read again, everything else needs
+//! a restart.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
@@ -8,11 +10,13 @@ use collector::scrape::Scraper;
 use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigError};
+use crate::locks::Locks;
 
 /// Reads and applies the configuration.
 pub(crate) struct Reloads {
     runtime: Handle,
     scraper: Scraper,
+    locks: Arc<Locks>,
     read: Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>,
     succeeded: AtomicBool,
     /// Seconds since the Unix epoch.
@@ -24,9 +28,10 @@ impl Reloads {
     pub(crate) fn new(
         runtime: Handle,
         scraper: Scraper,
+        locks: Arc<Locks>,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Self {
-        Self { runtime, scraper, read: Box::new(read), succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
+        Self { runtime, scraper, locks, read: Box::new(read), succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
     }
 
     /// Reads the configuration and applies it; where it is wrong, everything stays as it was.
@@ -36,6 +41,9 @@ impl Reloads {
     pub(crate) fn reload(&self) -> Result<(), String> {
         let _here = self.runtime.enter();
         let result = (self.read)().map_err(|e| e.to_string()).and_then(|config| self.scraper.apply(&config.scrapes));
+        // Also where the configuration is wrong: a key that was taken away must not wait for that.
+        let locks = self.locks.reload();
+        let result = result.and(locks);
         self.succeeded.store(result.is_ok(), Ordering::Relaxed);
         match &result {
             Ok(()) => {
