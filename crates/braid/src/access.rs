@@ -34,7 +34,7 @@ impl Access {
         self.user.is_some() || self.token.is_some()
     }
 
-    /// A client that trusts and, where it is `known`, shows what the flags say.
+    /// A client that trusts what the flags say and, where it is `known`, shows what they name.
     ///
     /// # Errors
     /// Files that cannot be read, credentials that cannot be.
@@ -45,7 +45,7 @@ impl Access {
             let bundle = Certificate::from_pem_bundle(&read(path)?).with_context(|| format!("{}", path.display()))?;
             builder = builder.tls_certs_only(bundle);
         }
-        if let (Some(cert), Some(key)) = (&self.cert, &self.cert_key) {
+        if let (true, Some(cert), Some(key)) = (known, &self.cert, &self.cert_key) {
             let both = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
             builder = builder.identity(Identity::from_pem(&both).with_context(|| format!("{} and {}", cert.display(), key.display()))?);
         }

@@ -167,7 +167,7 @@ pub(crate) fn run(
         tasks.spawn(Arc::clone(&locks).watch(stop.clone()));
         api.set_ready(true);
         tracing::info!("ready after {:?}; data in {}", begun.elapsed(), config.storage.dir.display());
-        let login = login(&locks, &addresses, secure, said.login_link)?;
+        let login = login(&locks, &addresses, secure, said)?;
         if said.ready {
             println!("{}", ready_line(&addresses, &others, login.as_deref()));
         }
@@ -311,17 +311,21 @@ pub(crate) struct Said {
 
 /// A link that logs in once, where there is a page and something to log in for: said to whoever started this and reads along. It
 /// is not for logs that are kept.
-fn login(locks: &Locks, addresses: &[(Face, SocketAddr)], secure: bool, asked: bool) -> anyhow::Result<Option<String>> {
+fn login(locks: &Locks, addresses: &[(Face, SocketAddr)], secure: bool, said: Said) -> anyhow::Result<Option<String>> {
     use std::io::IsTerminal;
     let page = addresses.iter().find(|(face, _)| *face == Face::Braid);
     let (Some(guard), Some((_, at))) = (locks.guard(), page) else { return Ok(None) };
-    if !asked && !std::io::stderr().is_terminal() {
+    let terminal = std::io::stderr().is_terminal();
+    if !said.login_link && !terminal {
         return Ok(None);
     }
     let host = if at.ip().is_unspecified() { format!("localhost:{}", at.port()) } else { at.to_string() };
     let path = login_path(&guard.link().map_err(anyhow::Error::msg)?);
     let link = format!("{}://{host}{path}", if secure { "https" } else { "http" });
-    eprintln!("braid: log in once, within ten minutes, at {link}");
+    // Whoever reads the line of JSON has it there.
+    if terminal || !said.ready {
+        eprintln!("braid: log in once, within ten minutes, at {link}");
+    }
     Ok(Some(link))
 }
 

@@ -120,11 +120,18 @@ impl Server {
     }
 
     pub(super) async fn authentication(&mut self, shown: bool) -> Checked {
-        let said = json(self.stranger.get(self.at("/api/session"))).await?;
+        let asked = json(self.stranger.get(self.at("/api/session"))).await;
+        let certificate = asked.is_err() && self.base.scheme() == "https";
+        let said = match asked {
+            Err(_) if certificate => json(self.known.get(self.at("/api/session"))).await?,
+            other => other?,
+        };
         self.asks = said["authentication"].as_bool().unwrap_or_default();
+        if certificate && !self.asks {
+            return Ok("nobody gets in without a certificate".to_owned());
+        }
         if !self.asks {
-            let local = self.base.host_str().is_some_and(|h| h == "localhost" || h.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()));
-            return match local {
+            return match self.is_local() {
                 true => Ok("off; this is the machine's own address".to_owned()),
                 false => Err("off, though other machines reach this address: anybody may read and write; docs/security.md".to_owned()),
             };
@@ -137,13 +144,23 @@ impl Server {
         }
     }
 
-    /// Where its ports are. What listens on all interfaces is reached where Braid's own port is.
+    /// Whether it is looked at from its own machine.
+    fn is_local(&self) -> bool {
+        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// Where its ports are. What listens on all interfaces is reached where Braid's own port is; what listens on its loopback only is
+    /// not for those who are elsewhere.
     pub(super) async fn find_ports(&mut self) -> Checked {
         let said = json(self.known.get(self.at("/api/system"))).await?;
         self.window = said["settings"]["correlation.window"].as_str().and_then(|text| crate::config::duration(text).ok());
         let addresses = said["addresses"].as_object().ok_or("/api/system has no addresses")?;
         for (face, at) in addresses {
             let at: SocketAddr = at.as_str().and_then(|a| a.parse().ok()).ok_or_else(|| format!("{face}: {at} is no address"))?;
+            if at.ip().is_loopback() && !self.is_local() {
+                continue;
+            }
             let mut url = self.base.clone();
             url.set_path("/");
             if face != "braid" {
@@ -155,7 +172,9 @@ impl Server {
             }
             self.ports.insert(face.clone(), url);
         }
-        Ok(format!("{} ports", self.ports.len()))
+        let hidden = addresses.len() - self.ports.len();
+        let hidden = if hidden > 0 { format!(", {hidden} more on its loopback alone") } else { String::new() };
+        Ok(format!("{} ports{hidden}", self.ports.len()))
     }
 
     /// A port may be secured otherwise than Braid's own.

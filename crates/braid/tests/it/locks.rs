@@ -110,7 +110,7 @@ fn every_api_asks_who_it_is_and_says_no_in_its_own_shape() {
     let wrong = ask(&braid, "loki", "GET", "/loki/api/v1/labels", Some("Basic YWRhOm9wZW4gYmFybGV5"), &[]).expect(401);
     assert_eq!(wrong.text(), "the credential is not valid");
     let metrics = ask(&braid, "braid", "GET", "/metrics", Some(&reader), &[]).expect(200).text();
-    for sample in ["braid_auth_requests_total{result=\"wrong\",by=\"password\"} 1\n", "braid_auth_verifications_total 4\n", "braid_auth_requests_total{result=\"missing\",by=\"none\"}"] {
+    for sample in ["braid_auth_requests_total{result=\"wrong\",by=\"password\"} 1\n", "braid_auth_verifications_total 6\n", "braid_auth_requests_total{result=\"missing\",by=\"none\"}"] {
         assert!(metrics.contains(sample), "{sample}: {metrics}");
     }
     let log = braid.log();
