@@ -82,6 +82,9 @@ def test_the_sdk_sends_with_headers_over_tls(locked, transport, who, monkeypatch
 
     basic = "Basic " + base64.b64encode(b"legacy:blue planet").decode()
     credential = {"key": f"Bearer {locked.sender}", "password": basic, "wrong": "Bearer braid_00000000_x"}[who]
+    # Bundles that a machine has for all of Python's requests would win over the SDK's own variable.
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
     # As a person would do it: by the SDK's own variables.
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", locked.ca)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=" + credential.replace(" ", "%20").replace("=", "%3D"))
