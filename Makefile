@@ -3,7 +3,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 GENERATOR ?=
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench up health logs restart down clean purge
+.PHONY: help build demo test bench up health verify logs restart down clean purge
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ up: build ## Start Braid and the lab in the background
 
 health: ## Say what is up and what is not
 	@lab/ctl health
+
+verify: ## Check a running Braid from outside, after `make up` for instance; BRAID_URL and BRAID_TOKEN name another
+	@$(TARGET)/release/braid verify
 
 logs: ## Follow the logs of what `make up` started
 	@lab/ctl logs

@@ -4,6 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use kit::{Asker, query_string};
 use sense::{KEYS, Service};
 use serde_json::Value;
@@ -34,6 +36,23 @@ pub(crate) fn where_to_look(ports: &Ports) {
     }
 }
 
+/// A key of Braid's, where it asks for one (`LAB_AUTH=1`).
+const TOKEN: &str = "BRAID_TOKEN";
+
+/// Prints a link that logs in to the page once, where Braid asks who one is.
+async fn how_to_log_in(show: &Show, ports: &Ports) {
+    if std::env::var_os(TOKEN).is_none() {
+        return;
+    }
+    let page = format!("http://localhost:{}", ports.braid);
+    let answer = show.asker.send(Method::POST, &format!("{page}/api/session/link"), HeaderMap::new(), Bytes::new()).await;
+    let path = answer.ok().filter(|a| a.status.is_success()).and_then(|a| serde_json::from_slice::<Value>(&a.body).ok());
+    match path.as_ref().and_then(|p| p["path"].as_str()) {
+        Some(path) => crate::say!("\nBraid asks who you are. Once, within ten minutes, this link logs you in:\n  {page}{path}"),
+        None => crate::say!("\nBraid asks who you are, and gave no link to log in with; its log says why."),
+    }
+}
+
 /// Waits until there is a trace and a rate, then shows everything; after `patience` it shows what there is.
 /// Returns whether all answers could be given.
 pub(crate) async fn when_there_is_data(ports: &Ports, patience: Duration) -> bool {
@@ -51,13 +70,16 @@ pub(crate) async fn when_there_is_data(ports: &Ports, patience: Duration) -> boo
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     where_to_look(ports);
+    how_to_log_in(&show, ports).await;
     show.everything().await
 }
 
 /// `braid-lab show`: the answers as they are now. Returns whether all could be given.
 pub(crate) async fn now(ports: &Ports) -> bool {
     where_to_look(ports);
-    Show::new(ports).everything().await
+    let show = Show::new(ports);
+    how_to_log_in(&show, ports).await;
+    show.everything().await
 }
 
 struct Show {
@@ -72,7 +94,7 @@ impl Show {
     fn new(ports: &Ports) -> Self {
         let at = |port: u16| format!("http://127.0.0.1:{port}");
         Self {
-            asker: Asker::new(Duration::from_secs(10)),
+            asker: Asker::new(Duration::from_secs(10)).with_token(std::env::var(TOKEN).ok().as_deref()),
             tempo: at(ports.tempo),
             loki: at(ports.loki),
             prometheus: at(ports.prometheus),

@@ -35,7 +35,8 @@ impl Face {
     }
 
     /// The API that a path below one shared root belongs to.
-    pub(crate) fn of_path(path: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
         let starts = |prefixes: &[&str]| prefixes.iter().any(|p| path.starts_with(p));
         if starts(&["/loki/", "/api/prom/", "/prometheus/"]) {
             Some(Self::Loki)
@@ -66,15 +67,21 @@ impl Face {
             Failure::Unavailable(m) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, m),
             Failure::Internal(m) => ("internal", StatusCode::INTERNAL_SERVER_ERROR, m),
         };
+        self.refuse(status, kind, &message)
+    }
+
+    /// An answer that says why there is none: `kind` is a word for programs (Prometheus' `errorType`), `message` for people.
+    #[must_use]
+    pub fn refuse(self, status: StatusCode, kind: &str, message: &str) -> Response {
         if self == Self::Correlation {
             let body = serde_json::json!({"error": message, "kind": kind}).to_string();
             return (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         }
         if self != Self::Prometheus {
-            return (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message).into_response();
+            return (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message.to_owned()).into_response();
         }
         let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":");
-        json::string(&mut body, &message);
+        json::string(&mut body, message);
         body.push('}');
         (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
     }

@@ -46,6 +46,10 @@ pub(crate) fn settings(config: &Config) -> Vec<(&'static str, String)> {
         ("memory", format!("{} bytes", config.memory)),
         ("limits.in_flight", format!("{} bytes", config.in_flight)),
     ];
+    if let Some(correlation) = &config.correlation {
+        settings.push(("correlation.window", duration(correlation.window)));
+    }
+    settings.push(("auth", if config.auth.is_on() { "on" } else { "off" }.to_owned()));
     if let Some(bytes) = storage.min_free {
         settings.push(("storage.min_free", format!("{bytes} bytes")));
     }

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::config::Face;
+use crate::gate::{Gate, Peer};
 use crate::process::Process;
 use crate::snapshots::{self, Snapshots};
 
@@ -53,6 +54,7 @@ pub(crate) struct App {
     settle: Settle,
     reload: Reload,
     snapshots: Option<Arc<Snapshots>>,
+    gate: Gate,
     process: Process,
     addresses: OnceLock<Vec<(Face, SocketAddr)>>,
     settings: OnceLock<Vec<(&'static str, String)>>,
@@ -76,6 +78,7 @@ impl App {
             settle,
             reload,
             snapshots: None,
+            gate: Gate::default(),
             process,
             addresses: OnceLock::new(),
             settings: OnceLock::new(),
@@ -93,6 +96,11 @@ impl App {
     /// With what `/ready` and `/health` say.
     pub(crate) fn with_health(self, health: Health) -> Self {
         Self { health, ..self }
+    }
+
+    /// Lets through what `gate` does.
+    pub(crate) fn with_gate(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// What it listens at, once known.
@@ -115,8 +123,16 @@ impl App {
         self.receivers.ingest().counters().panicked();
     }
 
-    /// Answers a request that came to `face`.
-    pub(crate) async fn answer(&self, face: Face, request: Request<Incoming>) -> Response<Body> {
+    /// Answers a request that came to `face` from `peer`.
+    pub(crate) async fn answer(&self, face: Face, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        let request = match self.gate.admit(face, peer, request).await {
+            Ok(request) => request,
+            Err(refused) => return *refused,
+        };
+        let request = match self.gate.session(face, peer, request).await {
+            Ok(response) => return response,
+            Err(request) => request,
+        };
         let request = match self.receivers.handle(doors(face), request).await {
             Ok(response) => return response,
             Err(request) => request,

@@ -15,6 +15,7 @@ use store::backup::{self, Backup, BackupError, Progress, Report, Snapshot};
 use store::disk::{Disk, RealDisk};
 use store::manifest::Manifest;
 
+use crate::access::Access;
 use crate::config::{Config, Overrides};
 use crate::{open_store, snapshots};
 
@@ -53,6 +54,8 @@ pub(crate) struct BackupCommand {
     /// Its configuration file
     #[arg(short, long, value_name = "FILE", env = "BRAID_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     /// Read all of the backup afterwards and compare checksums
     #[arg(long)]
     verify: bool,
@@ -148,7 +151,7 @@ impl BackupCommand {
         let to = self.store.connect(&self.to)?;
         let (made, report) = match &self.server {
             Some(server) => {
-                let remote = RunningServer::snapshot(server)?;
+                let remote = RunningServer::snapshot(server, &self.access)?;
                 let outcome = copy(&remote, &to);
                 remote.release();
                 outcome?
@@ -253,17 +256,8 @@ struct Answer {
 const ATTEMPTS: u32 = 4;
 
 impl RunningServer {
-    fn snapshot(server: &str) -> anyhow::Result<Self> {
-        let mut headers = reqwest::header::HeaderMap::new();
-        if let Ok(token) = std::env::var("BRAID_TOKEN") {
-            let value = format!("Bearer {token}").parse().context("BRAID_TOKEN is no token")?;
-            headers.insert(reqwest::header::AUTHORIZATION, value);
-        }
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(60))
-            .default_headers(headers)
-            .build()?;
+    fn snapshot(server: &str, access: &Access) -> anyhow::Result<Self> {
+        let client = access.client(true)?.read_timeout(Duration::from_secs(60)).build()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let base = format!("{}{}", server.trim_end_matches('/'), snapshots::PATH);
         let bytes = runtime.block_on(ask(client.post(&base)))?;

@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backup::{BackupCommand, RestoreCommand};
+use crate::certs::CertsCommand;
 use crate::config::{Config, Overrides};
 use crate::inspect::Inspect;
 use crate::transfer::{Export, Import};
+use crate::keys::KeysCommand;
+use crate::locks::Locks;
+use crate::serve::Said;
+use crate::verify::VerifyCommand;
 use crate::{logging, own, serve};
 
 /// Traces, logs and metrics in one store: takes OTLP, Loki push and Prometheus remote write; answers TraceQL, LogQL and PromQL.
@@ -32,6 +37,12 @@ enum What {
     Export(Export),
     /// Send the rows of a file
     Import(Import),
+    /// Make, list and revoke keys and users
+    Keys(KeysCommand),
+    /// Make an authority and certificates for a lab
+    Certs(CertsCommand),
+    /// Check a running Braid from outside: a line a check; exits with 1 and says why when one fails
+    Verify(VerifyCommand),
     /// Validate a configuration file; exits with 2 and says where when it is wrong
     Check(Check),
 }
@@ -63,6 +74,12 @@ pub(crate) struct Serve {
     /// Allow deletions and snapshots over Prometheus' admin API and Braid's own
     #[arg(long, env = "BRAID_ENABLE_ADMIN_API", alias = "web.enable-admin-api")]
     pub(crate) enable_admin_api: bool,
+    /// Let ports that ask for no credential listen where other machines reach them
+    #[arg(long, env = "BRAID_ALLOW_UNAUTHENTICATED")]
+    pub(crate) allow_unauthenticated: bool,
+    /// With authentication: say a link that logs in once, also where standard error is no terminal
+    #[arg(long, env = "BRAID_LOGIN_LINK")]
+    pub(crate) login_link: bool,
     /// How to log to standard error; RUST_LOG chooses what [default: info]
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BRAID_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
@@ -95,12 +112,16 @@ impl Command {
             What::Export(export) => export.run(),
             What::Import(import) => import.run(),
             What::Check(check) => {
-                Config::load(Some(&check.config), &Overrides::default())?;
+                let config = Config::load(Some(&check.config), &Overrides::default())?;
+                Locks::open(&config.auth, &config.endpoints, config.syslog_tls.as_ref())?;
                 println!("{}: ok", check.config.display());
                 Ok(0)
             }
             What::Backup(backup) => backup.run().map(|()| 0),
             What::Restore(restore) => restore.run().map(|()| 0),
+            What::Keys(keys) => keys.run().map(|()| 0),
+            What::Certs(certs) => certs.run().map(|()| 0),
+            What::Verify(verify) => verify.run(),
             What::Serve(serve) => {
                 let overrides = Overrides {
                     data_dir: serve.data_dir,
@@ -109,12 +130,14 @@ impl Command {
                     port_offset: serve.port_offset,
                     free_ports: serve.free_ports,
                     admin_api: serve.enable_admin_api,
+                    allow_unauthenticated: serve.allow_unauthenticated,
                 };
                 let config = Config::load(serve.config.as_deref(), &overrides)?;
                 let own = (config.own_logs || config.own_traces).then(|| own::queue(config.own_logs, config.own_traces));
                 logging::start(serve.log_format, own.as_ref().map(|(own, _)| own.clone()))?;
                 let file = serve.config;
-                serve::run(config, move || Config::load(file.as_deref(), &overrides), serve.print_ready, own)?;
+                let said = Said { ready: serve.print_ready, login_link: serve.login_link };
+                serve::run(config, move || Config::load(file.as_deref(), &overrides), said, own)?;
                 Ok(0)
             }
         }

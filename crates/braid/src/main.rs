@@ -1,12 +1,17 @@
 //! The binary: command line, configuration, wiring, shutdown.
 
 mod about;
+mod access;
 mod admin;
 mod app;
 mod backup;
+mod certs;
 mod command;
 mod config;
+mod gate;
 mod inspect;
+mod keys;
+mod locks;
 mod logging;
 mod open_store;
 mod own;
@@ -18,6 +23,7 @@ mod snapshots;
 mod store_metrics;
 mod targets;
 mod transfer;
+mod verify;
 
 use std::process::ExitCode;
 

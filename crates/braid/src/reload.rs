@@ -1,6 +1,8 @@
-//! Reading the configuration anew while running: what is scraped changes, everything else needs a restart.
+//! Reading the configuration anew while running: what is scraped changes, keys and certificates are read again, everything else needs
+//! a restart.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,11 +11,13 @@ use collector::scrape::Scraper;
 use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigError};
+use crate::locks::Locks;
 
 /// Reads and applies the configuration.
 pub(crate) struct Reloads {
     runtime: Handle,
     scraper: Scraper,
+    locks: Arc<Locks>,
     read: Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>,
     /// The configuration in force, as it may be shown.
     shown: Mutex<String>,
@@ -27,11 +31,12 @@ impl Reloads {
     pub(crate) fn new(
         runtime: Handle,
         scraper: Scraper,
+        locks: Arc<Locks>,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         shown: String,
     ) -> Self {
         let (read, shown) = (Box::new(read), Mutex::new(shown));
-        Self { runtime, scraper, read, shown, succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
+        Self { runtime, scraper, locks, read, shown, succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
     }
 
     /// The configuration file that was read last without an error, without its secrets.
@@ -56,6 +61,9 @@ impl Reloads {
             *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = config.shown;
             Ok(())
         });
+        // Also where the configuration is wrong: a key that was taken away must not wait for that.
+        let locks = self.locks.reload();
+        let result = result.and(locks);
         self.succeeded.store(result.is_ok(), Ordering::Relaxed);
         match &result {
             Ok(()) => {

@@ -11,6 +11,7 @@ use collector::syslog::{self, SyslogCounters};
 use collector::{Budget, Counters, Ingest, Receivers};
 use correlate::{CorrelateError, Correlator};
 use export::{ExportError, Exporters};
+use store::disk::{Disk, RealDisk};
 use store::{Source, Store, Writer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,8 +23,11 @@ use crate::admin::Admin;
 use crate::app::{Apis, App, MetricsWriter, Reload, Settle};
 use crate::config::{Config, ConfigError, Endpoint, Face};
 use crate::own::{Outgoing, Own};
+use crate::gate::{Gate, login_path};
+use crate::locks::Locks;
 use crate::process::Process;
 use crate::reload::Reloads;
+use crate::server::Port;
 use crate::snapshots::Snapshots;
 use crate::targets::Scraped;
 use crate::{open_store, own, server, store_metrics};
@@ -41,11 +45,13 @@ const SETTLE: Duration = Duration::from_secs(60);
 pub(crate) fn run(
     config: Config,
     again: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
-    print_ready: bool,
+    said: Said,
     own: Option<(Own, Outgoing)>,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
     let process = Process::new();
+    let syslog_tls = config.syslog_tls.as_ref();
+    let locks = Arc::new(Locks::open(&config.auth, &config.endpoints, syslog_tls)?);
     let store = Arc::new(open_store::open(&config)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let result = runtime.block_on(async {
@@ -63,7 +69,7 @@ pub(crate) fn run(
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 6));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
         let targets = Arc::new(Scraped(scraper.clone()));
-        let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, again, config.shown.clone()));
+        let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, Arc::clone(&locks), again, config.shown.clone()));
         let correlator = correlator(&store, config.correlation.as_ref())?;
         let (tenant, tenants) = config.tenants.queries();
         let bounds =
@@ -92,7 +98,14 @@ pub(crate) fn run(
         let exporting = exporters.clone();
         let syslog_counters = Arc::new(SyslogCounters::default());
         let for_syslog = config.syslog.is_some().then(|| Arc::clone(&syslog_counters));
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&config.storage.dir).context("opening the data directory")?);
         let metrics: Vec<MetricsWriter> = vec![
+            Box::new(move |out| {
+                if let Ok(free) = disk.free_space() {
+                    let name = "braid_data_free_bytes";
+                    out.push_str(&format!("# HELP {name} Free bytes in the data directory's file system.\n# TYPE {name} gauge\n{name} {free}\n"));
+                }
+            }),
             Box::new(move |out| {
                 if let Some(generator) = &generated {
                     generator.counters().write_text(out);
@@ -122,8 +135,11 @@ pub(crate) fn run(
             }),
             Box::new(move |out| own_metrics.iter().for_each(|own| own.write_text(out))),
             {
-                let reloads = Arc::clone(&reloads);
-                Box::new(move |out| reloads.write_text(out))
+                let (reloads, locks) = (Arc::clone(&reloads), Arc::clone(&locks));
+                Box::new(move |out| {
+                    reloads.write_text(out);
+                    locks.write_text(out);
+                })
             },
         ];
         let (settled, generated, correlated) = (Arc::clone(&store), generator.clone(), correlator.clone());
@@ -142,26 +158,29 @@ pub(crate) fn run(
         };
         let observed = Arc::clone(&store);
         let app = App::new(receivers, apis(&api), metrics, (settle, Arc::clone(&reload)), process);
-        let app = app.with_snapshots(Snapshots::new(Arc::clone(&store)));
+        let app = app.with_gate(Gate::new(locks.guard().cloned())).with_snapshots(Snapshots::new(Arc::clone(&store)));
         let app = Arc::new(app.with_health(Box::new(move || health(&observed))));
 
         let mut others = Vec::new();
         if let Some(settings) = &config.syslog {
-            let found = syslog::listen(settings, &ingest, &syslog_counters, &tasks, &stop).await.map_err(anyhow::Error::msg)?;
+            let found = syslog::listen(settings, locks.syslog(syslog_tls), &ingest, &syslog_counters, &tasks, &stop).await.map_err(anyhow::Error::msg)?;
             others.extend(["syslog_udp", "syslog_tcp"].into_iter().zip(found).filter_map(|(name, at)| Some((name, at?))));
             others.iter().for_each(|(name, at)| tracing::info!("{name} on {at}"));
         }
-        let listeners = bind(&config.endpoints).await?;
-        let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(face, at, _)| (*face, *at)).collect();
+        let listeners = bind(&config.endpoints, &locks).await?;
+        let addresses: Vec<(Face, SocketAddr)> = listeners.iter().map(|(at, port)| (port.face, *at)).collect();
         app.listening(addresses.clone());
         app.configured(about::settings(&config));
-        for (face, _, listener) in listeners {
-            tasks.spawn(server::serve(listener, face, Arc::clone(&app), stop.clone(), tasks.clone()));
+        let secure = listeners.iter().any(|(_, port)| port.face == Face::Braid && port.tls.is_some());
+        for (_, port) in listeners {
+            tasks.spawn(server::serve(port, Arc::clone(&app), stop.clone(), tasks.clone()));
         }
+        tasks.spawn(Arc::clone(&locks).watch(stop.clone()));
         api.set_ready(true);
         tracing::info!("ready after {:?}; data in {}", begun.elapsed(), config.storage.dir.display());
-        if print_ready {
-            println!("{}", ready_line(&addresses, &others));
+        let login = login(&locks, &addresses, secure, said)?;
+        if said.ready {
+            println!("{}", ready_line(&addresses, &others, login.as_deref()));
         }
 
         let which = loop {
@@ -277,15 +296,45 @@ fn apis(api: &Arc<Api>) -> Apis {
     }
 }
 
+/// What is said on standard output and to the terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said {
+    /// A line of JSON when ready.
+    pub(crate) ready: bool,
+    /// A link that logs in, also where standard error is no terminal.
+    pub(crate) login_link: bool,
+}
+
+/// A link that logs in once, where there is a page and something to log in for: said to whoever started this and reads along. It
+/// is not for logs that are kept.
+fn login(locks: &Locks, addresses: &[(Face, SocketAddr)], secure: bool, said: Said) -> anyhow::Result<Option<String>> {
+    use std::io::IsTerminal;
+    let page = addresses.iter().find(|(face, _)| *face == Face::Braid);
+    let (Some(guard), Some((_, at))) = (locks.guard(), page) else { return Ok(None) };
+    let terminal = std::io::stderr().is_terminal();
+    if !said.login_link && !terminal {
+        return Ok(None);
+    }
+    let host = if at.ip().is_unspecified() { format!("localhost:{}", at.port()) } else { at.to_string() };
+    let path = login_path(&guard.link().map_err(anyhow::Error::msg)?);
+    let link = format!("{}://{host}{path}", if secure { "https" } else { "http" });
+    // Whoever reads the line of JSON has it there.
+    if terminal || !said.ready {
+        eprintln!("braid: log in once, within ten minutes, at {link}");
+    }
+    Ok(Some(link))
+}
+
 /// Opens the ports; one that is taken is reported and left out, unless it is required.
-async fn bind(endpoints: &[Endpoint]) -> anyhow::Result<Vec<(Face, SocketAddr, TcpListener)>> {
+async fn bind(endpoints: &[Endpoint], locks: &Locks) -> anyhow::Result<Vec<(SocketAddr, Port)>> {
     let mut listeners = Vec::new();
-    for Endpoint { face, address, required } in endpoints {
+    for Endpoint { face, address, required, tls } in endpoints {
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 let address = listener.local_addr().with_context(|| format!("{face} on {address}"))?;
-                tracing::info!("{face} on {address}");
-                listeners.push((*face, address, listener));
+                let tls = locks.http(tls.as_ref());
+                tracing::info!("{face} on {address}{}", if tls.is_some() { ", with TLS" } else { "" });
+                listeners.push((address, Port { listener, face: *face, tls }));
             }
             Err(e) if *required => return Err(e).with_context(|| format!("cannot listen on {address} ({face})")),
             Err(e) => tracing::warn!("{face} is left out: cannot listen on {address}: {e}"),
@@ -295,7 +344,7 @@ async fn bind(endpoints: &[Endpoint]) -> anyhow::Result<Vec<(Face, SocketAddr, T
 }
 
 /// `{"pid":1,"braid":"127.0.0.1:3000",…}`.
-fn ready_line(addresses: &[(Face, SocketAddr)], others: &[(&str, SocketAddr)]) -> serde_json::Value {
+fn ready_line(addresses: &[(Face, SocketAddr)], others: &[(&str, SocketAddr)], login: Option<&str>) -> serde_json::Value {
     let mut line = serde_json::Map::new();
     line.insert("pid".into(), std::process::id().into());
     for (face, address) in addresses {
@@ -303,6 +352,9 @@ fn ready_line(addresses: &[(Face, SocketAddr)], others: &[(&str, SocketAddr)]) -
     }
     for (name, address) in others {
         line.insert((*name).into(), address.to_string().into());
+    }
+    if let Some(link) = login {
+        line.insert("login".into(), link.into());
     }
     line.into()
 }

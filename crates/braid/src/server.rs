@@ -1,6 +1,7 @@
 //! A port: connections of HTTP/1.1 and HTTP/2 (also without TLS, as gRPC clients open them) in, requests to the [`App`].
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use futures::FutureExt;
+use guard::Tls;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::{App, text};
 use crate::config::Face;
+use crate::gate::Peer;
 
 /// Connections that a port serves at once; more wait to be accepted.
 const CONNECTIONS: usize = 1024;
@@ -29,8 +33,22 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Bytes of all messages of one connection that may be under way.
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
-/// Serves `listener` until `stop`; each connection is a task of `tasks`.
-pub(crate) async fn serve(listener: TcpListener, face: Face, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) {
+/// How long a client may take to make its connection secure.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A port: what listens, what it speaks, and how it is secured.
+pub(crate) struct Port {
+    /// What listens.
+    pub(crate) listener: TcpListener,
+    /// What it speaks.
+    pub(crate) face: Face,
+    /// Its transport security.
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
+/// Serves a port until `stop`; each connection is a task of `tasks`.
+pub(crate) async fn serve(port: Port, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) {
+    let Port { listener, face, tls } = port;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
     builder
@@ -53,10 +71,10 @@ pub(crate) async fn serve(listener: TcpListener, face: Face, app: Arc<App>, stop
         };
         let (Ok(slot), result) = accepted else { return };
         match result {
-            Ok((stream, _)) => {
-                let (app, stop, builder) = (Arc::clone(&app), stop.clone(), Arc::clone(&builder));
+            Ok((stream, address)) => {
+                let (app, stop, builder, tls) = (Arc::clone(&app), stop.clone(), Arc::clone(&builder), tls.clone());
                 tasks.spawn(async move {
-                    connection(stream, face, app, &builder, stop).await;
+                    secured(stream, address, tls, face, app, &builder, stop).await;
                     drop(slot);
                 });
             }
@@ -69,17 +87,51 @@ pub(crate) async fn serve(listener: TcpListener, face: Face, app: Arc<App>, stop
     }
 }
 
-async fn connection(
+/// Makes a connection secure where the port is, and serves it.
+async fn secured(
     stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     face: Face,
     app: Arc<App>,
     builder: &auto::Builder<TokioExecutor>,
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return connection(stream, face, Peer { address, secure: false, certified: false }, app, builder, stop).await;
+    };
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)) => shaken,
+        () = stop.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => {
+            let certified = stream.get_ref().1.peer_certificates().is_some();
+            connection(stream, face, Peer { address, secure: true, certified }, app, builder, stop).await;
+        }
+        Ok(Err(e)) => {
+            tls.failed();
+            tracing::debug!(port = face.as_str(), %address, "TLS: {e}");
+        }
+        Err(_) => {
+            tls.failed();
+            tracing::debug!(port = face.as_str(), %address, "TLS: took too long");
+        }
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    face: Face,
+    peer: Peer,
+    app: Arc<App>,
+    builder: &auto::Builder<TokioExecutor>,
+    stop: CancellationToken,
+) {
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(answer(&app, face, request).await) }
+        async move { Ok::<_, Infallible>(answer(&app, face, peer, request).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -96,8 +148,8 @@ async fn connection(
 }
 
 /// A bug in a handler costs one request, not the process.
-async fn answer(app: &App, face: Face, request: Request<Incoming>) -> Response<Body> {
-    match AssertUnwindSafe(app.answer(face, request)).catch_unwind().await {
+async fn answer(app: &App, face: Face, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    match AssertUnwindSafe(app.answer(face, peer, request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
             app.panicked();
@@ -153,7 +205,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(serve(listener, Face::Braid, app, stop.clone(), tasks.clone()));
+        let port = Port { listener, face: Face::Braid, tls: None };
+        tasks.spawn(serve(port, app, stop.clone(), tasks.clone()));
         let asked = tokio::task::spawn_blocking(move || {
             let body = r#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","line"]]}]}"#;
             let push = format!(

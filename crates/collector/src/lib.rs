@@ -31,7 +31,7 @@ pub use budget::{Budget, Held};
 pub use counters::{Counters, Outcome, Via};
 pub use inflate::{ContentEncoding, inflate};
 pub use ingest::{Ingest, Limits};
-pub use otlp_http::Origins;
+pub use otlp_http::{Origins, error as otlp_error};
 pub use receivers::{Doors, Receivers};
 pub use refusal::Refusal;
 pub use tenants::{TenantLimits, Tenants};

@@ -166,13 +166,21 @@ fn success(signal: Signal, manner: Manner, json: bool, summary: &Summary) -> Res
     reply::with(StatusCode::OK, JSON, body)
 }
 
+/// A failure as OTLP/HTTP has it: a `google.rpc.Status`, in JSON to whoever sent JSON (`headers` are the request's).
+#[must_use]
+pub fn error(status: StatusCode, code: u8, message: &str, headers: &HeaderMap) -> Response<Body> {
+    said_no(status, code, message, media_type(headers).eq_ignore_ascii_case(JSON))
+}
+
+fn said_no(http: StatusCode, code: u8, message: &str, json: bool) -> Response<Body> {
+    match json {
+        true => reply::with(http, JSON, serde_json::json!({"code": code, "message": message}).to_string()),
+        false => reply::with(http, PROTOBUF, status(code, message, None)),
+    }
+}
+
 fn failure(refusal: &Refusal, json: bool) -> Response<Body> {
-    let (code, message) = (refusal.grpc_code(), refusal.to_string());
-    let mut response = if json {
-        reply::with(refusal.http_status(), JSON, serde_json::json!({"code": code, "message": message}).to_string())
-    } else {
-        reply::with(refusal.http_status(), PROTOBUF, status(code, &message, None))
-    };
+    let mut response = said_no(refusal.http_status(), refusal.grpc_code(), &refusal.to_string(), json);
     reply::retry_after(refusal, response.headers_mut());
     response
 }

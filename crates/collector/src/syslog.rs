@@ -3,16 +3,15 @@
 //! Syslog has no acknowledgement: over TCP a full queue holds the sender up, over UDP what does not fit is dropped and counted.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use guard::Tls;
 use model::{Attr, Group, Log, SpanId, Tenant, TraceId, Value};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::otlp::LogEncoder;
@@ -41,8 +40,6 @@ pub struct SyslogSettings {
     pub udp: Option<SocketAddr>,
     /// For streams.
     pub tcp: Option<SocketAddr>,
-    /// Certificate chain and key (PEM files) of the streams' TLS.
-    pub tls: Option<(PathBuf, PathBuf)>,
     /// Bytes of a message; the rest of a longer one is dropped.
     pub max_size: usize,
     /// The time zone (IANA) of times that name none.
@@ -71,19 +68,19 @@ impl SyslogCounters {
     }
 }
 
-/// Opens the ports and begins to listen; returns the addresses of UDP and TCP.
+/// Opens the ports and begins to listen; returns the addresses of UDP and TCP. Streams are secured by `tls` where there is one.
 ///
 /// # Errors
-/// A port, a certificate or a time zone that cannot be had, in words.
+/// A port or a time zone that cannot be had, in words.
 pub async fn listen(
     settings: &SyslogSettings,
+    tls: Option<Arc<Tls>>,
     ingest: &Arc<Ingest>,
     counters: &Arc<SyslogCounters>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<[Option<SocketAddr>; 2], String> {
     let zone = jiff::tz::TimeZone::get(&settings.location).map_err(|e| format!("receivers.syslog.location: {e}"))?;
-    let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let (queue, messages) = mpsc::channel(QUEUE);
     let mut addresses = [None; 2];
     if let Some(address) = settings.udp {
@@ -99,18 +96,6 @@ pub async fn listen(
     }
     tasks.spawn(keep(messages, Arc::clone(ingest), zone, stop.clone()));
     Ok(addresses)
-}
-
-fn acceptor((certificate, key): &(PathBuf, PathBuf)) -> Result<TlsAcceptor, String> {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    crate::tls::provide();
-    let failed = |path: &PathBuf, e: &dyn std::fmt::Display| format!("receivers.syslog.tcp.tls: {}: {e}", path.display());
-    let chain = CertificateDer::pem_file_iter(certificate).map_err(|e| failed(certificate, &e))?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|e| failed(certificate, &e))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(key, &e))?;
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private);
-    Ok(TlsAcceptor::from(Arc::new(config.map_err(|e| failed(certificate, &e))?)))
 }
 
 async fn datagrams(
@@ -144,7 +129,7 @@ struct Streams {
     queue: mpsc::Sender<Vec<u8>>,
     counters: Arc<SyslogCounters>,
     max_size: usize,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     stop: CancellationToken,
 }
 
@@ -165,10 +150,16 @@ async fn accept(listener: TcpListener, streams: Arc<Streams>, tasks: TaskTracker
         tasks.spawn(async move {
             match &streams.tls {
                 None => read(stream, &streams).await,
-                Some(tls) => match tokio::time::timeout(Duration::from_secs(10), tls.accept(stream)).await {
+                Some(tls) => match tokio::time::timeout(Duration::from_secs(10), tls.acceptor().accept(stream)).await {
                     Ok(Ok(stream)) => read(stream, &streams).await,
-                    Ok(Err(e)) => tracing::debug!("syslog: TLS with {peer}: {e}"),
-                    Err(_) => tracing::debug!("syslog: TLS with {peer} took too long"),
+                    Ok(Err(e)) => {
+                        tls.failed();
+                        tracing::debug!("syslog: TLS with {peer}: {e}");
+                    }
+                    Err(_) => {
+                        tls.failed();
+                        tracing::debug!("syslog: TLS with {peer} took too long");
+                    }
                 },
             }
             drop(slot);

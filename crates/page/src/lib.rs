@@ -24,6 +24,12 @@ include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Whether the page has such a file.
+#[must_use]
+pub fn has(path: &str) -> bool {
+    path == "/" || ASSETS.iter().any(|a| a.path == path)
+}
+
 /// Answers GET and HEAD (whoever serves drops a HEAD's body) of `path` where the page has such a file; `None` elsewhere.
 ///
 /// The body is compressed with gzip where the request accepts that (RFC 9110). A matching `If-None-Match` is answered 304.

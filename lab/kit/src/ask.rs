@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,6 +20,7 @@ const ANSWER_LIMIT: usize = 32 << 20;
 pub struct Asker {
     client: Client<HttpConnector, Full<Bytes>>,
     patience: Duration,
+    credential: Option<HeaderValue>,
 }
 
 /// A whole answer.
@@ -41,13 +42,25 @@ impl Asker {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(10))
             .build(connector);
-        Self { client, patience }
+        Self { client, patience, credential: None }
+    }
+
+    /// The same, showing this bearer token with every request. One that cannot be a header is left out.
+    pub fn with_token(self, token: Option<&str>) -> Self {
+        let credential = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok()).map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        Self { credential, ..self }
     }
 
     /// Sends one request. An error means that there was no answer; any status is an answer.
     pub async fn send(&self, method: Method, url: &str, headers: HeaderMap, body: Bytes) -> anyhow::Result<Answer> {
         let mut request = Request::builder().method(method).uri(url).body(Full::new(body))?;
         *request.headers_mut() = headers;
+        if let Some(credential) = &self.credential {
+            request.headers_mut().insert(http::header::AUTHORIZATION, credential.clone());
+        }
         let exchange = async {
             let response = self.client.request(request).await.map_err(|error| anyhow::anyhow!(describe(&error)))?;
             let status = response.status();
@@ -61,7 +74,7 @@ impl Asker {
     /// GETs JSON. Any status but 2xx is an error that quotes the answer.
     pub async fn json(&self, url: &str) -> anyhow::Result<Value> {
         let mut headers = HeaderMap::new();
-        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
+        headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
         let answer = self.send(Method::GET, url, headers, Bytes::new()).await?;
         let text = String::from_utf8_lossy(&answer.body);
         anyhow::ensure!(

@@ -9,6 +9,12 @@ export class ApiError extends Error {
   }
 }
 
+/** Says that the page asks: a browser that is refused does not open a window of its own then. */
+export const PAGE = { "x-braid-page": "1" };
+
+/** Who is told that a request was refused for want of a login. */
+export const refusals = { heard: () => {} };
+
 export type Query = Record<string, string | number | boolean | string[] | undefined>;
 
 export function search(query: Query): string {
@@ -25,11 +31,12 @@ export async function text(path: string, query: Query = {}, signal?: AbortSignal
   const q = search(query);
   let response: Response;
   try {
-    response = await fetch(`${path}${q ? `?${q}` : ""}`, { signal: signal ?? null, headers: headers ?? {} });
+    response = await fetch(`${path}${q ? `?${q}` : ""}`, { signal: signal ?? null, headers: { ...PAGE, ...headers } });
   } catch (e) {
     if (signal?.aborted) throw e;
     throw new ApiError(0, "Braid does not answer. Is it running?");
   }
+  if (response.status === 401) refusals.heard();
   const body = await response.text();
   if (response.status === 404 && reason(body).startsWith("404 page not found")) throw new ApiError(404, `This Braid does not answer ${path}.`);
   if (!response.ok) throw new ApiError(response.status, reason(body) || `${response.status} ${response.statusText}`);

@@ -1,5 +1,6 @@
 // The query editor: CodeMirror in a shadow root, whose style sheets are constructed, so that the page's policy can forbid
 // inline styles. Completion comes from our own APIs.
+import { PAGE } from "../api/http.ts";
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, type CompletionContext, type CompletionResult } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { bracketMatching, HighlightStyle, LanguageSupport, LRLanguage, syntaxHighlighting } from "@codemirror/language";
@@ -51,7 +52,7 @@ const look = EditorView.theme({
 async function language(which: Language): Promise<Extension> {
   if (which === "promql") {
     const { PromQLExtension } = await import("@prometheus-io/codemirror-promql");
-    return new PromQLExtension().setComplete({ remote: { url: new URL(".", location.href.replace(/[#?].*/s, "")).href.replace(/\/$/, ""), httpMethod: "GET" } }).asExtension();
+    return new PromQLExtension().setComplete({ remote: { url: new URL(".", location.href.replace(/[#?].*/s, "")).href.replace(/\/$/, ""), httpMethod: "GET", requestHeaders: new Headers(PAGE) } }).asExtension();
   }
   const parser = which === "logql" ? (await import("@grafana/lezer-logql")).parser : (await import("@grafana/lezer-traceql")).parser;
   const styled = parser.configure({

@@ -10,10 +10,10 @@ const hex = (n) => randomBytes(n).toString("hex");
 const attributes = (o) => Object.entries(o).map(([key, v]) => ({ key, value: typeof v === "number" ? { intValue: String(v) } : { stringValue: v } }));
 const ns = (ms) => `${Math.floor(ms * 1000)}000`;
 
-/** Starts the binary that BRAID_BIN names; gives its addresses and what ends it. */
-export async function start() {
+/** Starts the binary that BRAID_BIN names with more arguments; gives its addresses and what ends it. */
+export async function start(more = []) {
   const dir = await mkdtemp(join(tmpdir(), "braid-ui-"));
-  const child = spawn(process.env.BRAID_BIN, ["serve", "--free-ports", "--print-ready", "--data-dir", dir], { stdio: ["ignore", "pipe", process.env.BRAID_LOG ? "inherit" : "ignore"], env: { ...process.env, CORR_WINDOW_SECONDS: "2" } });
+  const child = spawn(process.env.BRAID_BIN, ["serve", "--free-ports", "--print-ready", "--data-dir", dir, ...more], { stdio: ["ignore", "pipe", process.env.BRAID_LOG ? "inherit" : "ignore"], env: { ...process.env, CORR_WINDOW_SECONDS: "2" } });
   const line = await new Promise((resolve, reject) => {
     createInterface(child.stdout).once("line", resolve);
     child.once("exit", (code) => reject(new Error(`braid ended with ${code} before it was ready`)));
@@ -29,6 +29,7 @@ export async function start() {
     await sources.listen();
   }
   return {
+    at,
     url: sources?.resolvedUrls.local[0].replace(/\/$/, "") ?? `http://${at.braid}`,
     post: async (path, body) => {
       const response = await fetch(`http://${at.braid}${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });

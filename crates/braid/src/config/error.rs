@@ -43,6 +43,11 @@ impl ConfigError {
         Self(format!("{file}: {key}: {why}"))
     }
 
+    /// What says where it stands by itself.
+    pub(crate) fn plain(why: &impl ToString) -> Self {
+        Self(why.to_string())
+    }
+
     /// The file cannot be read.
     pub(super) fn io(file: &Path, error: &std::io::Error) -> Self {
         Self(format!("{}: {error}", file.display()))

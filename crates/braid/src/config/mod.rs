@@ -1,5 +1,6 @@
 //! Configuration: the file as written ([`raw`]) becomes validated values ([`Config`]) here and nowhere else.
 
+mod auth;
 mod correlation;
 mod error;
 mod exporters;
@@ -19,11 +20,14 @@ use std::time::Duration;
 
 use collector::syslog::SyslogSettings;
 use collector::{Limits, Origins};
+use guard::TlsFiles;
 use prometheus::ScrapeConfig;
 
+pub(crate) use auth::Auth;
 pub(crate) use error::ConfigError;
 pub(crate) use objects::ObjectStore;
 pub(crate) use tenants::TenantLimits;
+pub(crate) use units::duration;
 
 /// What a port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +122,8 @@ pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     /// Whether Braid must not start without it: Braid's own port, and those that the configuration names.
     pub(crate) required: bool,
+    /// How it is secured.
+    pub(crate) tls: Option<TlsFiles>,
 }
 
 /// When a request is acknowledged.
@@ -196,6 +202,10 @@ pub(crate) struct Config {
     pub(crate) shown: String,
     /// Who is sent what comes in.
     pub(crate) exporters: Vec<export::Settings>,
+    /// How syslog's streams are secured.
+    pub(crate) syslog_tls: Option<TlsFiles>,
+    /// Who may do what.
+    pub(crate) auth: Auth,
 }
 
 /// What the command line and the environment say; it wins over the file.
@@ -213,6 +223,8 @@ pub(crate) struct Overrides {
     pub(crate) free_ports: bool,
     /// `--enable-admin-api`.
     pub(crate) admin_api: bool,
+    /// `--allow-unauthenticated`.
+    pub(crate) allow_unauthenticated: bool,
 }
 
 /// How late a sample may come.
@@ -350,6 +362,12 @@ impl Config {
         let tenants = tenants::read(name, &file.limits)?;
         let (own_logs, own_traces) = (file.own.logs, file.own.traces);
         let exporters = exporters::settings(name, &file.exporters, &file.service, &limits.wire)?;
+        let tcp = file.receivers.syslog.as_ref().and_then(|s| s.tcp.as_ref());
+        let syslog_tls = auth::tls(name, "receivers.syslog.tcp.tls", tcp.and_then(|tcp| tcp.tls.as_ref()))?;
+        let auth = auth::settings(name, &file.auth, overrides)?;
+        let reached: Vec<_> = syslog.iter().flat_map(|s| [("udp", s.udp, None), ("tcp", s.tcp, syslog_tls.as_ref())]).collect();
+        let reached: Vec<_> = reached.into_iter().filter_map(|(kind, at, tls)| Some((kind, at?.ip(), tls))).collect();
+        auth::check_reach(name, &auth, &endpoints, &reached)?;
         Ok(Self {
             own_logs,
             own_traces,
@@ -370,6 +388,8 @@ impl Config {
             slow_query,
             tenants,
             exporters,
+            syslog_tls,
+            auth,
         })
     }
 }
@@ -382,8 +402,19 @@ fn endpoints(name: &str, file: &raw::File, overrides: &Overrides) -> Result<Vec<
     };
     let protocols = &file.receivers.otlp.protocols;
     let jaeger = &file.receivers.jaeger.protocols;
+    let every = auth::tls(name, "tls", file.tls.as_ref())?;
     let mut endpoints = Vec::new();
     for face in Face::ALL {
+        // A receiver's own section wins over the common one.
+        let own = match face {
+            Face::OtlpGrpc => ("receivers.otlp.protocols.grpc.tls", protocols.grpc.as_ref().and_then(|p| p.tls.as_ref())),
+            Face::OtlpHttp => ("receivers.otlp.protocols.http.tls", protocols.http.as_ref().and_then(|p| p.tls.as_ref())),
+            Face::Zipkin => ("receivers.zipkin.tls", file.receivers.zipkin.tls.as_ref()),
+            Face::JaegerHttp => ("receivers.jaeger.protocols.thrift_http.tls", jaeger.thrift_http.as_ref().and_then(|p| p.tls.as_ref())),
+            Face::JaegerGrpc => ("receivers.jaeger.protocols.grpc.tls", jaeger.grpc.as_ref().and_then(|p| p.tls.as_ref())),
+            _ => ("tls", None),
+        };
+        let tls = auth::tls(name, own.0, own.1)?.or_else(|| every.clone());
         let port = |configured: Option<u16>| (interface, configured.unwrap_or(face.customary_port()), configured.is_some());
         let at = |key: &str, endpoint: Option<&String>| match endpoint {
             None => Ok(port(None)),
@@ -422,7 +453,7 @@ fn endpoints(name: &str, file: &raw::File, overrides: &Overrides) -> Result<Vec<
                 ConfigError::value("command line", "--port-offset", format!("port {port} of {face} would exceed 65535"))
             })?,
         };
-        endpoints.push(Endpoint { face, address: SocketAddr::new(ip, port), required: named || face == Face::Braid });
+        endpoints.push(Endpoint { face, address: SocketAddr::new(ip, port), required: named || face == Face::Braid, tls });
     }
     if endpoints.is_empty() {
         return Err(ConfigError::value(name, "ports", "every port is switched off"));

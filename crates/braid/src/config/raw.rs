@@ -25,6 +25,8 @@ pub(super) struct File {
     pub(super) correlation: Correlation,
     pub(super) exporters: super::exporters::Exporters,
     pub(super) service: super::exporters::Service,
+    pub(super) auth: Auth,
+    pub(super) tls: Option<Tls>,
     /// These three are read by `prometheus::Config`, which knows them whole.
     #[serde(rename = "global")]
     _global: IgnoredAny,
@@ -56,6 +58,26 @@ pub(super) struct Web {
     pub(super) enable_admin_api: bool,
     /// Queries that take longer are logged.
     pub(super) slow_query: Option<String>,
+}
+
+/// Who may do what.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub(super) credentials_file: Option<PathBuf>,
+    pub(super) certificate_scopes: Vec<String>,
+    pub(super) session: Option<String>,
+    pub(super) allow_unauthenticated: bool,
+}
+
+/// How a port is secured; but for `client_auth` as the Collector has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) cert_file: PathBuf,
+    pub(super) key_file: PathBuf,
+    pub(super) client_ca_file: Option<PathBuf>,
+    pub(super) client_auth: Option<String>,
 }
 
 /// Braid's own port and the customary ones; `0` leaves one out.
@@ -198,6 +220,7 @@ pub(super) struct Receivers {
 pub(super) struct Zipkin {
     pub(super) endpoint: Option<String>,
     pub(super) parse_string_tags: bool,
+    pub(super) tls: Option<Tls>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -228,14 +251,7 @@ pub(super) struct JaegerProtocols {
 pub(super) struct SyslogPort {
     pub(super) listen_address: Option<String>,
     pub(super) max_log_size: Option<String>,
-    pub(super) tls: Option<SyslogTls>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SyslogTls {
-    pub(super) cert_file: PathBuf,
-    pub(super) key_file: PathBuf,
+    pub(super) tls: Option<Tls>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -255,12 +271,14 @@ pub(super) struct Protocols {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Grpc {
     pub(super) endpoint: Option<String>,
+    pub(super) tls: Option<Tls>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Http {
     pub(super) endpoint: Option<String>,
+    pub(super) tls: Option<Tls>,
     pub(super) cors: Option<Cors>,
 }
 

@@ -45,7 +45,6 @@ pub(super) fn settings(
     if !(64..=8 << 20).contains(&max_size) {
         return Err(wrong("max_log_size", "less than 64 bytes or more than 8MiB"));
     }
-    let tls = file.tcp.as_ref().and_then(|p| p.tls.as_ref()).map(|t| (t.cert_file.clone(), t.key_file.clone()));
     let location = file.location.clone().unwrap_or_else(|| "UTC".to_owned());
-    Ok(Some(SyslogSettings { udp, tcp, tls, max_size, location }))
+    Ok(Some(SyslogSettings { udp, tcp, max_size, location }))
 }

@@ -26,7 +26,7 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
 }
 
 /// Prometheus' durations: `15s`, `1h30m`, `7d`, `0`; units in falling order, each at most once.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 7] = [
         ("y", 365 * 86_400_000),
         ("w", 7 * 86_400_000),

@@ -52,8 +52,7 @@ impl Endpoint {
     pub(super) async fn open(place: &Place) -> anyhow::Result<Self> {
         let tenant = model::Tenant::new(&place.tenant).context("--tenant")?.as_str().to_owned();
         if let Some(url) = &place.url {
-            collector::tls::provide();
-            let client = reqwest::Client::builder().timeout(Duration::from_secs(300)).build().context("an HTTP client")?;
+            let client = place.access.client(true)?.timeout(Duration::from_secs(300)).build().context("an HTTP client")?;
             return Ok(Self { tenant, way: Way::Remote { client, base: url.trim_end_matches('/').to_owned() } });
         }
         let Some(dir) = &place.data_dir else { bail!("neither --url nor --data-dir says where the rows are") };

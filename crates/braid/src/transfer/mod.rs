@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::access::Access;
 pub(crate) use export::Export;
 pub(crate) use import::Import;
 
@@ -25,6 +26,8 @@ struct Place {
     /// The data directory of a stopped one
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     /// Whose rows
     #[arg(long, value_name = "NAME", default_value = model::Tenant::DEFAULT)]
     tenant: String,

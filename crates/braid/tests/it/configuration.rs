@@ -20,7 +20,7 @@ fn good_configurations_pass() {
     for yaml in [
         "",
         "# nothing but a comment\n",
-        "memory: 1GiB\nlisten: 0.0.0.0:3333\nports: {loki: 0}\n",
+        "memory: 1GiB\nlisten: 0.0.0.0:3333\nports: {loki: 0}\nauth: {allow_unauthenticated: true}\n",
         "receivers: {otlp: {protocols: {grpc: {endpoint: 'localhost:4317'}, http: {cors: {allowed_origins: ['*']}}}}}\n",
         "receivers:\n  otlp:\n    protocols:\n      grpc:\n      http:\n",
         "storage: {dir: /tmp/x, sync: 100ms, retention: {traces: 3d, metrics: 30d, max_size: 10GB}}\n",
