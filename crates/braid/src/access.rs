@@ -47,7 +47,8 @@ impl Access {
         }
         if let (true, Some(cert), Some(key)) = (known, &self.cert, &self.cert_key) {
             let both = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
-            builder = builder.identity(Identity::from_pem(&both).with_context(|| format!("{} and {}", cert.display(), key.display()))?);
+            builder =
+                builder.identity(Identity::from_pem(&both).with_context(|| format!("{} and {}", cert.display(), key.display()))?);
         }
         if known && let Some(mut value) = self.authorization()? {
             value.set_sensitive(true);

@@ -8,10 +8,10 @@ use crate::backup::{BackupCommand, RestoreCommand};
 use crate::certs::CertsCommand;
 use crate::config::{Config, Overrides};
 use crate::inspect::Inspect;
-use crate::transfer::{Export, Import};
 use crate::keys::KeysCommand;
 use crate::locks::Locks;
 use crate::serve::Said;
+use crate::transfer::{Export, Import};
 use crate::verify::VerifyCommand;
 use crate::{logging, own, serve};
 

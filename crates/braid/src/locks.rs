@@ -73,7 +73,8 @@ impl Locks {
     /// What is wrong, all of it.
     pub(crate) fn reload(&self) -> Result<(), String> {
         let guard = self.guard.iter().filter_map(|g| g.reload().err()).map(|e| e.to_string());
-        let wrong: Vec<String> = guard.chain(self.tls.iter().filter_map(|t| self.counted(t.reload().map(|()| true)).err())).collect();
+        let wrong: Vec<String> =
+            guard.chain(self.tls.iter().filter_map(|t| self.counted(t.reload().map(|()| true)).err())).collect();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 

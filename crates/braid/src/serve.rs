@@ -22,9 +22,9 @@ use crate::about::{self, About};
 use crate::admin::Admin;
 use crate::app::{Apis, App, MetricsWriter, Reload, Settle};
 use crate::config::{Config, ConfigError, Endpoint, Face};
-use crate::own::{Outgoing, Own};
 use crate::gate::{Gate, login_path};
 use crate::locks::Locks;
+use crate::own::{Outgoing, Own};
 use crate::process::Process;
 use crate::reload::Reloads;
 use crate::server::Port;
@@ -69,7 +69,8 @@ pub(crate) fn run(
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 6));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
         let targets = Arc::new(Scraped(scraper.clone()));
-        let reloads = Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, Arc::clone(&locks), again, config.shown.clone()));
+        let reloads =
+            Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, Arc::clone(&locks), again, config.shown.clone()));
         let correlator = correlator(&store, config.correlation.as_ref())?;
         let (tenant, tenants) = config.tenants.queries();
         let bounds =
@@ -103,7 +104,9 @@ pub(crate) fn run(
             Box::new(move |out| {
                 if let Ok(free) = disk.free_space() {
                     let name = "braid_data_free_bytes";
-                    out.push_str(&format!("# HELP {name} Free bytes in the data directory's file system.\n# TYPE {name} gauge\n{name} {free}\n"));
+                    out.push_str(&format!(
+                        "# HELP {name} Free bytes in the data directory's file system.\n# TYPE {name} gauge\n{name} {free}\n"
+                    ));
                 }
             }),
             Box::new(move |out| {
@@ -163,7 +166,9 @@ pub(crate) fn run(
 
         let mut others = Vec::new();
         if let Some(settings) = &config.syslog {
-            let found = syslog::listen(settings, locks.syslog(syslog_tls), &ingest, &syslog_counters, &tasks, &stop).await.map_err(anyhow::Error::msg)?;
+            let found = syslog::listen(settings, locks.syslog(syslog_tls), &ingest, &syslog_counters, &tasks, &stop)
+                .await
+                .map_err(anyhow::Error::msg)?;
             others.extend(["syslog_udp", "syslog_tcp"].into_iter().zip(found).filter_map(|(name, at)| Some((name, at?))));
             others.iter().for_each(|(name, at)| tracing::info!("{name} on {at}"));
         }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 /// The authority's name. It is the same for all, so that a certificate can be issued with the authority's key alone.
@@ -64,7 +64,11 @@ pub fn authority(dir: &Path, days: u64, force: bool) -> Result<[PathBuf; 2], Cer
 /// # Errors
 /// No authority there, names that are none, files that are there already (unless `force`).
 pub fn issue(dir: &Path, usage: Use, name: &str, hosts: &[String], days: u64, force: bool) -> Result<[PathBuf; 2], CertsError> {
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) || name.starts_with('.') || name == "ca" {
+    if name.is_empty()
+        || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        || name.starts_with('.')
+        || name == "ca"
+    {
         return Err(CertsError::Invalid(format!("{name:?} cannot be a name: letters, digits, - _ . and not ca")));
     }
     let path = dir.join(CA.1);

@@ -28,7 +28,9 @@ impl Counters {
 
     /// Appends them in Prometheus' text format.
     pub(crate) fn write_text(&self, cached: usize, sessions: usize, out: &mut String) {
-        out.push_str("# HELP braid_auth_requests_total Requests by what came of asking who sends them, and by what they showed.\n");
+        out.push_str(
+            "# HELP braid_auth_requests_total Requests by what came of asking who sends them, and by what they showed.\n",
+        );
         out.push_str("# TYPE braid_auth_requests_total counter\n");
         for (result, ways) in RESULTS.iter().zip(&self.requests) {
             for (way, count) in WAYS.iter().zip(ways) {
@@ -43,7 +45,12 @@ impl Counters {
             ("verifications_total", "counter", "Secrets that argon2 was asked about.", self.verified.load(Ordering::Relaxed)),
             ("logins_total", "counter", "Sessions that began.", self.logins.load(Ordering::Relaxed)),
             ("reloads_total", "counter", "Times that the file of keys and users was read anew.", good.load(Ordering::Relaxed)),
-            ("reload_failures_total", "counter", "Times that it could not be read; the old one holds then.", bad.load(Ordering::Relaxed)),
+            (
+                "reload_failures_total",
+                "counter",
+                "Times that it could not be read; the old one holds then.",
+                bad.load(Ordering::Relaxed),
+            ),
             ("cached_credentials", "gauge", "Credentials that were found good lately.", cached as u64),
             ("sessions", "gauge", "Sessions of the page.", sessions as u64),
         ] {

@@ -420,7 +420,8 @@ fn read(file: Option<&PathBuf>, extra: &[Entry]) -> Result<Keyring, KeyringError
 /// One that is bound to a tenant may name no other.
 fn bound(admitted: Admitted, headers: &HeaderMap) -> Result<Admitted, Denial> {
     let Some(tenant) = &admitted.tenant else { return Ok(admitted) };
-    match headers.get_all("x-scope-orgid").iter().all(|named| named.as_bytes() == tenant.as_str().as_bytes() || named.is_empty()) {
+    match headers.get_all("x-scope-orgid").iter().all(|named| named.as_bytes() == tenant.as_str().as_bytes() || named.is_empty())
+    {
         true => Ok(admitted),
         false => Err(Denial::Tenant),
     }

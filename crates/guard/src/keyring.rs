@@ -54,7 +54,11 @@ pub struct Entry {
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the hash: whoever has it may guess at leisure.
-        f.debug_struct("Entry").field("kind", &self.kind).field("id", &self.id).field("scopes", &self.scopes).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("kind", &self.kind)
+            .field("id", &self.id)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,8 +114,8 @@ impl Keyring {
     /// # Errors
     /// What is wrong in it.
     pub fn parse(text: &str) -> Result<Self, KeyringError> {
-        let file: Option<File> =
-            serde_saphyr::from_str(text).map_err(|e| KeyringError(e.without_snippet().to_string().lines().next().unwrap_or_default().to_owned()))?;
+        let file: Option<File> = serde_saphyr::from_str(text)
+            .map_err(|e| KeyringError(e.without_snippet().to_string().lines().next().unwrap_or_default().to_owned()))?;
         let File { keys, users } = file.unwrap_or_default();
         let mut ring = Self::default();
         for (kind, raw) in keys.into_iter().map(|k| (Kind::Key, k)).chain(users.into_iter().map(|u| (Kind::User, u))) {
@@ -171,7 +175,8 @@ impl Keyring {
     /// The file's text. Comments that a person wrote are not kept.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut out = "# Keys and users of Braid, written by `braid keys`. Secrets stand here as argon2 hashes only.\n".to_owned();
+        let mut out =
+            "# Keys and users of Braid, written by `braid keys`. Secrets stand here as argon2 hashes only.\n".to_owned();
         for (kind, list) in [(Kind::Key, "keys"), (Kind::User, "users")] {
             let entries: Vec<&Entry> = self.entries.iter().filter(|e| e.kind == kind).collect();
             if entries.is_empty() {

@@ -103,7 +103,10 @@ async fn who_guesses_waits_a_good_key_does_not() {
     // As often as it takes a slow machine, too.
     (0..1000).for_each(|_| guard.guessed(HERE));
     for again in [basic("ada", "open barley"), ada, headers(&[(AUTHORIZATION, "Bearer braid_00000000_x")])] {
-        assert!(matches!(guard.admit(look(&again), Scope::Read).await, Err(Denial::Limited(_))), "a right one looks like a wrong one");
+        assert!(
+            matches!(guard.admit(look(&again), Scope::Read).await, Err(Denial::Limited(_))),
+            "a right one looks like a wrong one"
+        );
     }
     guard.admit(look(&send), Scope::Ingest).await.expect("not locked out by a neighbour");
     let elsewhere = basic("ada", "open sesame");
@@ -128,7 +131,8 @@ async fn many_requests_at_once_with_one_new_key_are_one_verification() {
     }
     let mut text = String::new();
     setup.guard.write_text(&mut text);
-    let verified: f64 = text.lines().find_map(|l| l.strip_prefix("braid_auth_verifications_total ")?.parse().ok()).expect("there");
+    let verified: f64 =
+        text.lines().find_map(|l| l.strip_prefix("braid_auth_verifications_total ")?.parse().ok()).expect("there");
     assert!(verified <= 2.0, "{text}");
 }
 
@@ -175,7 +179,12 @@ async fn the_cookie_is_good_for_the_page_alone() {
     assert_eq!(ask(&plain, false, false).await, Ok(()));
     assert_eq!(ask(&own, false, false).await, Ok(()));
     assert_eq!(ask(&own, false, true).await, Ok(()));
-    for forged in [ask(&neighbour, false, false).await, ask(&strange, false, false).await, ask(&own, true, false).await, ask(&plain, false, true).await] {
+    for forged in [
+        ask(&neighbour, false, false).await,
+        ask(&strange, false, false).await,
+        ask(&own, true, false).await,
+        ask(&plain, false, true).await,
+    ] {
         assert_eq!(forged, Err(Denial::Forged));
     }
     assert_eq!(ask(&with_word, true, false).await, Ok(()));
@@ -198,9 +207,7 @@ async fn a_verified_certificate_is_good_for_what_the_configuration_says() {
 #[test]
 fn headers_are_read_as_their_rfcs_have_them() {
     let read = |value: &str| presented(&headers(&[(AUTHORIZATION, value)]));
-    let is = |value: &str, user: &str, password: &str| {
-        matches!(read(value), Ok(Some(Credential::Basic { user: u, password: p })) if u == user && p == password)
-    };
+    let is = |value: &str, user: &str, password: &str| matches!(read(value), Ok(Some(Credential::Basic { user: u, password: p })) if u == user && p == password);
     assert!(is("Basic dXNlcjpwYTpzcw==", "user", "pa:ss"));
     assert!(is("basic   dXNlcjpwYTpzcw", "user", "pa:ss"));
     assert!(matches!(read("Bearer abc"), Ok(Some(Credential::Bearer(key))) if key == "abc"));
@@ -229,8 +236,15 @@ fn a_file_that_cannot_be_is_refused_with_its_reason() {
         (format!("users: [{{name: a, hash: '{hash}', scopes: []}}]"), "has no scope"),
         (format!("users: [{{name: a, hash: '{hash}', scopes: [admin], tenant: t}}]"), "cannot be bound"),
         ("users: [{name: a, hash: secret, scopes: [read]}]".to_owned(), "not an argon2 hash"),
-        ("users: [{name: a, hash: '$argon2id$v=19$m=9000000,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA', scopes: [read]}]".to_owned(), "256 MiB"),
-        (format!("users: [{{name: a, hash: '{hash}', scopes: [read]}}, {{name: a, hash: '{hash}', scopes: [read]}}]"), "is there already"),
+        (
+            "users: [{name: a, hash: '$argon2id$v=19$m=9000000,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA', scopes: [read]}]"
+                .to_owned(),
+            "256 MiB",
+        ),
+        (
+            format!("users: [{{name: a, hash: '{hash}', scopes: [read]}}, {{name: a, hash: '{hash}', scopes: [read]}}]"),
+            "is there already",
+        ),
         (format!("users: [{{name: 'a:b', hash: '{hash}', scopes: [read]}}]"), "colon"),
         (format!("users: [{{name: a, hash: '{hash}', scopes: [read], expires: soon}}]"), "is no time"),
         ("user: []".to_owned(), "user"),

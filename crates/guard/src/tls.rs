@@ -80,9 +80,9 @@ impl TlsFiles {
                 builder.with_client_cert_verifier(verifier.build().map_err(|e| failed(path, e.to_string()))?)
             }
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|e| {
-            failed(&self.certificate, format!("does not go with the key {}: {e}", self.key.display()))
-        })?;
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|e| failed(&self.certificate, format!("does not go with the key {}: {e}", self.key.display())))?;
         config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
         Ok(config)
     }

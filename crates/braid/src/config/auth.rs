@@ -107,7 +107,11 @@ pub(super) fn check_reach(
     let shown = |tls: Option<&TlsFiles>| tls.is_some_and(TlsFiles::requires_certificates);
     let asks = endpoints.iter().any(|e| e.tls.as_ref().is_some_and(|t| t.clients.is_some()));
     if !auth.certified.is_empty() && !asks {
-        return Err(ConfigError::value(name, "auth.certificate_scopes", "no port has `tls` with client_ca_file, so nobody could show a certificate"));
+        return Err(ConfigError::value(
+            name,
+            "auth.certificate_scopes",
+            "no port has `tls` with client_ca_file, so nobody could show a certificate",
+        ));
     }
     if auth.allow_unauthenticated {
         return Ok(());

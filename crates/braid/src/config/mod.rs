@@ -410,7 +410,9 @@ fn endpoints(name: &str, file: &raw::File, overrides: &Overrides) -> Result<Vec<
             Face::OtlpGrpc => ("receivers.otlp.protocols.grpc.tls", protocols.grpc.as_ref().and_then(|p| p.tls.as_ref())),
             Face::OtlpHttp => ("receivers.otlp.protocols.http.tls", protocols.http.as_ref().and_then(|p| p.tls.as_ref())),
             Face::Zipkin => ("receivers.zipkin.tls", file.receivers.zipkin.tls.as_ref()),
-            Face::JaegerHttp => ("receivers.jaeger.protocols.thrift_http.tls", jaeger.thrift_http.as_ref().and_then(|p| p.tls.as_ref())),
+            Face::JaegerHttp => {
+                ("receivers.jaeger.protocols.thrift_http.tls", jaeger.thrift_http.as_ref().and_then(|p| p.tls.as_ref()))
+            }
             Face::JaegerGrpc => ("receivers.jaeger.protocols.grpc.tls", jaeger.grpc.as_ref().and_then(|p| p.tls.as_ref())),
             _ => ("tls", None),
         };

@@ -44,7 +44,12 @@ impl Gate {
     }
 
     /// The request, if it may pass, with the tenant that its credential is bound to; else the answer.
-    pub(crate) async fn admit(&self, face: Face, peer: Peer, mut request: Request<Incoming>) -> Result<Request<Incoming>, Box<Response<Body>>> {
+    pub(crate) async fn admit(
+        &self,
+        face: Face,
+        peer: Peer,
+        mut request: Request<Incoming>,
+    ) -> Result<Request<Incoming>, Box<Response<Body>>> {
         let Some(guard) = &self.guard else { return Ok(request) };
         let (method, path) = (request.method(), request.uri().path());
         let looks = table::looks(method);
@@ -84,7 +89,12 @@ impl Gate {
     }
 
     /// Answers `/api/session…`; `None` for everything else.
-    pub(crate) async fn session(&self, face: Face, peer: Peer, request: Request<Incoming>) -> Result<Response<Body>, Request<Incoming>> {
+    pub(crate) async fn session(
+        &self,
+        face: Face,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Request<Incoming>> {
         if face != Face::Braid || !matches!(request.uri().path(), "/api/session" | "/api/session/link") {
             return Err(request);
         }

@@ -35,11 +35,7 @@ pub(super) fn answer(face: Face, path: &str, headers: &HeaderMap, need: Scope, d
         _ => Shape::Tempo,
     };
     let otlp = path.starts_with("/v1/") || path.starts_with("/api/otlp/") || path == "/otlp/v1/logs";
-    let mut response = if otlp {
-        collector::otlp_error(status, code, &said, headers)
-    } else {
-        shape.refuse(status, kind, &said)
-    };
+    let mut response = if otlp { collector::otlp_error(status, code, &said, headers) } else { shape.refuse(status, kind, &said) };
     let headers_out = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
         if !headers.contains_key(PAGE) {

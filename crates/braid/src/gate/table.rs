@@ -1,7 +1,7 @@
 //! Which scope each path needs. Every route has its row: a test reads the sources and fails for one that has none.
 
-use guard::Scope;
 use axum::http::Method;
+use guard::Scope;
 
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +163,13 @@ pub(super) fn need(method: &Method, path: &str) -> Need {
     match row(path) {
         // A browser asks before it sends, without credentials; the answer holds nothing.
         Some((_, INGEST, _) | (_, _, INGEST)) if *method == Method::OPTIONS => OPEN,
-        Some((_, look, act)) => if looks { *look } else { *act },
+        Some((_, look, act)) => {
+            if looks {
+                *look
+            } else {
+                *act
+            }
+        }
         None if looks => READ,
         None => ADMIN,
     }
@@ -201,9 +207,17 @@ mod tests {
 
     /// Texts in the sources that look like paths and are none that is served.
     const NO_ROUTES: [&str; 10] = [
-        "/api/", "/api/v1/", "/api/correlat", "/api/otlp/", "/api/prom/", "/loki/", "/prometheus/", "/buildinfo",
+        "/api/",
+        "/api/v1/",
+        "/api/correlat",
+        "/api/otlp/",
+        "/api/prom/",
+        "/loki/",
+        "/prometheus/",
+        "/buildinfo",
         // Docker's, which are asked.
-        "/containers/json", "/networks",
+        "/containers/json",
+        "/networks",
     ];
 
     fn collect(dir: &Path, found: &mut BTreeSet<String>) {

@@ -66,7 +66,8 @@ impl Item<'_> {
             "traceId": self.trace_id(), "spanId": hex(&SPAN), "name": self.word, "kind": 2,
             "startTimeUnixNano": self.now.to_string(), "endTimeUnixNano": (self.now + 1_000_000).to_string(),
         });
-        let request = serde_json::json!({"resourceSpans": [{"resource": self.json_resource(), "scopeSpans": [{"spans": [span]}]}]});
+        let request =
+            serde_json::json!({"resourceSpans": [{"resource": self.json_resource(), "scopeSpans": [{"spans": [span]}]}]});
         request.to_string().into_bytes()
     }
 
@@ -76,7 +77,8 @@ impl Item<'_> {
             "timeUnixNano": self.now.to_string(), "severityText": "INFO", "severityNumber": 9,
             "body": {"stringValue": self.word}, "traceId": self.trace_id(), "spanId": hex(&SPAN),
         });
-        let request = serde_json::json!({"resourceLogs": [{"resource": self.json_resource(), "scopeLogs": [{"logRecords": [record]}]}]});
+        let request =
+            serde_json::json!({"resourceLogs": [{"resource": self.json_resource(), "scopeLogs": [{"logRecords": [record]}]}]});
         request.to_string().into_bytes()
     }
 
@@ -84,7 +86,8 @@ impl Item<'_> {
     pub(super) fn otlp_metric_json(&self) -> Vec<u8> {
         let point = serde_json::json!({"timeUnixNano": self.now.to_string(), "asDouble": 1.0});
         let metric = serde_json::json!({"name": self.word, "gauge": {"dataPoints": [point]}});
-        let request = serde_json::json!({"resourceMetrics": [{"resource": self.json_resource(), "scopeMetrics": [{"metrics": [metric]}]}]});
+        let request =
+            serde_json::json!({"resourceMetrics": [{"resource": self.json_resource(), "scopeMetrics": [{"metrics": [metric]}]}]});
         request.to_string().into_bytes()
     }
 
@@ -113,7 +116,9 @@ impl Item<'_> {
         const STRUCT: u8 = 12;
         const LIST: u8 = 15;
         let field = |kind: u8, number: u16| [vec![kind], number.to_be_bytes().to_vec()].concat();
-        let text = |number: u16, text: &str| [field(STRING, number), (text.len() as u32).to_be_bytes().to_vec(), text.as_bytes().to_vec()].concat();
+        let text = |number: u16, text: &str| {
+            [field(STRING, number), (text.len() as u32).to_be_bytes().to_vec(), text.as_bytes().to_vec()].concat()
+        };
         let long = |number: u16, value: u64| [field(I64, number), value.to_be_bytes().to_vec()].concat();
         let (high, low) = self.trace.split_at(8);
         let half = |bytes: &[u8]| bytes.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
@@ -152,7 +157,8 @@ impl Item<'_> {
     /// Records as the correlation engine has them.
     pub(super) fn records(&self) -> Vec<u8> {
         let time = jiff::Timestamp::from_nanosecond(i128::from(self.now)).map(|t| t.to_string()).unwrap_or_default();
-        let record = serde_json::json!({"timestamp": time, "severity": "INFO", "message": self.word, "trace_id": self.trace_id()});
+        let record =
+            serde_json::json!({"timestamp": time, "severity": "INFO", "message": self.word, "trace_id": self.trace_id()});
         serde_json::json!({"resource": {"service": self.service}, "records": [record]}).to_string().into_bytes()
     }
 

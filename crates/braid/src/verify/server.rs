@@ -133,14 +133,18 @@ impl Server {
         if !self.asks {
             return match self.is_local() {
                 true => Ok("off; this is the machine's own address".to_owned()),
-                false => Err("off, though other machines reach this address: anybody may read and write; docs/security.md".to_owned()),
+                false => {
+                    Err("off, though other machines reach this address: anybody may read and write; docs/security.md".to_owned())
+                }
             };
         }
         let response = sent(self.known.get(self.at("/api/system"))).await?;
         match response.status() {
             StatusCode::OK => Ok("on, and the credential is good".to_owned()),
             StatusCode::UNAUTHORIZED if !shown => Err("on: --token, --user or BRAID_TOKEN must show a credential".to_owned()),
-            status => Err(format!("on; the credential is answered {status}: {}", response.text().await.unwrap_or_default().trim())),
+            status => {
+                Err(format!("on; the credential is answered {status}: {}", response.text().await.unwrap_or_default().trim()))
+            }
         }
     }
 
@@ -211,7 +215,9 @@ impl Server {
         let response = match request.send().await {
             Ok(response) => response,
             // The handshake: it asks for a certificate that was not shown, or is not trusted.
-            Err(e) if url.scheme() == "https" => return Ok(format!("a stranger does not get through the handshake: {}", chain(&e))),
+            Err(e) if url.scheme() == "https" => {
+                return Ok(format!("a stranger does not get through the handshake: {}", chain(&e)));
+            }
             Err(e) => return Err(chain(&e)),
         };
         let grpc = response.headers().get("grpc-status").map(|v| v.as_bytes() == b"16");
@@ -274,7 +280,11 @@ impl Server {
         let value = found["data"]["result"][0]["value"][1].as_str().and_then(|n| n.parse::<f64>().ok()).filter(|n| !n.is_nan());
         let Some(value) = value else { return Err(format!("nothing to compute it from: {query}")) };
         let (fine, word) = if least { (value >= bound, "least") } else { (value <= bound, "most") };
-        if fine { Ok(format!("{value:.3}, at {word} {bound} expected")) } else { Err(format!("{value:.3}, but at {word} {bound} expected: {query}")) }
+        if fine {
+            Ok(format!("{value:.3}, at {word} {bound} expected"))
+        } else {
+            Err(format!("{value:.3}, but at {word} {bound} expected: {query}"))
+        }
     }
 
     /// Sends telemetry.
@@ -285,7 +295,10 @@ impl Server {
         match grpc {
             // Where all is well, the status follows the answer.
             Some(code) if code != "0" => {
-                let why = response.headers().get("grpc-message").map_or_else(String::new, |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+                let why = response
+                    .headers()
+                    .get("grpc-message")
+                    .map_or_else(String::new, |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
                 Err(format!("{url} answers gRPC status {code}: {why}"))
             }
             _ if response.status().is_success() => Ok(()),

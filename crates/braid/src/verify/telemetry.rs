@@ -35,7 +35,13 @@ pub(super) struct Probe {
     found: Found,
 }
 
-const fn probe(name: &'static str, (port, path): (&'static str, &'static str), content_type: &'static str, body: fn(&Item<'_>) -> Vec<u8>, found: Found) -> Probe {
+const fn probe(
+    name: &'static str,
+    (port, path): (&'static str, &'static str),
+    content_type: &'static str,
+    body: fn(&Item<'_>) -> Vec<u8>,
+    found: Found,
+) -> Probe {
     Probe { name, port, path, content_type, body, found }
 }
 
@@ -47,13 +53,31 @@ pub(super) const PROBES: [Probe; 10] = [
     probe("trace by OTLP/HTTP", ("otlp_http", "/v1/traces"), JSON, |i| i.otlp_trace_json(), Found::Trace),
     probe("log by OTLP/HTTP", ("otlp_http", "/v1/logs"), JSON, |i| i.otlp_log_json(), Found::Line),
     probe("metric by OTLP/HTTP", ("otlp_http", "/v1/metrics"), JSON, |i| i.otlp_metric_json(), Found::Series),
-    probe("trace by OTLP/gRPC", ("otlp_grpc", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"), GRPC, |i| i.otlp_trace_grpc(), Found::Trace),
+    probe(
+        "trace by OTLP/gRPC",
+        ("otlp_grpc", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
+        GRPC,
+        |i| i.otlp_trace_grpc(),
+        Found::Trace,
+    ),
     probe("log by Loki push", ("loki", "/loki/api/v1/push"), JSON, |i| i.loki(), Found::Line),
-    probe("metric by remote write", ("prometheus", "/api/v1/write"), "application/x-protobuf", |i| i.remote_write(), Found::Series),
+    probe(
+        "metric by remote write",
+        ("prometheus", "/api/v1/write"),
+        "application/x-protobuf",
+        |i| i.remote_write(),
+        Found::Series,
+    ),
     probe("log by /api/logs", ("correlation", "/api/logs"), JSON, |i| i.records(), Found::Line),
     probe("trace by Zipkin", ("zipkin", "/api/v2/spans"), JSON, |i| i.zipkin(), Found::Trace),
     probe("trace by Jaeger/HTTP", ("jaeger_http", "/api/traces"), "application/x-thrift", |i| i.jaeger_thrift(), Found::Trace),
-    probe("trace by Jaeger/gRPC", ("jaeger_grpc", "/jaeger.api_v2.CollectorService/PostSpans"), GRPC, |i| i.jaeger_grpc(), Found::Trace),
+    probe(
+        "trace by Jaeger/gRPC",
+        ("jaeger_grpc", "/jaeger.api_v2.CollectorService/PostSpans"),
+        GRPC,
+        |i| i.jaeger_grpc(),
+        Found::Trace,
+    ),
 ];
 
 /// The items of one run.
@@ -85,12 +109,19 @@ impl Run {
         let sent = Instant::now();
         let (port, path) = match probe.found {
             Found::Trace => ("tempo", format!("/api/traces/{}", item.trace_id())),
-            Found::Line => ("loki", format!("/loki/api/v1/query_range?since=1h&query=%7Bservice_name%3D%22{SERVICE}%22%7D%7C%3D%22{word}%22")),
+            Found::Line => (
+                "loki",
+                format!("/loki/api/v1/query_range?since=1h&query=%7Bservice_name%3D%22{SERVICE}%22%7D%7C%3D%22{word}%22"),
+            ),
             Found::Series => ("prometheus", format!("/api/v1/query?query=%7B__name__%3D~%22{word}.*%22%7D")),
         };
         eventually(patience, || async {
             let text = server.text(port, &path).await?;
-            if text.contains(&word) { Ok(format!("found after {:.1} s", sent.elapsed().as_secs_f64())) } else { Err(format!("taken in, but not found by {path} on port {port}")) }
+            if text.contains(&word) {
+                Ok(format!("found after {:.1} s", sent.elapsed().as_secs_f64()))
+            } else {
+                Err(format!("taken in, but not found by {path} on port {port}"))
+            }
         })
         .await
     }

@@ -69,7 +69,17 @@ fn every_api_asks_who_it_is_and_says_no_in_its_own_shape() {
     assert!(listed.contains("grafana") && listed.contains("lab") && !listed.contains("argon2"), "{listed}");
     let braid = start(dir, "auth: {credentials_file: keys.yaml}\n", &[]);
 
-    for (face, path) in [("braid", "/ready"), ("braid", "/health"), ("loki", "/ready"), ("tempo", "/ready"), ("prometheus", "/-/ready"), ("prometheus", "/-/healthy"), ("correlation", "/health"), ("braid", "/"), ("braid", "/assets/index.js")] {
+    for (face, path) in [
+        ("braid", "/ready"),
+        ("braid", "/health"),
+        ("loki", "/ready"),
+        ("tempo", "/ready"),
+        ("prometheus", "/-/ready"),
+        ("prometheus", "/-/healthy"),
+        ("correlation", "/health"),
+        ("braid", "/"),
+        ("braid", "/assets/index.js"),
+    ] {
         ask(&braid, face, "GET", path, None, &[]).expect(200);
     }
     for (face, path, shape) in [
@@ -100,8 +110,12 @@ fn every_api_asks_who_it_is_and_says_no_in_its_own_shape() {
 
     // What a bound key sends belongs to its tenant, and it may name no other.
     send(braid.at("otlp_http"), "POST", "/v1/traces", &[PROTOBUF, ("Authorization", &sender)], &body).expect(200);
-    send(braid.at("otlp_http"), "POST", "/v1/traces", &[PROTOBUF, ("Authorization", &sender), ("X-Scope-OrgID", "other")], &body).expect(403);
-    let found = |tenant: &str| ask(&braid, "tempo", "GET", &format!("/api/traces/{}", "03".repeat(16)), Some(&reader), &[("X-Scope-OrgID", tenant)]).status;
+    send(braid.at("otlp_http"), "POST", "/v1/traces", &[PROTOBUF, ("Authorization", &sender), ("X-Scope-OrgID", "other")], &body)
+        .expect(403);
+    let found = |tenant: &str| {
+        ask(&braid, "tempo", "GET", &format!("/api/traces/{}", "03".repeat(16)), Some(&reader), &[("X-Scope-OrgID", tenant)])
+            .status
+    };
     assert_eq!((found("lab"), found("default")), (200, 404));
 
     ask(&braid, "braid", "POST", "/-/reload", Some(&reader), &[]).expect(403);
@@ -110,7 +124,11 @@ fn every_api_asks_who_it_is_and_says_no_in_its_own_shape() {
     let wrong = ask(&braid, "loki", "GET", "/loki/api/v1/labels", Some("Basic YWRhOm9wZW4gYmFybGV5"), &[]).expect(401);
     assert_eq!(wrong.text(), "the credential is not valid");
     let metrics = ask(&braid, "braid", "GET", "/metrics", Some(&reader), &[]).expect(200).text();
-    for sample in ["braid_auth_requests_total{result=\"wrong\",by=\"password\"} 1\n", "braid_auth_verifications_total 6\n", "braid_auth_requests_total{result=\"missing\",by=\"none\"}"] {
+    for sample in [
+        "braid_auth_requests_total{result=\"wrong\",by=\"password\"} 1\n",
+        "braid_auth_verifications_total 6\n",
+        "braid_auth_requests_total{result=\"missing\",by=\"none\"}",
+    ] {
         assert!(metrics.contains(sample), "{sample}: {metrics}");
     }
     let log = braid.log();
@@ -121,7 +139,9 @@ fn every_api_asks_who_it_is_and_says_no_in_its_own_shape() {
     let id = sender.split('_').nth(1).expect("an id");
     good(dir, &["keys", "revoke", "--file", "keys.yaml", id], "");
     let late = bearer(&key(dir, "late", &["--scope", "ingest"]));
-    braid.eventually("the new file", |b| (send(b.at("otlp_http"), "POST", "/v1/traces", &[PROTOBUF, ("Authorization", &late)], &body).status == 200).then_some(()));
+    braid.eventually("the new file", |b| {
+        (send(b.at("otlp_http"), "POST", "/v1/traces", &[PROTOBUF, ("Authorization", &late)], &body).status == 200).then_some(())
+    });
     send(braid.at("otlp_http"), "POST", "/v1/traces", &[PROTOBUF, ("Authorization", &sender)], &body).expect(401);
 }
 
@@ -174,7 +194,9 @@ fn other_machines_are_let_in_only_by_keys_certificates_or_a_word() {
         "listen: 0.0.0.0\nauth: {credentials_file: keys.yaml}\n".to_owned(),
         format!("listen: 0.0.0.0\ntls: {tls}, client_ca_file: certs/ca.crt}}\n"),
         "listen: 127.0.0.2\n".to_owned(),
-        format!("listen: 0.0.0.0\nauth: {{certificate_scopes: [ingest]}}\ntls: {tls}, client_ca_file: certs/ca.crt, client_auth: request}}\n"),
+        format!(
+            "listen: 0.0.0.0\nauth: {{certificate_scopes: [ingest]}}\ntls: {tls}, client_ca_file: certs/ca.crt, client_auth: request}}\n"
+        ),
     ] {
         let (code, said) = check(&yaml);
         assert_eq!(code, 0, "{yaml}: {said}");
@@ -184,7 +206,10 @@ fn other_machines_are_let_in_only_by_keys_certificates_or_a_word() {
         ("auth: {certificate_scopes: [all]}\n", "auth.certificate_scopes: \"all\" is no scope; ingest, read and admin are"),
         ("auth: {certificate_scopes: [read]}\n", "nobody could show a certificate"),
         ("tls: {cert_file: certs/ca.crt, key_file: certs/braid.key}\n", "does not go with the key"),
-        ("tls: {cert_file: certs/braid.crt, key_file: certs/braid.key, client_auth: maybe}\n", "neither \"require\" nor \"request\""),
+        (
+            "tls: {cert_file: certs/braid.crt, key_file: certs/braid.key, client_auth: maybe}\n",
+            "neither \"require\" nor \"request\"",
+        ),
         ("auth: {credential_file: x}\n", "did you mean `credentials_file`?"),
     ] {
         let (code, said) = check(yaml);
@@ -228,15 +253,26 @@ fn every_port_has_tls_and_takes_a_new_certificate_without_a_restart() {
     let braid = start(dir, "tls: {cert_file: certs/braid.crt, key_file: certs/braid.key}\n", &[]);
     block_on(async {
         let client = trusting(&certs, None).build().expect("a client");
-        for (face, path) in [("braid", "/ready"), ("prometheus", "/-/ready"), ("loki", "/ready"), ("tempo", "/ready"), ("correlation", "/health")] {
+        for (face, path) in
+            [("braid", "/ready"), ("prometheus", "/-/ready"), ("loki", "/ready"), ("tempo", "/ready"), ("correlation", "/health")]
+        {
             let reply = client.get(format!("https://{}{path}", braid.at(face))).send().await.expect("secure");
             assert_eq!((reply.status().as_u16(), reply.version()), (200, reqwest::Version::HTTP_2), "{face}");
         }
-        for (face, path) in [("otlp_http", "/v1/traces"), ("otlp_grpc", "/x"), ("zipkin", "/api/v2/spans"), ("jaeger_http", "/api/traces"), ("jaeger_grpc", "/x")] {
+        for (face, path) in [
+            ("otlp_http", "/v1/traces"),
+            ("otlp_grpc", "/x"),
+            ("zipkin", "/api/v2/spans"),
+            ("jaeger_http", "/api/traces"),
+            ("jaeger_grpc", "/x"),
+        ] {
             client.get(format!("https://{}{path}", braid.at(face))).send().await.expect("secure");
         }
         let one = trusting(&certs, None).http1_only().build().expect("a client");
-        assert_eq!(one.get(format!("https://{}/ready", braid.at("loki"))).send().await.expect("secure").version(), reqwest::Version::HTTP_11);
+        assert_eq!(
+            one.get(format!("https://{}/ready", braid.at("loki"))).send().await.expect("secure").version(),
+            reqwest::Version::HTTP_11
+        );
         assert!(client.get(format!("http://{}/ready", braid.at("braid"))).send().await.is_err(), "plain text is no TLS");
 
         // Another authority, another certificate: the old client cannot trust it, a new one does.
@@ -258,8 +294,12 @@ fn every_port_has_tls_and_takes_a_new_certificate_without_a_restart() {
         assert_eq!(reload.status().as_u16(), 500);
         let said = reload.text().await.expect("text");
         assert!(said.contains("braid.crt: no certificate in it"), "{said}");
-        let metrics = fresh.get(format!("https://{}/metrics", braid.at("braid"))).send().await.expect("secure").text().await.expect("text");
-        assert!(metrics.contains("braid_tls_handshake_failures_total") && !metrics.contains("braid_tls_reload_failures_total 0\n"), "{metrics}");
+        let metrics =
+            fresh.get(format!("https://{}/metrics", braid.at("braid"))).send().await.expect("secure").text().await.expect("text");
+        assert!(
+            metrics.contains("braid_tls_handshake_failures_total") && !metrics.contains("braid_tls_reload_failures_total 0\n"),
+            "{metrics}"
+        );
     });
 }
 
@@ -274,9 +314,11 @@ fn a_port_that_asks_for_certificates_lets_nobody_else_in_and_a_certificate_may_b
                 tls: {cert_file: certs/braid.crt, key_file: certs/braid.key, client_ca_file: certs/ca.crt, client_auth: request}\n";
     let braid = start(dir, yaml, &[]);
     block_on(async {
-        let (with, without) = (trusting(&certs, Some("agent")).build().expect("a client"), trusting(&certs, None).build().expect("a client"));
+        let (with, without) =
+            (trusting(&certs, Some("agent")).build().expect("a client"), trusting(&certs, None).build().expect("a client"));
         let logs = format!("https://{}/v1/logs", braid.at("otlp_http"));
-        let post = |client: &reqwest::Client, url: &str| client.post(url).header("content-type", "application/json").body("{}").send();
+        let post =
+            |client: &reqwest::Client, url: &str| client.post(url).header("content-type", "application/json").body("{}").send();
         assert_eq!(post(&with, &logs).await.expect("secure").status().as_u16(), 200);
         assert!(post(&without, &logs).await.is_err(), "the handshake fails");
         let own = format!("https://{}/v1/logs", braid.at("braid"));
@@ -287,7 +329,9 @@ fn a_port_that_asks_for_certificates_lets_nobody_else_in_and_a_certificate_may_b
 
         // gRPC says it in its own words.
         let export = format!("https://{}/opentelemetry.proto.collector.logs.v1.LogsService/Export", braid.at("otlp_grpc"));
-        let call = |client: &reqwest::Client| client.post(&export).header("content-type", "application/grpc").header("te", "trailers").body(vec![0; 5]).send();
+        let call = |client: &reqwest::Client| {
+            client.post(&export).header("content-type", "application/grpc").header("te", "trailers").body(vec![0; 5]).send()
+        };
         let refused = call(&without).await.expect("secure");
         assert_eq!((refused.status().as_u16(), refused.headers()["grpc-status"].as_bytes()), (200, &b"16"[..]));
         assert!(!call(&with).await.expect("secure").headers().contains_key("grpc-status"), "its trailers have it");
@@ -344,7 +388,8 @@ fn the_page_logs_in_once_by_link_and_by_password_and_out() {
     good(dir, &["keys", "user", "--file", "keys.yaml", "ada", "--scope", "read"], "open sesame\n");
     let braid = start(dir, "auth: {credentials_file: keys.yaml}\n", &["--login-link"]);
     let at = braid.at("braid").to_owned();
-    let session = |method: &str, headers: &[(&str, &str)], body: &str| send(&at, method, "/api/session", headers, body.as_bytes());
+    let session =
+        |method: &str, headers: &[(&str, &str)], body: &str| send(&at, method, "/api/session", headers, body.as_bytes());
     assert_eq!(session("GET", &[], "").expect(200).json(), serde_json::json!({"authentication": true}));
     let token = braid.at("login").split_once("#login=").expect("a link").1.to_owned();
     let by_link = format!("{{\"token\":\"{token}\"}}");
@@ -367,7 +412,15 @@ fn the_page_logs_in_once_by_link_and_by_password_and_out() {
     get("/api/v1/labels", &[("Sec-Fetch-Site", "same-site")]).expect(403);
     assert_eq!(get("/api/session", &[]).expect(200).json()["name"], "ada");
     send(braid.at("prometheus"), "GET", "/api/v1/labels", &[("Cookie", cookie)], b"").expect(401);
-    let query = |more: &[(&str, &str)]| send(&at, "POST", "/api/v1/query", &[&[("Cookie", cookie), ("Content-Type", "application/x-www-form-urlencoded")], more].concat(), b"query=1");
+    let query = |more: &[(&str, &str)]| {
+        send(
+            &at,
+            "POST",
+            "/api/v1/query",
+            &[&[("Cookie", cookie), ("Content-Type", "application/x-www-form-urlencoded")], more].concat(),
+            b"query=1",
+        )
+    };
     query(&[]).expect(403);
     query(&[("X-Braid-CSRF", &csrf)]).expect(200);
     // The page's own requests are not answered with a challenge that a browser would make a window of.

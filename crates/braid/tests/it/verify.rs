@@ -21,7 +21,8 @@ fn start(dir: &Path, yaml: &str) -> Braid {
 }
 
 fn braid(dir: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_braid")).args(arguments).current_dir(dir).output().expect("the binary is built");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_braid")).args(arguments).current_dir(dir).output().expect("the binary is built");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
@@ -33,20 +34,44 @@ fn a_good_one_passes_every_check_and_each_protocol_comes_back() {
     let (said, code) = verify(&format!("http://{}", server.at("braid")), &["--traces", "1", "--logs", "1", "--series", "1"], &[]);
     assert_eq!(code, 0, "{said}");
     for check in [
-        "ok     ready", "ok     clock", "ok     authentication           off; this is the machine's own address", "ok     port otlp_grpc", "ok     lock loki",
-        "ok     disk and store", "ok     trace by OTLP/HTTP", "ok     log by OTLP/HTTP", "ok     metric by OTLP/HTTP", "ok     trace by OTLP/gRPC", "ok     log by Loki push",
-        "ok     metric by remote write", "ok     log by /api/logs", "ok     trace by Zipkin", "ok     trace by Jaeger/HTTP", "ok     trace by Jaeger/gRPC",
-        "ok     correlation              a span and a line joined", "ok     traces there", "ok     log lines there", "ok     series there", "this Braid works",
+        "ok     ready",
+        "ok     clock",
+        "ok     authentication           off; this is the machine's own address",
+        "ok     port otlp_grpc",
+        "ok     lock loki",
+        "ok     disk and store",
+        "ok     trace by OTLP/HTTP",
+        "ok     log by OTLP/HTTP",
+        "ok     metric by OTLP/HTTP",
+        "ok     trace by OTLP/gRPC",
+        "ok     log by Loki push",
+        "ok     metric by remote write",
+        "ok     log by /api/logs",
+        "ok     trace by Zipkin",
+        "ok     trace by Jaeger/HTTP",
+        "ok     trace by Jaeger/gRPC",
+        "ok     correlation              a span and a line joined",
+        "ok     traces there",
+        "ok     log lines there",
+        "ok     series there",
+        "this Braid works",
     ] {
         assert!(said.contains(check), "{check} is not in:\n{said}");
     }
     // What people expect of their services is not met: each is named with its reason.
-    let (said, code) = verify(&format!("http://{}", server.at("braid")), &["--read-only", "--json", "--traces", "100000", "--availability", "99"], &[]);
+    let (said, code) = verify(
+        &format!("http://{}", server.at("braid")),
+        &["--read-only", "--json", "--traces", "100000", "--availability", "99"],
+        &[],
+    );
     assert_eq!(code, 1, "{said}");
     let last: serde_json::Value = serde_json::from_str(said.trim().lines().last().expect("a line")).expect("JSON");
     assert_eq!(last["failed"], 2, "{said}");
     let reasons = last["reasons"].to_string();
-    assert!(reasons.contains("at least 100000 expected") && reasons.contains("availability: nothing to compute it from"), "{reasons}");
+    assert!(
+        reasons.contains("at least 100000 expected") && reasons.contains("availability: nothing to compute it from"),
+        "{reasons}"
+    );
 }
 
 #[test]
@@ -56,12 +81,19 @@ fn a_locked_one_is_asked_with_a_credential_over_tls_and_strangers_are_seen_to_be
     braid(dir, &["certs", "ca"]);
     braid(dir, &["certs", "server"]);
     let key = braid(dir, &["keys", "add", "--file", "keys.yaml", "--name", "verify", "--scope", "ingest", "--scope", "read"]);
-    let server = start(dir, "auth: {credentials_file: keys.yaml}\ntls: {cert_file: certs/braid.crt, key_file: certs/braid.key}\n");
+    let server =
+        start(dir, "auth: {credentials_file: keys.yaml}\ntls: {cert_file: certs/braid.crt, key_file: certs/braid.key}\n");
     let url = format!("https://{}", server.at("braid"));
     let ca = dir.join("certs/ca.crt").display().to_string();
     let (said, code) = verify(&url, &["--ca", &ca], &[("BRAID_TOKEN", &key)]);
     assert_eq!(code, 0, "{said}");
-    for check in ["ok     authentication           on, and the credential is good", "ok     lock prometheus          a stranger is refused", "ok     lock otlp_grpc           a stranger is refused", "ok     trace by OTLP/gRPC", "-      correlation              switched off there"] {
+    for check in [
+        "ok     authentication           on, and the credential is good",
+        "ok     lock prometheus          a stranger is refused",
+        "ok     lock otlp_grpc           a stranger is refused",
+        "ok     trace by OTLP/gRPC",
+        "-      correlation              switched off there",
+    ] {
         assert!(said.contains(check), "{check} is not in:\n{said}");
     }
     let (said, code) = verify(&url, &["--ca", &ca], &[]);

@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::BooleanBuffer;
 use model::TimeRange;
 
-use super::eval::{Source, evaluate, selected};
+use super::eval::{Source, evaluate};
 use super::id::ColumnId;
 use super::parallel;
 use super::pick::{Left, Picked};
