@@ -42,7 +42,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         peers.push(("datadog gzip", datadog(), Compression::Gzip));
         for (name, peer, compression) in peers {
-            let http = Http { endpoint: url("/"), headers: Vec::new(), tls: Tls::default(), compression, timeout: Duration::from_secs(60) };
+            let http = Http {
+                endpoint: url("/"),
+                headers: Vec::new(),
+                tls: Tls::default(),
+                compression,
+                timeout: Duration::from_secs(60),
+            };
             let settings = Settings {
                 name: name.replace(' ', "_"),
                 signals: vec![signal],
@@ -64,7 +70,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn run(signal: Signal, requests: &[Bytes], settings: Option<Settings>) -> Result<(f64, u64), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let disk = Arc::new(store::disk::RealDisk::open(dir.path())?);
-    let series = store::series::SeriesOptions { index_bytes: 64 << 20, decoded_bytes: 8 << 20, out_of_order_ms: 1_800_000, ..Default::default() };
+    let series = store::series::SeriesOptions {
+        index_bytes: 64 << 20,
+        decoded_bytes: 8 << 20,
+        out_of_order_ms: 1_800_000,
+        ..Default::default()
+    };
     let store = Arc::new(Store::open(store::Options::new(disk), series)?);
     let runtime = tokio::runtime::Runtime::new()?;
     let exporters = Exporters::start(&store, &settings.into_iter().collect::<Vec<_>>(), runtime.handle())?;
@@ -117,8 +128,12 @@ fn request(signal: Signal, n: u64) -> Result<Bytes, wire::WireError> {
             SpanSink::group(&mut encoder, &group);
             for i in 0..IN_REQUEST {
                 let path = format!("/cart/{}", id(i) % 1000);
-                let attributes =
-                    [text("http.request.method", "GET"), text("url.path", &path), Attr { key: "http.response.status_code", value: Value::Int(200) }, text("user_agent.original", "Mozilla/5.0")];
+                let attributes = [
+                    text("http.request.method", "GET"),
+                    text("url.path", &path),
+                    Attr { key: "http.response.status_code", value: Value::Int(200) },
+                    text("user_agent.original", "Mozilla/5.0"),
+                ];
                 let mut trace = [0; 16];
                 trace[..8].copy_from_slice(&id(i / 8).to_be_bytes());
                 encoder.span(&Span {
@@ -162,7 +177,13 @@ fn request(signal: Signal, n: u64) -> Result<Bytes, wire::WireError> {
             for i in 0..IN_REQUEST {
                 let instance = format!("10.0.0.{}:9100", n % 10);
                 let cpu = format!("{i}");
-                let labels = [("__name__", "node_cpu_seconds_total"), ("cpu", cpu.as_str()), ("instance", &instance), ("job", "node"), ("mode", "idle")];
+                let labels = [
+                    ("__name__", "node_cpu_seconds_total"),
+                    ("cpu", cpu.as_str()),
+                    ("instance", &instance),
+                    ("job", "node"),
+                    ("mode", "idle"),
+                ];
                 // A sample every 15 s of each of 5,000 series.
                 encoder.series(labels, &[(now / 1_000_000 + (n / 10) as i64 * 15_000, (n * 15 + i) as f64)]);
             }

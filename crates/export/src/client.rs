@@ -82,7 +82,8 @@ impl Client {
             builder = builder.http2_prior_knowledge();
         }
         if let Some(ca) = &settings.tls.ca_file {
-            let certificates = Certificate::from_pem_bundle(&read("tls.ca_file", ca)?).map_err(|e| format!("tls.ca_file: {e}"))?;
+            let certificates =
+                Certificate::from_pem_bundle(&read("tls.ca_file", ca)?).map_err(|e| format!("tls.ca_file: {e}"))?;
             if certificates.is_empty() {
                 return Err(format!("tls.ca_file: {}: no certificate in it", ca.display()));
             }

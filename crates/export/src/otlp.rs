@@ -160,7 +160,13 @@ mod tests {
     use model::Tenant;
 
     fn record(encoding: Encoding, payload: &[u8]) -> Record {
-        Record { sequence: 1, tenant: Tenant::default(), encoding, received: 1_700_000_000_000_000_000, payload: payload.to_vec().into() }
+        Record {
+            sequence: 1,
+            tenant: Tenant::default(),
+            encoding,
+            received: 1_700_000_000_000_000_000,
+            payload: payload.to_vec().into(),
+        }
     }
 
     fn encoded(signal: Signal, largest: usize, records: &[Record]) -> Encoded {
@@ -173,7 +179,11 @@ mod tests {
 
     fn spans(n: usize) -> Vec<u8> {
         let span = |i: usize| {
-            format!(r#"{{"traceId":"{:032x}","spanId":"{:016x}","name":"op","startTimeUnixNano":"1","endTimeUnixNano":"2"}}"#, 7, i + 1)
+            format!(
+                r#"{{"traceId":"{:032x}","spanId":"{:016x}","name":"op","startTimeUnixNano":"1","endTimeUnixNano":"2"}}"#,
+                7,
+                i + 1
+            )
         };
         let spans: Vec<String> = (0..n).map(span).collect();
         format!(
@@ -198,9 +208,16 @@ mod tests {
     #[test]
     fn what_was_refused_at_the_door_stays_there_and_garbage_is_counted() {
         let mixed = String::from_utf8(spans(2)).expect("text").replacen(&format!("{:032x}", 7), &"0".repeat(32), 1);
-        let out = encoded(Signal::Traces, LARGEST, &[record(Encoding::OtlpTracesJson, mixed.as_bytes()), record(Encoding::OtlpTraces, b"\xff")]);
+        let out = encoded(
+            Signal::Traces,
+            LARGEST,
+            &[record(Encoding::OtlpTracesJson, mixed.as_bytes()), record(Encoding::OtlpTraces, b"\xff")],
+        );
         assert_eq!((out.parcels.len(), out.parcels[0].items, out.unencodable), (1, 1, 1));
-        assert_eq!(wire::check(Encoding::OtlpTraces, &out.parcels[0].body, &Limits::default()).expect("readable").refused.total(), 0);
+        assert_eq!(
+            wire::check(Encoding::OtlpTraces, &out.parcels[0].body, &Limits::default()).expect("readable").refused.total(),
+            0
+        );
     }
 
     #[test]

@@ -184,8 +184,7 @@ mod tests {
     use http::HeaderMap;
 
     fn answer(status: u16, headers: &[(&'static str, &str)], body: &'static [u8]) -> Answer {
-        let headers: HeaderMap =
-            headers.iter().map(|(n, v)| (n.parse().expect("a name"), v.parse().expect("a value"))).collect();
+        let headers: HeaderMap = headers.iter().map(|(n, v)| (n.parse().expect("a name"), v.parse().expect("a value"))).collect();
         let status = StatusCode::from_u16(status).expect("a status");
         Answer { status, headers, body: Bytes::from_static(body), trailers: HeaderMap::new() }
     }
@@ -218,7 +217,9 @@ mod tests {
         }
         let wait = judge(Reads::Otlp, &answer(503, &[("retry-after", "7")], b""));
         assert!(matches!(wait, Outcome::Later { after: Some(d), .. } if d == Duration::from_secs(7)));
-        let divide = |reads, headers: &[(&'static str, &str)]| judge(reads, &answer(400, headers, b"")) == Outcome::Never { why: "400 Bad Request: ".into(), divide: true };
+        let divide = |reads, headers: &[(&'static str, &str)]| {
+            judge(reads, &answer(400, headers, b"")) == Outcome::Never { why: "400 Bad Request: ".into(), divide: true }
+        };
         assert!(divide(Reads::RemoteWrite, &[]) && !divide(Reads::Plain, &[]));
         assert!(!divide(Reads::RemoteWrite, &[("x-prometheus-remote-write-samples-written", "3")]));
         let part = judge(Reads::Otlp, &answer(200, &[], b"\x0a\x05\x08\x02\x12\x01x"));
@@ -228,7 +229,8 @@ mod tests {
 
     #[test]
     fn of_grpc_the_status_decides() {
-        for (code, expected) in [("0", "taken"), ("3", "never"), ("8", "never"), ("14", "later"), ("16", "never"), ("4", "later")] {
+        for (code, expected) in [("0", "taken"), ("3", "never"), ("8", "never"), ("14", "later"), ("16", "never"), ("4", "later")]
+        {
             assert_eq!(word(&judge(Reads::Grpc, &answer(200, &[("grpc-status", code)], b""))), expected, "{code}");
         }
         assert_eq!(word(&judge(Reads::Grpc, &answer(200, &[], b"hello"))), "later", "no gRPC at all");

@@ -253,7 +253,10 @@ mod tests {
             wire::walk_samples(Encoding::RemoteWrite, body, &Limits::default(), &mut seen).expect("readable");
             seen.0
         };
-        assert_eq!([read(&one), read(&two)].concat(), ["__name__=a", "1 2", "2 3", "a gauge", "__name__=b", "1 2", "2 3", "__name__=c", "1 2", "2 3"]);
+        assert_eq!(
+            [read(&one), read(&two)].concat(),
+            ["__name__=a", "1 2", "2 3", "a gauge", "__name__=b", "1 2", "2 3", "__name__=c", "1 2", "2 3"]
+        );
         assert_eq!(halves(&one), None);
         assert_eq!(halves(b"garbage"), None);
     }

@@ -93,9 +93,7 @@ pub(crate) fn ids(log: &Log<'_>) -> (TraceId, SpanId) {
 /// Who wrote the lines of a group.
 pub(crate) fn service<'g>(group: &'g Group<'_>) -> &'g str {
     const LABELS: [&str; 4] = ["service_name", "service", "app", "job"];
-    resource_text(group, "service.name")
-        .or_else(|| LABELS.iter().find_map(|l| label(group, l)))
-        .unwrap_or("unknown_service")
+    resource_text(group, "service.name").or_else(|| LABELS.iter().find_map(|l| label(group, l))).unwrap_or("unknown_service")
 }
 
 /// Where they run; empty where that is not said.

@@ -178,7 +178,10 @@ impl SpanSink for AgentPayloadEncoder {
             // The half of the id that does not fit into the number.
             meta("_dd.p.tid", &span.trace_id.to_string()[..16]);
             meta("otel.trace_id", &span.trace_id.to_string());
-            meta("span.kind", ["internal", "internal", "server", "client", "producer", "consumer"][span.kind.clamp(0, 5) as usize]);
+            meta(
+                "span.kind",
+                ["internal", "internal", "server", "client", "producer", "consumer"][span.kind.clamp(0, 5) as usize],
+            );
             if span.status_code == 2 {
                 meta("error.msg", span.status_message);
             }

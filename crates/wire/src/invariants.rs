@@ -3,13 +3,13 @@
 
 use model::{Attr, Group, Histogram, Log, Span, Value};
 
-use crate::exposition::{self, Exposed, ExpositionSink, Format, Options, Point};
 use crate::datadog::AgentPayloadEncoder;
+use crate::exposition::{self, Exposed, ExpositionSink, Format, Options, Point};
 use crate::otlp::{LogEncoder, MetricEncoder, Style, TraceEncoder, as_text, data_points, logs_json, split, traces_json};
 use crate::remote_write::Encoder;
 use crate::{
-    Encoding, Exemplar, Limits, LogSink, MetricKind, PushEncoder, RawLabels, SampleSink, SpanSink, Summary, WireError, check, native,
-    walk_logs, walk_samples, walk_spans,
+    Encoding, Exemplar, Limits, LogSink, MetricKind, PushEncoder, RawLabels, SampleSink, SpanSink, Summary, WireError, check,
+    native, walk_logs, walk_samples, walk_spans,
 };
 
 /// Checks what the documentation of rows promises, and counts them.

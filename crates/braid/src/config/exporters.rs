@@ -31,8 +31,7 @@ const LATER: [&str; 14] = [
     "zipkin",
 ];
 /// Receivers that a pipeline may name.
-const RECEIVERS: [&str; 8] =
-    ["jaeger", "loki", "otlp", "prometheus", "prometheusremotewrite", "syslog", "tcplog", "zipkin"];
+const RECEIVERS: [&str; 8] = ["jaeger", "loki", "otlp", "prometheus", "prometheusremotewrite", "syslog", "tcplog", "zipkin"];
 
 /// `exporters`: by name, each with the keys of its kind.
 #[derive(Debug, Default)]
@@ -272,11 +271,7 @@ pub(super) fn settings(
 }
 
 /// The signals of each exporter.
-fn pipelines<'s>(
-    file: &str,
-    exporters: &Exporters,
-    service: &'s Service,
-) -> Result<BTreeMap<&'s str, Vec<Signal>>, ConfigError> {
+fn pipelines<'s>(file: &str, exporters: &Exporters, service: &'s Service) -> Result<BTreeMap<&'s str, Vec<Signal>>, ConfigError> {
     let mut signals: BTreeMap<&str, Vec<Signal>> = BTreeMap::new();
     for (pipeline, parts) in &service.pipelines {
         let wrong = |key: &str, why: String| ConfigError::value(file, &format!("service.pipelines.{pipeline}{key}"), why);
@@ -528,7 +523,9 @@ impl One<'_> {
             return Err(self.wrong(&at("queue_size"), "sizes count bytes here: add sizer: bytes, or write a size such as 10GiB"));
         }
         if q.batch.sizer.is_none() && q.sizer.is_none() && bare(&q.batch.max_size) {
-            return Err(self.wrong(&at("batch.max_size"), "sizes count bytes here: add sizer: bytes, or write a size such as 2MiB"));
+            return Err(
+                self.wrong(&at("batch.max_size"), "sizes count bytes here: add sizer: bytes, or write a size such as 2MiB")
+            );
         }
         let consumers = q.num_consumers.unwrap_or(defaults.consumers);
         if !(1..=64).contains(&consumers) {
@@ -556,7 +553,8 @@ impl One<'_> {
             enabled: r.enabled.unwrap_or(true),
             initial_interval: self.time(&at("initial_interval"), &r.initial_interval, defaults.initial_interval)?,
             max_interval: self.time(&at("max_interval"), &r.max_interval, defaults.max_interval)?,
-            max_elapsed_time: Some(self.time(&at("max_elapsed_time"), &r.max_elapsed_time, Duration::ZERO)?).filter(|t| !t.is_zero()),
+            max_elapsed_time: Some(self.time(&at("max_elapsed_time"), &r.max_elapsed_time, Duration::ZERO)?)
+                .filter(|t| !t.is_zero()),
             multiplier: r.multiplier.unwrap_or(defaults.multiplier),
             randomization_factor: r.randomization_factor.unwrap_or(defaults.randomization_factor),
         };
@@ -580,7 +578,8 @@ impl One<'_> {
     /// A URL, whole.
     fn url(&self, key: &str, text: &str) -> Result<String, ConfigError> {
         let text = self.expand(key, text)?;
-        let url = reqwest::Url::parse(&text).map_err(|e| self.wrong(key, format!("it is no URL ({e}); for example http://host:4318")))?;
+        let url = reqwest::Url::parse(&text)
+            .map_err(|e| self.wrong(key, format!("it is no URL ({e}); for example http://host:4318")))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(self.wrong(key, "it is no URL such as http://host:4318"));
         }

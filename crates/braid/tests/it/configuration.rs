@@ -65,7 +65,10 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
             "braid.yaml:4:5: unknown key `compresion`; did you mean `compression`?",
         ),
         ("exporters:\n  otlp: {}\n", "braid.yaml: exporters.otlp.endpoint: it is missing"),
-        ("exporters:\n  otlphttp: {endpoint: 'h:4318'}\n", "braid.yaml: exporters.otlphttp.endpoint: it is no URL such as http://host:4318"),
+        (
+            "exporters:\n  otlphttp: {endpoint: 'h:4318'}\n",
+            "braid.yaml: exporters.otlphttp.endpoint: it is no URL such as http://host:4318",
+        ),
         (
             "exporters:\n  loki: {endpoint: 'http://h', sending_queue: {queue_size: 1000}}\n",
             "braid.yaml: exporters.loki.sending_queue.queue_size: sizes count bytes here: add sizer: bytes, or write a size such as 10GiB",

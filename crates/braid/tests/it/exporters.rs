@@ -85,7 +85,9 @@ fn sent(braid: &Braid, what: &str, exporter: &str) -> f64 {
 
 #[test]
 fn another_braid_answers_the_same_by_otlp_over_grpc_and_http() {
-    for (kind, face, compression) in [("otlp", "otlp_grpc", "gzip"), ("otlphttp", "otlp_http", "zstd"), ("otlphttp", "braid", "none")] {
+    for (kind, face, compression) in
+        [("otlp", "otlp_grpc", "gzip"), ("otlphttp", "otlp_http", "zstd"), ("otlphttp", "braid", "none")]
+    {
         let (here, there) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         let other = Braid::start(there.path());
         let yaml = format!(
@@ -121,7 +123,9 @@ fn another_braid_answers_the_same_by_loki_push_and_remote_write() {
         other.at("loki"),
         other.at("prometheus")
     );
-    let yaml = format!("{yaml}service:\n  pipelines:\n    logs: {{exporters: [loki]}}\n    metrics: {{exporters: [prometheusremotewrite]}}\n");
+    let yaml = format!(
+        "{yaml}service:\n  pipelines:\n    logs: {{exporters: [loki]}}\n    metrics: {{exporters: [prometheusremotewrite]}}\n"
+    );
     let file = here.path().join("braid.yaml");
     std::fs::write(&file, format!("exporters:\n{yaml}")).expect("written");
     let braid = Braid::start_with(here.path(), &["--config", &file.display().to_string()]);
@@ -130,9 +134,12 @@ fn another_braid_answers_the_same_by_loki_push_and_remote_write() {
     same("series", &braid, &other, |b| series(b, time));
 
     // The line is in the member `message`; labels are these three and no others but what Loki's rules add.
-    for (here, there) in [("{service_name=\"shop\"}", "{service=\"shop\"}"), ("{service_name=\"web\"}", "{service=\"web\", env=\"dev\"}")] {
+    for (here, there) in
+        [("{service_name=\"shop\"}", "{service=\"shop\"}"), ("{service_name=\"web\"}", "{service=\"web\", env=\"dev\"}")]
+    {
         let expected = lines(&braid, here, time - 1, time + 10);
-        let found = other.eventually("lines", |b| Some(lines(b, there, time - 1, time + 10)).filter(|l| l.len() == expected.len()));
+        let found =
+            other.eventually("lines", |b| Some(lines(b, there, time - 1, time + 10)).filter(|l| l.len() == expected.len()));
         let members: Vec<Value> = found.iter().map(|l| serde_json::from_str(l).expect("JSON")).collect();
         let messages: Vec<&str> = members.iter().filter_map(|m| m["message"].as_str()).collect();
         assert_eq!(messages, expected);
@@ -140,7 +147,8 @@ fn another_braid_answers_the_same_by_loki_push_and_remote_write() {
     let labels = other.get("loki", &format!("/loki/api/v1/labels?start={}&end={}", time - 1, time + 10)).expect(200).json();
     assert_eq!(labels["data"], serde_json::json!(["env", "service", "service_name"]));
     let query = encode("{service=\"shop\"} | json | severity=\"INFO\"");
-    let found = other.get("loki", &format!("/loki/api/v1/query_range?query={query}&start={}&end={}", time - 1, time + 10)).expect(200);
+    let found =
+        other.get("loki", &format!("/loki/api/v1/query_range?query={query}&start={}&end={}", time - 1, time + 10)).expect(200);
     assert!(found.text().contains("hello"), "{}", found.text());
 }
 
@@ -160,7 +168,9 @@ impl Gate {
             for from in listener.incoming().flatten() {
                 let Some(to) = open.lock().expect("no panic").clone() else { continue };
                 let Ok(there) = TcpStream::connect(to) else { continue };
-                for (mut a, mut b) in [(from.try_clone(), there.try_clone()), (Ok(there), Ok(from))].map(|(a, b)| (a.expect("a stream"), b.expect("a stream"))) {
+                for (mut a, mut b) in [(from.try_clone(), there.try_clone()), (Ok(there), Ok(from))]
+                    .map(|(a, b)| (a.expect("a stream"), b.expect("a stream")))
+                {
                     std::thread::spawn(move || {
                         let _ = std::io::copy(&mut a, &mut b);
                         let _ = b.shutdown(std::net::Shutdown::Both);
@@ -339,7 +349,9 @@ fn one_bad_sample_does_not_take_the_others_of_its_request_along() {
     let dir = tempfile::tempdir().expect("a directory");
     // The whole, both halves, the two parts of the second.
     let (address, asked) = scripted(&[BAD, OK, BAD, BAD, OK]);
-    let yaml = format!("  prometheusremotewrite:\n    endpoint: 'http://{address}/api/v1/write'\n    remote_write_queue: {QUEUE}\n    {SOON}\n");
+    let yaml = format!(
+        "  prometheusremotewrite:\n    endpoint: 'http://{address}/api/v1/write'\n    remote_write_queue: {QUEUE}\n    {SOON}\n"
+    );
     let braid = start(dir.path(), &yaml, &["metrics"], "prometheusremotewrite");
     let ms = (now() / 1_000_000) as i64;
     let series: Vec<_> = ["a", "b", "c", "d"].map(|name| (name, &[][..], [(ms, 1.0)])).into();

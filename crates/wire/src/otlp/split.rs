@@ -48,7 +48,11 @@ pub fn split(request: &[u8], max: usize) -> Result<Vec<Vec<u8>>, WireError> {
 /// # Errors
 /// [`WireError`] when `request` is none.
 pub fn data_points(request: &[u8]) -> Result<u64, WireError> {
-    fn each<'a>(mut r: Reader<'a>, number: u32, mut then: impl FnMut(Reader<'a>) -> Result<(), WireError>) -> Result<(), WireError> {
+    fn each<'a>(
+        mut r: Reader<'a>,
+        number: u32,
+        mut then: impl FnMut(Reader<'a>) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
         while let Some(f) = r.field("a request of metrics")? {
             if f.number == number {
                 then(f.message()?)?;
