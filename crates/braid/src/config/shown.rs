@@ -23,6 +23,12 @@ fn hide(value: &mut Value, all: bool) {
                 let key = key.to_ascii_lowercase();
                 let names_file = key.ends_with("_file") || key.ends_with("_path");
                 let secret = all || (SECRETS.iter().any(|word| key.contains(word)) && !names_file);
+                // Datadog's: `api: {key: …}`.
+                if key == "api"
+                    && let Some(inner) = value.get_mut("key")
+                {
+                    *inner = SECRET.into();
+                }
                 match value {
                     Value::Object(_) | Value::Array(_) => hide(value, secret || MAPS.contains(&key.as_str())),
                     Value::Null => {}
@@ -64,12 +70,13 @@ scrape_configs:
     static_configs: [{targets: ['a:1']}]
 exporters:
   otlp: {endpoint: 'http://x:4317', headers: {api-key: abc}, tls: {key_file: /k}}
+  datadog: {api: {key: dd-1, site: datadoghq.eu}}
 ";
         let shown = shown(text);
-        for secret in ["hunter2", "hunter3", "tok-1", "k-9", "abc", "comment"] {
+        for secret in ["hunter2", "hunter3", "tok-1", "k-9", "abc", "dd-1", "comment"] {
             assert!(!shown.contains(secret), "{secret} in {shown}");
         }
-        for kept in ["1GiB", "joe", "/etc/p", "Bearer", "proxy:80/x", "a:1", "http://x:4317", "/k", SECRET] {
+        for kept in ["1GiB", "joe", "/etc/p", "Bearer", "proxy:80/x", "a:1", "http://x:4317", "/k", "datadoghq.eu", SECRET] {
             assert!(shown.contains(kept), "{kept} not in {shown}");
         }
         let again: Value = serde_saphyr::from_str(&shown).expect("YAML");
