@@ -102,6 +102,7 @@ impl Command {
             What::Backup(backup) => backup.run().map(|()| 0),
             What::Restore(restore) => restore.run().map(|()| 0),
             What::Serve(serve) => {
+                crate::allocator::give_back_early();
                 let overrides = Overrides {
                     data_dir: serve.data_dir,
                     memory: serve.memory,

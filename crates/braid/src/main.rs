@@ -2,6 +2,7 @@
 
 mod about;
 mod admin;
+mod allocator;
 mod app;
 mod backup;
 mod command;
