@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Sends Braid more than it can take, on three receivers at once, and says what becomes of memory, refusals and queries.
 
-    bench/overload.py --braid PATH --generator PATH [--memory 512MiB] [--seconds 30] [--conns 64]
+    bench/overload.py --braid PATH --generator PATH [--memory 512MiB] [--seconds 30] [--conns 20] [--items 20,5,3]
 
 The generator is the reference load generator (or `braid-bench load`). Everything runs on loopback; the server and the
-generators are started here and ended by their process ids.
+generators are started here and ended by their process ids. Under load ends when the first of them has sent all its items (millions of
+samples, lines and spans), so that what is measured is the load of all three.
 """
 
 import argparse
@@ -28,7 +29,8 @@ def arguments():
     parser.add_argument("--generator", required=True)
     parser.add_argument("--memory", default="512MiB")
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--conns", type=int, default=64)
+    parser.add_argument("--conns", type=int, default=20, help="of each generator; more than 20 the reference generator does not take for lines")
+    parser.add_argument("--items", default="20,5,3")
     return parser.parse_args()
 
 
@@ -58,10 +60,10 @@ def queries(at, now):
     ]
 
 
-def ask(urls, seconds):
-    """Latencies and statuses of one query after the other."""
+def ask(urls, seconds, load=()):
+    """Latencies and statuses of one query after the other, as long as all of the load is there."""
     took, codes, until = [[] for _ in urls], {}, time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and all(process.poll() is None for process in load):
         for n, url in enumerate(urls):
             seconds_taken, code = get(url)
             took[n].append(seconds_taken)
@@ -84,8 +86,10 @@ def main():
                   "traces": f"http://{at['otlp_http']}/v1/traces"}
 
         def generate(kind, count, conns, seed):
-            command = [args.generator, kind, "--url", target[kind], "--count", str(count), "--conns", str(conns), "--seed", str(seed)]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            command = [args.generator, kind, "--url", target[kind], "--conns", str(conns), "--seed", str(seed)]
+            # Samples are as many as there are series and time: 10,000 series, one every 15 s.
+            command += ["--span-secs", str(count * 15 // 10_000)] if kind == "metrics" else ["--count", str(count)]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(f"{home}/{kind}", "w"))
             started.append(process)
             return process
 
@@ -106,7 +110,8 @@ def main():
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
-        flood = [generate(kind, 5_000_000, args.conns, 2) for kind in target]
+        counts = [int(float(n) * 1e6) for n in args.items.split(",")]
+        flood = [generate(kind, count, args.conns, 2) for kind, count in zip(target, counts)]
         # They encode everything first: wait until requests come in.
         accepted = lambda: sum(float(l.split()[-1]) for l in urllib.request.urlopen(f"http://{at['braid']}/metrics").read().decode()
                                .splitlines() if l.startswith("braid_receiver_accepted_items_total"))
@@ -114,10 +119,15 @@ def main():
         while accepted() < before + 10_000 and time.monotonic() - began < 90:
             time.sleep(0.2)
         before, began = accepted(), time.monotonic()
-        under, codes = ask(urls, args.seconds)
-        rate = (accepted() - before) / (time.monotonic() - began)
+        under, codes = ask(urls, args.seconds, flood)
+        loaded = time.monotonic() - began
+        ended = [kind for kind, process in zip(target, flood) if process.poll() not in (None, 0)]
+        if ended:
+            raise SystemExit(f"the generators of {ended} failed: {open(f'{home}/{ended[0]}').read()}")
+        rate = (accepted() - before) / loaded
         for process in flood:
-            process.send_signal(signal.SIGTERM)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
             process.wait()
         stopped = time.monotonic()
         push = json.dumps({"streams": [{"stream": {"a": "b"}, "values": [[str(time.time_ns()), "after"]]}]}).encode()
@@ -135,6 +145,7 @@ def main():
         text = urllib.request.urlopen(f"http://{at['braid']}/metrics").read().decode()
         refused = [l for l in text.splitlines() if l.startswith("braid_receiver_refused_requests_total")]
         show = lambda p95: " / ".join(f"{v:.1f}" for v in p95)
+        print(f"seconds under load                 {loaded:.0f}, {sum(codes.values())} queries")
         print(f"items taken a second under load    {rate:,.0f}")
         print(f"memory, MiB (idle, peak)           {rest:.0f}, {max(peaks):.0f} of {args.memory}")
         print(f"query p95, ms, PromQL/LogQL/TraceQL  idle {show(idle)}; under load {show(under)}; after {show(after)}")

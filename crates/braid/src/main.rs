@@ -3,6 +3,7 @@
 mod about;
 mod access;
 mod admin;
+mod allocator;
 mod app;
 mod backup;
 mod certs;

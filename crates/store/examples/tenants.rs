@@ -85,7 +85,7 @@ fn requests(tenant: usize, minute: i64) -> [(Encoding, Bytes); 3] {
         let name = format!("metric_{n}");
         let labels = [("__name__", name.as_str()), ("job", "shop")];
         let points: Vec<(i64, f64)> = (0..4).map(|i| (at(i * 15) / 1_000_000, (minute * 4 + i) as f64 * f64::from(n))).collect();
-        samples.series(labels.into_iter(), &points);
+        samples.series(labels, &points);
     }
     let samples = samples.finish().unwrap_or_default();
     [(Encoding::LokiPushJson, lines.into()), (Encoding::OtlpTracesJson, spans.into()), (Encoding::RemoteWrite, samples.into())]

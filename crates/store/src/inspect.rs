@@ -352,7 +352,7 @@ fn look_as(
     let meta = one.meta.clone();
     if meta.signal == Signal::Metrics.as_str() {
         let table = SeriesTable::new(Arc::clone(files) as Arc<dyn Segments>, SeriesOptions::default());
-        let view = table.view(Arc::new(vec![Arc::new(meta.clone())]));
+        let view = table.view(Arc::new(vec![Arc::new(meta)]));
         for series in view.samples(tenant, &[], i64::MIN, i64::MAX)? {
             let series = series?;
             one.series += 1;

@@ -23,7 +23,7 @@ const START: i64 = 1_767_225_600_000_000_000;
 
 /// Whose the `n`th request is: two tenants, whose rows share segments.
 fn tenant(n: u64) -> Tenant {
-    if n / 3 % 2 == 0 { Tenant::default() } else { Tenant::new("other").unwrap() }
+    if (n / 3).is_multiple_of(2) { Tenant::default() } else { Tenant::new("other").unwrap() }
 }
 
 /// The `n`th request: a span, a line or a sample that carries `n`.
