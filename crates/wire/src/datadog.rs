@@ -89,7 +89,7 @@ impl AgentPayloadEncoder {
 fn put_pair(out: &mut Vec<u8>, field: u32, key: &str, value: &str) {
     write::message(out, field, |out| {
         write::put_bytes(out, 1, key.as_bytes());
-        write::put_bytes(out, 2, value[..value.floor_char_boundary(LONGEST)].as_bytes());
+        write::put_bytes(out, 2, &value.as_bytes()[..value.floor_char_boundary(LONGEST)]);
     });
 }
 
@@ -160,7 +160,7 @@ impl SpanSink for AgentPayloadEncoder {
         write::message(chunk, 3, |out| {
             write::put_bytes(out, 1, self.service.as_bytes());
             write::put_bytes(out, 2, name.as_bytes());
-            write::put_bytes(out, 3, resource[..resource.floor_char_boundary(5_000)].as_bytes());
+            write::put_bytes(out, 3, &resource.as_bytes()[..resource.floor_char_boundary(5_000)]);
             write::put_varint(out, 4, low(&span.trace_id));
             write::put_varint(out, 5, u64::from_be_bytes(span.span_id.0));
             write::put_varint(out, 6, u64::from_be_bytes(span.parent_span_id.0));
