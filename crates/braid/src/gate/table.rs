@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     /// Texts in the sources that look like paths and are none that is served.
-    const NO_ROUTES: [&str; 10] = [
+    const NO_ROUTES: [&str; 11] = [
         "/api/",
         "/api/v1/",
         "/api/correlat",
@@ -215,6 +215,7 @@ mod tests {
         "/loki/",
         "/prometheus/",
         "/buildinfo",
+        "/-/",
         // Docker's, which are asked.
         "/containers/json",
         "/networks",
