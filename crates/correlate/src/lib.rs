@@ -25,6 +25,8 @@ mod sink;
 mod tests;
 mod trace;
 mod traces;
+#[cfg(test)]
+mod truth;
 mod waiting;
 mod window;
 

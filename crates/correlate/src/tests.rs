@@ -22,15 +22,15 @@ const SECOND: i64 = 1_000_000_000;
 const START: i64 = 1_800_000_000 * SECOND;
 
 /// A loom and the log that it is told.
-struct Loomed {
-    loom: Loom,
+pub(crate) struct Loomed {
+    pub(crate) loom: Loom,
     counters: Arc<Counters>,
     sequence: u64,
     records: Vec<Record>,
 }
 
 impl Loomed {
-    fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let counters = Arc::new(Counters::default());
         let registry = Arc::new(Mutex::new(Registry::default()));
         let loom = Loom::new(settings, Arc::clone(&counters), registry).expect("sound keys");
@@ -52,12 +52,16 @@ impl Loomed {
 
     /// A span that says it began `time` seconds after the start.
     fn span_at(&mut self, at: f64, time: f64, trace: u8, service: &str, keys: &[(&str, &str)]) {
+        self.span_of(at, time, u128::from_be_bytes([trace; 16]), service, keys);
+    }
+
+    pub(crate) fn span_of(&mut self, at: f64, time: f64, trace: u128, service: &str, keys: &[(&str, &str)]) {
         let mut encoder = TraceEncoder::default();
         encoder.group(&Group { resource: &[text("service.name", service)], ..Group::default() });
         let attributes: Vec<Attr<'_>> = keys.iter().map(|(k, v)| text(k, v)).collect();
         let start = START + (time * SECOND as f64) as i64;
         encoder.span(&Span {
-            trace_id: TraceId([trace; 16]),
+            trace_id: TraceId(trace.to_be_bytes()),
             span_id: SpanId((self.sequence + 1).to_be_bytes()),
             name: "op",
             start,
@@ -69,26 +73,32 @@ impl Loomed {
     }
 
     fn log(&mut self, at: f64, trace: u8, service: &str, line: &str) {
+        self.log_of(at, at, u128::from_be_bytes([trace; 16]), service, line);
+    }
+
+    /// A line that says that it is of `time` seconds after the start; its request's sequence.
+    pub(crate) fn log_of(&mut self, at: f64, time: f64, trace: u128, service: &str, line: &str) -> u64 {
         let mut encoder = LogEncoder::default();
         LogSink::group(&mut encoder, &Group { resource: &[text("service.name", service)], ..Group::default() });
         encoder.log(&Log {
-            time: START + (at * SECOND as f64) as i64,
+            time: START + (time * SECOND as f64) as i64,
             observed: 0,
             severity_number: 17,
             severity_text: "ERROR",
             body: Value::Str(line),
             event_name: "",
-            trace_id: TraceId([trace; 16]),
+            trace_id: TraceId(trace.to_be_bytes()),
             span_id: SpanId::NONE,
             flags: 0,
             attributes: &[],
             dropped_attributes: 0,
         });
         self.request(at, Encoding::OtlpLogs, encoder.finish().expect("sound"));
+        self.sequence
     }
 
     /// It is so late: what has closed.
-    fn at(&mut self, at: f64) -> Vec<Part> {
+    pub(crate) fn at(&mut self, at: f64) -> Vec<Part> {
         while self.loom.advance(START + (at * SECOND as f64) as i64) {}
         self.loom.take_closed().into_iter().map(|(_, part)| part).collect()
     }
