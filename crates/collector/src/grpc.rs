@@ -196,7 +196,6 @@ pub fn stream() -> (Response<Body>, Messages) {
 
 impl Messages {
     /// A way to offer messages from elsewhere; one that finds too many waiting is dropped.
-    #[must_use]
     pub fn offer(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
         let messages = self.messages.clone();
         move |message| {

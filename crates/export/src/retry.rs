@@ -47,7 +47,7 @@ pub(crate) fn retry_after(value: &str, now: std::time::SystemTime) -> Option<Dur
         return Some(Duration::from_secs(seconds));
     }
     let at = jiff::fmt::rfc2822::parse(value.trim()).ok()?;
-    let at = std::time::SystemTime::try_from(at.timestamp()).ok()?;
+    let at = std::time::SystemTime::from(at.timestamp());
     Some(at.duration_since(now).unwrap_or_default())
 }
 

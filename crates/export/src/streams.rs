@@ -68,7 +68,7 @@ impl<S: LogSink> LogSink for AsOtlp<S> {
         let attributes: Vec<Attr<'_>> = log
             .attributes
             .iter()
-            .filter(|a| !(a.key == "trace_id" && !trace_id.is_none() || a.key == "span_id" && !span_id.is_none()))
+            .filter(|a| (a.key != "trace_id" || trace_id.is_none()) && (a.key != "span_id" || span_id.is_none()))
             .cloned()
             .collect();
         self.inner.log(&Log { trace_id, span_id, attributes: &attributes, body: log.body.clone(), ..*log });

@@ -72,7 +72,7 @@ impl OpenSegment {
     ///
     /// # Errors
     /// IO and [`StoreError::Corrupt`].
-    pub(super) fn from_pages(&self, group: usize, places: &[usize], rows: &[u32]) -> Result<Option<Vec<ArrayRef>>, StoreError> {
+    pub(super) fn picked_pages(&self, group: usize, places: &[usize], rows: &[u32]) -> Result<Option<Vec<ArrayRef>>, StoreError> {
         let Some(cache) = self.cache().filter(|_| !rows.is_empty()) else { return Ok(None) };
         let mut all = Vec::with_capacity(places.len());
         let mut missing: Vec<Range<usize>> = Vec::new();

@@ -379,7 +379,7 @@ impl OpenSegment {
         if !some.is_empty() {
             let places = places_of(&some);
             let pages = match picked.some().filter(|_| !picked.is_wide()) {
-                Some(rows) => self.from_pages(group, &places, rows)?,
+                Some(rows) => self.picked_pages(group, &places, rows)?,
                 None => None,
             };
             let arrays = match pages {

@@ -127,6 +127,8 @@ impl Unit {
                 let total = segment.footer.rows(*group);
                 let mut left = Left::new(row_ranges(table, segment, *group, range, predicate)?, total);
                 let (rows, spared) = own.as_ref().map_or((None, None), |own| (own.rows.clone(), own.spared.as_deref()));
+                // Where tenants share a segment, trace ids ascend only within each tenant's rows.
+                let ascends = rows.is_none();
                 if let Some(rows) = rows {
                     left = left.within(rows);
                 }
@@ -150,6 +152,7 @@ impl Unit {
                         break;
                     }
                     if let Predicate::OneOf { field: Field::TraceId, ids } = part
+                        && ascends
                         && (matches!(left, Left::All(_)) || segment.keeps_trace_ids(*group))
                         && let Some(rows) = trace_rows(table, segment, *group, ids)?
                     {

@@ -69,7 +69,7 @@ impl Core {
             let over = all_hours || end_of(&group).saturating_add(LATE).saturating_add(grace) < now;
             if over && (segments.len() > 1 || is_raw(segments[0])) {
                 let chosen = self.within_size(segments.iter().copied());
-                let worth = chosen.len() > 1 || chosen.iter().any(|s| is_raw(s));
+                let worth = chosen.len() > 1 || chosen.iter().any(is_raw);
                 if worth && !exhausted.0.contains(&ids(&chosen)) {
                     return Some(chosen);
                 }
