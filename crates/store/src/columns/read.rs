@@ -292,7 +292,7 @@ impl OpenSegment {
     /// IO and [`StoreError::Corrupt`].
     pub(crate) fn runs_of_time(&self, group: usize) -> Result<Option<(Arc<[u32]>, ArrayRef)>, StoreError> {
         let (Some(place), Some(cache)) = (time_place(&self.footer), &self.cache) else { return Ok(None) };
-        let Some(Packed::Column(times)) = self.packed(group, place)? else { return Ok(None) };
+        let Some(times) = self.packed(group, place)?.map(|times| times.array()) else { return Ok(None) };
         let Some(values) = times.as_primitive_opt::<Int64Type>().filter(|t| t.null_count() == 0) else { return Ok(None) };
         let starts = match cache.starts(self.meta.id, group) {
             Some(starts) => starts,
