@@ -152,8 +152,7 @@ impl Unit {
                         break;
                     }
                     if let Predicate::OneOf { field: Field::TraceId, ids } = part
-                        && ascends
-                        && (matches!(left, Left::All(_)) || segment.keeps_trace_ids(*group))
+                        && (matches!(left, Left::All(_)) || ascends && segment.keeps_trace_ids(*group))
                         && let Some(rows) = trace_rows(table, segment, *group, ids)?
                     {
                         left = left.among(rows, total);
