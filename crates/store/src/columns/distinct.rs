@@ -9,6 +9,7 @@ use model::{Scope, TimeRange, Value, ValueType};
 
 use super::eval::{Source, evaluate};
 use super::id::ColumnId;
+use super::packed::Packed;
 use super::parallel;
 use super::pick::Picked;
 use super::prune::{self, certain, conjuncts, has_values};
@@ -197,6 +198,10 @@ fn dictionary_of(segment: &OpenSegment, group: usize, place: usize) -> Result<Op
     let id = &segment.footer.columns[place].id;
     if !id.is_text() || matches!(id, ColumnId::Attribute(_, _, ValueType::Nested)) || segment.footer.columns[place].plain {
         return Ok(None);
+    }
+    // Of a column that is kept, its keys need not be unpacked.
+    if let Some(Packed::Keys(_, _, values) | Packed::Runs(_, values)) = segment.packed(group, place)? {
+        return Ok(Some(values));
     }
     let array = segment.picked(group, &[place], &Picked::all(segment.footer.rows(group)))?.pop();
     Ok(array.as_ref().and_then(|a| a.as_dictionary_opt::<UInt32Type>()).map(|d| d.values().clone()))
