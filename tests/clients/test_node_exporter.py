@@ -38,7 +38,9 @@ def test_node_exporter_is_scraped(tmp_path):
 
 @pytest.mark.skipif(not promtool, reason="no promtool on this machine (apt install prometheus)")
 def test_promtool_speaks_to_braid(braid):
-    for check in ("healthy", "ready"):
+    # Debian's 2.42 has no such checks yet.
+    known = subprocess.run([promtool, "check", "--help"], capture_output=True, text=True)
+    for check in (c for c in ("healthy", "ready") if f"check {c}" in known.stdout + known.stderr):
         done = subprocess.run([promtool, "check", check, f"--url={braid.url('prometheus')}"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     done = subprocess.run([promtool, "query", "instant", braid.url("prometheus"), "1 + 1"], capture_output=True, text=True)
