@@ -1,14 +1,14 @@
 //! Compaction: sorted segments become one, streaming. Each input holds a batch in memory; output row groups are
 //! gathered from the batches that their rows lie in.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, UInt32Type};
-use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, StringArray};
+use arrow_array::types::UInt32Type;
+use arrow_array::{Array, ArrayRef, StringArray};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use model::Tenant;
@@ -20,6 +20,7 @@ use super::body::{self, BODY, MAX_VARIABLES};
 use super::flush::{GROUP_TEXT, bounds, signal, trace_filter};
 use super::gather::{Pick, Piece, gather};
 use super::id::{ColumnId, RestOf};
+use super::keys::{Key, KeyColumns, Keys, Owners, Stream};
 use super::order::stream_key;
 use super::pick::Picked;
 use super::project::TIME;
@@ -48,45 +49,6 @@ const SEEN_MAX: usize = 1 << 20;
 /// Streams whose keys are kept between batches.
 const STREAMS_MAX: usize = 10_000;
 
-/// What rows are ordered by: first the rank of their tenant among those that share the inputs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Span(u32, u128, i64),
-    Line(u32, Stream, i64),
-}
-
-impl Key {
-    /// Whether rows of these keys may be the same row.
-    fn same_run(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Span(whose, a, _), Self::Span(other, b, _)) => (whose, a) == (other, b),
-            (a, b) => a == b,
-        }
-    }
-}
-
-/// A stream: its service and its labels. Mostly compared with itself.
-#[derive(Debug, Clone, Eq)]
-struct Stream(Arc<(String, String)>);
-
-impl PartialEq for Stream {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
-    }
-}
-
-impl Ord for Stream {
-    fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
-    }
-}
-
-impl PartialOrd for Stream {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// A batch of an input.
 struct Chunk {
     columns: BTreeMap<ColumnId, ArrayRef>,
@@ -99,100 +61,6 @@ impl Chunk {
     fn bodies(&self) -> Result<BodyColumns, StoreError> {
         body::collect("a segment in a merge", self.rows, self.columns.iter())
     }
-}
-
-struct Keys {
-    owners: Owners,
-    columns: KeyColumns,
-}
-
-enum KeyColumns {
-    Spans { traces: ArrayRef, times: ArrayRef },
-    Lines { streams: Arc<Vec<Stream>>, keys: ArrayRef, times: ArrayRef },
-}
-
-/// Whose the rows of a batch are: stretches of rows, each by its end, with the rank of the tenant. Ranks ascend.
-struct Owners(Vec<(usize, u32)>);
-
-impl Owners {
-    fn at(&self, row: usize) -> u32 {
-        match &self.0[..] {
-            [(_, only)] => *only,
-            all => all.get(all.partition_point(|(end, _)| *end <= row)).map_or(u32::MAX, |(_, rank)| *rank),
-        }
-    }
-
-    /// The rows of one rank; empty, between the ranks around it, where it has none.
-    fn stretch(&self, rank: u32) -> Range<usize> {
-        let end_of = |ranks: usize| if ranks == 0 { 0 } else { self.0[ranks - 1].0 };
-        end_of(self.0.partition_point(|(_, r)| *r < rank))..end_of(self.0.partition_point(|(_, r)| *r <= rank))
-    }
-}
-
-impl Keys {
-    fn at(&self, row: usize) -> Key {
-        let whose = self.owners.at(row);
-        match &self.columns {
-            KeyColumns::Spans { traces, times } => {
-                Key::Span(whose, trace_at(traces.as_fixed_size_binary(), row), times.as_primitive::<Int64Type>().value(row))
-            }
-            KeyColumns::Lines { streams, keys, times } => {
-                let key = keys.as_dictionary::<UInt32Type>().keys().value(row) as usize;
-                Key::Line(whose, streams[key].clone(), times.as_primitive::<Int64Type>().value(row))
-            }
-        }
-    }
-
-    /// The end of the rows from `from` to `to` whose keys come before `limit`, or are it where `or_equal`.
-    fn end(&self, from: usize, to: usize, limit: &Key, or_equal: bool) -> usize {
-        let most = if or_equal { Ordering::Equal } else { Ordering::Less };
-        // Rows of tenants before the limit's come before it, those of tenants after it behind it.
-        let (Key::Span(whose, ..) | Key::Line(whose, ..)) = limit;
-        let same = self.owners.stretch(*whose);
-        let (from, to) = (from.max(same.start).min(to), to.min(same.end.max(from)));
-        let found = match (&self.columns, limit) {
-            (KeyColumns::Spans { traces, times }, Key::Span(_, trace, time)) => {
-                let (traces, times) = (traces.as_fixed_size_binary(), times.as_primitive::<Int64Type>().values());
-                (from..to).find(|&row| (trace_at(traces, row), times[row]).cmp(&(*trace, *time)) > most)
-            }
-            (KeyColumns::Lines { streams, keys, times }, Key::Line(_, stream, time)) => {
-                let keys = keys.as_dictionary::<UInt32Type>().keys().values();
-                let times = times.as_primitive::<Int64Type>().values();
-                let mut last = (u32::MAX, Ordering::Equal);
-                (from..to).find(|&row| {
-                    if last.0 != keys[row] {
-                        last = (keys[row], streams[keys[row] as usize].cmp(stream));
-                    }
-                    last.1.then(times[row].cmp(time)) > most
-                })
-            }
-            // Inputs of one merge are of one table.
-            _ => Some(from),
-        };
-        found.unwrap_or(to)
-    }
-
-    /// Whether a row's run (see [`Run`]) is that of the row before it.
-    fn goes_on(&self, row: usize) -> bool {
-        if self.owners.0.len() > 1 && self.owners.at(row - 1) != self.owners.at(row) {
-            return false;
-        }
-        match &self.columns {
-            KeyColumns::Spans { traces, .. } => {
-                let traces = traces.as_fixed_size_binary();
-                traces.value(row - 1) == traces.value(row)
-            }
-            KeyColumns::Lines { keys, times, .. } => {
-                let keys = keys.as_dictionary::<UInt32Type>().keys().values();
-                let times = times.as_primitive::<Int64Type>().values();
-                keys[row - 1] == keys[row] && times[row - 1] == times[row]
-            }
-        }
-    }
-}
-
-fn trace_at(traces: &FixedSizeBinaryArray, row: usize) -> u128 {
-    traces.value(row).try_into().map_or(0, u128::from_be_bytes)
 }
 
 /// One input.

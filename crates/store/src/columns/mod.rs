@@ -22,6 +22,7 @@ mod gather;
 mod groups;
 mod head;
 mod id;
+mod keys;
 mod merge;
 mod nested;
 mod order;
@@ -40,6 +41,7 @@ mod runs;
 mod scan;
 mod scatter;
 mod segment;
+mod source;
 mod table;
 #[cfg(test)]
 mod tests;
