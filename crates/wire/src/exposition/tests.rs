@@ -49,7 +49,7 @@ fn read(format: Format, bytes: &[u8]) -> Result<Vec<String>, String> {
 
 #[test]
 fn text_becomes_samples_with_sorted_labels() {
-    let text = "# HELP h A\\nB \\\\ \"c\"\n# TYPE h histogram\nh_bucket{le=\"1\", a=\"x\\\"y\"} 3\n\n  up 1 5\nb{c=\"\"} +Inf\n{\"a.b\"} 2 7";
+    let text = "# HELP h A\\nB \\\\ \"c\"\n# TYPE h histogram\nh_bucket{le=\"1\", a=\"x\\\"y\"} 3\n\n  up 1 5\nb{c=\"\"} +Inf\n{\"a.b\"} 2 7\n{\"\",c=\"1\"} 4";
     assert_eq!(
         read(Format::Text, text.as_bytes()).expect("well formed"),
         [
@@ -59,6 +59,7 @@ fn text_becomes_samples_with_sorted_labels() {
             "__name__=up 1 at 5",
             "__name__=b inf",
             "__name__=a.b 2 at 7",
+            "c=1 4",
         ]
     );
 }
