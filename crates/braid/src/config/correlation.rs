@@ -42,7 +42,7 @@ pub(super) fn settings(
     correlate::keys::Finder::new(&keys).map_err(|e| wrong("keys", &e))?;
     let memory = match &file.memory {
         Some(text) => units::bytes(text).map_err(|e| wrong("memory", &e))?.max(1 << 20),
-        None => memory / 32,
+        None => memory / 16,
     };
     let lone_events = file.lone_events.unwrap_or(defaults.lone_events);
     let entities = file.entities.clone();
