@@ -1,8 +1,11 @@
 """A Braid of one's own: started on ports that the system chooses, with a temporary data directory, stopped by its pid."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -58,6 +61,30 @@ class Braid:
         assert status == 200, f"{path}: {status} {body[:500]!r}"
         assert kind.startswith("application/json"), kind
         return json.loads(body)
+
+
+prometheus_binary = shutil.which("prometheus")
+
+
+def free_address():
+    """A loopback address on which nothing listens yet."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return "127.0.0.1:%d" % s.getsockname()[1]
+
+
+@contextlib.contextmanager
+def prometheus_at(address, home, config, *flags):
+    """Debian's Prometheus on `address`, with its configuration, data and log in `home`; stopped by its pid."""
+    (home / "prometheus.yml").write_text(config)
+    own = [f"--config.file={home}/prometheus.yml", f"--storage.tsdb.path={home}/data", f"--web.listen-address={address}"]
+    with open(home / "log", "w") as log:
+        process = subprocess.Popen([prometheus_binary, *own, *flags], stdout=log, stderr=log)
+    try:
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
 
 
 def eventually(check, seconds=30):

@@ -13,11 +13,7 @@ import json
 import math
 import os
 import random
-import shutil
-import signal
-import socket
 import struct
-import subprocess
 import time
 import urllib.error
 import urllib.parse
@@ -25,9 +21,8 @@ import urllib.request
 
 import pytest
 
-from conftest import eventually
+from conftest import eventually, free_address, prometheus_at, prometheus_binary
 
-prometheus_binary = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(not prometheus_binary, reason="no prometheus binary on this machine (apt install prometheus)")
 
 QUERIES = int(os.environ.get("DIFFERENTIAL_QUERIES", "500"))
@@ -277,11 +272,8 @@ def difference(ours, theirs):
 def both(braid, tmp_path_factory):
     """Addresses of Braid and of Prometheus, with the same samples, and when these begin."""
     home = tmp_path_factory.mktemp("differential")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % s.getsockname()[1]
-    (home / "prometheus.yml").write_text(
-        f"""
+    address = free_address()
+    config = f"""
 global: {{scrape_interval: 1s}}
 scrape_configs:
   - job_name: itself
@@ -290,11 +282,7 @@ remote_write:
   - url: {braid.url("prometheus", "/api/v1/write")}
     queue_config: {{batch_send_deadline: 1s}}
 """
-    )
-    arguments = [f"--config.file={home}/prometheus.yml", f"--storage.tsdb.path={home}/data", f"--web.listen-address={address}"]
-    with open(home / "log", "w") as log:
-        process = subprocess.Popen([prometheus_binary, *arguments, "--web.enable-remote-write-receiver"], stdout=log, stderr=log)
-    try:
+    with prometheus_at(address, home, config, "--web.enable-remote-write-receiver"):
         eventually(lambda: ask(address, "/api/v1/query", query="1")[0] == 200, 30)
         now = int(time.time())
         # All is in the past: nothing that is asked changes any more.
@@ -312,9 +300,6 @@ remote_write:
         total = lambda at: sum(len(row["values"]) for row in raw(at))
         eventually(lambda: total(ours) == total(address) > 0, 60)
         yield ours, address, begin
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
 
 
 def test_generated_queries_have_the_same_answers(both):

@@ -2,12 +2,11 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 
 import pytest
 
-from conftest import Braid, eventually
+from conftest import Braid, eventually, free_address
 
 exporter_binary = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
 promtool = shutil.which("promtool")
@@ -15,9 +14,7 @@ promtool = shutil.which("promtool")
 
 @pytest.mark.skipif(not exporter_binary, reason="no node_exporter on this machine (apt install prometheus-node-exporter)")
 def test_node_exporter_is_scraped(tmp_path):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % s.getsockname()[1]
+    address = free_address()
     process = subprocess.Popen([exporter_binary, f"--web.listen-address={address}"], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     config = tmp_path / "braid.yaml"

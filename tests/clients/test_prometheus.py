@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import signal
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -11,9 +9,8 @@ import urllib.request
 
 import pytest
 
-from conftest import eventually
+from conftest import eventually, free_address, prometheus_at, prometheus_binary
 
-prometheus_binary = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(not prometheus_binary, reason="no prometheus binary on this machine (apt install prometheus)")
 
 
@@ -21,11 +18,8 @@ pytestmark = pytest.mark.skipif(not prometheus_binary, reason="no prometheus bin
 def prometheus(braid, tmp_path_factory):
     """Prometheus, scraping itself and Braid each second, writing to Braid."""
     home = tmp_path_factory.mktemp("prometheus")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % s.getsockname()[1]
-    (home / "prometheus.yml").write_text(
-        f"""
+    address = free_address()
+    config = f"""
 global: {{scrape_interval: 1s, external_labels: {{sender: debian}}}}
 scrape_configs:
   - job_name: itself
@@ -38,22 +32,8 @@ remote_write:
     send_native_histograms: true
     queue_config: {{batch_send_deadline: 1s}}
 """
-    )
-    with open(home / "log", "w") as log:
-        process = subprocess.Popen(
-            [
-                prometheus_binary,
-                f"--config.file={home}/prometheus.yml",
-                f"--storage.tsdb.path={home}/data",
-                f"--web.listen-address={address}",
-                "--enable-feature=native-histograms,exemplar-storage",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    yield address
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=30)
+    with prometheus_at(address, home, config, "--enable-feature=native-histograms,exemplar-storage"):
+        yield address
 
 
 def test_scraped_samples_arrive(braid, prometheus):
@@ -101,11 +81,8 @@ def test_the_same_answer_as_prometheus(braid, prometheus):
 def reader(braid, prometheus, tmp_path_factory):
     """A second Prometheus without data of its own: it reads Braid remotely and scrapes its federation."""
     home = tmp_path_factory.mktemp("reader")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % s.getsockname()[1]
-    (home / "prometheus.yml").write_text(
-        f"""
+    address = free_address()
+    config = f"""
 global: {{scrape_interval: 1s}}
 remote_read:
   - url: {braid.url("prometheus", "/api/v1/read")}
@@ -119,21 +96,8 @@ scrape_configs:
     static_configs: [{{targets: ["{braid.addresses['prometheus']}"]}}]
     metric_relabel_configs: [{{source_labels: [sender], regex: debian, target_label: sender, replacement: federated}}]
 """
-    )
-    with open(home / "log", "w") as log:
-        process = subprocess.Popen(
-            [
-                prometheus_binary,
-                f"--config.file={home}/prometheus.yml",
-                f"--storage.tsdb.path={home}/data",
-                f"--web.listen-address={address}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    yield address
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=30)
+    with prometheus_at(address, home, config):
+        yield address
 
 
 def asked(address, query):

@@ -2,9 +2,6 @@
 
 import json
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import time
 
@@ -15,7 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 
-from conftest import Braid, eventually
+from conftest import Braid, eventually, free_address, prometheus_at, prometheus_binary
 
 SECTION = "tls: {cert_file: certs/braid.crt, key_file: certs/braid.key, client_ca_file: certs/ca.crt, client_auth: request}\n"
 
@@ -104,19 +101,16 @@ def test_the_sdk_sends_with_headers_over_tls(locked, transport, who, monkeypatch
         assert results == [SpanExportResult.SUCCESS] and status == 200
 
 
-@pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus binary on this machine (apt install prometheus)")
+@pytest.mark.skipif(not prometheus_binary, reason="no prometheus binary on this machine (apt install prometheus)")
 def test_prometheus_scrapes_and_writes_and_promtool_asks(locked):
     home = locked.home / "prometheus"
     home.mkdir()
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % s.getsockname()[1]
+    address = free_address()
     (home / "sender.key").write_text(locked.sender)
     (home / "ada.password").write_text("open sesame")
     tls = f"{{ca_file: {locked.ca}}}"
     ada = f"{{username: ada, password_file: {home}/ada.password}}"
-    (home / "prometheus.yml").write_text(
-        f"""
+    config = f"""
 global: {{scrape_interval: 1s, external_labels: {{sender: debian}}}}
 scrape_configs:
   - job_name: braid
@@ -130,13 +124,7 @@ remote_write:
     tls_config: {tls}
     queue_config: {{batch_send_deadline: 1s}}
 """
-    )
-    with open(home / "log", "w") as log:
-        process = subprocess.Popen(
-            ["prometheus", f"--config.file={home}/prometheus.yml", f"--storage.tsdb.path={home}/data", f"--web.listen-address={address}"],
-            stdout=log, stderr=log,
-        )
-    try:
+    with prometheus_at(address, home, config):
         result = eventually(lambda: locked.query('braid_auth_verifications_total{job="braid",sender="debian"}'), 60)
         # What was scraped with a password was written with a key, and neither asked argon2 again and again.
         assert float(result[0]["value"][1]) < 20
@@ -151,6 +139,3 @@ remote_write:
             assert ask.returncode == 0, ask.stderr
         else:
             assert ask.returncode == 0 and 'job="braid"' in ask.stdout, ask.stderr
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)

@@ -110,6 +110,8 @@ struct Pipeline {
     exporters: Vec<String>,
 }
 
+// What the kinds share stands in each of them: serde cannot flatten a struct and refuse unknown keys at once.
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Otlp {
