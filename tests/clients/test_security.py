@@ -63,6 +63,13 @@ def test_curl_sends_with_a_key_and_asks_with_a_password(locked):
     push = json.dumps({"streams": [{"stream": {"app": "curl"}, "values": [[str(time.time_ns()), "hello"]]}]})
     send = ["-H", "Content-Type: application/json", locked.url("loki", "/loki/api/v1/push"), "-d", push]
     assert locked.curl(*send)[0] == 401
+    # On HTTP/2 an answer that comes before the body was read must not look like a broken stream.
+    large = locked.home / "large"
+    large.write_bytes(b"a" * 200_000)
+    for _ in range(10):
+        for unread in (send, [*send[:-1], f"@{large}"]):
+            assert locked.curl("--http2", *unread)[0] == 401
+        assert locked.curl("--http2", "-u", "ada:open sesame", locked.url("loki", "/nowhere"), "-d", f"@{large}")[0] in (403, 404)
     assert locked.curl("-H", f"Authorization: Bearer {locked.sender}", *send)[0] == 204
     assert locked.curl("-u", "ada:open sesame", *send)[0] == 403
     ask = locked.url("loki", "/loki/api/v1/query_range?query={app=\"curl\"}&since=1h").replace("{", "%7B").replace("}", "%7D").replace('"', "%22")

@@ -9,9 +9,9 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Method, Request, Response, StatusCode};
 use collector::{Doors, Receivers};
-use hyper::body::Incoming;
 use tower::ServiceExt;
 
+use crate::arriving::Arriving;
 use crate::config::Face;
 use crate::gate::{Gate, Peer};
 use crate::process::Process;
@@ -124,7 +124,7 @@ impl App {
     }
 
     /// Answers a request that came to `face` from `peer`.
-    pub(crate) async fn answer(&self, face: Face, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn answer(&self, face: Face, peer: Peer, request: Request<Arriving>) -> Response<Body> {
         let request = match self.gate.admit(face, peer, request).await {
             Ok(request) => request,
             Err(refused) => return *refused,
@@ -167,7 +167,7 @@ impl App {
     }
 
     /// The pages that are about the process: Braid's on Braid's port, the originals' on theirs.
-    fn own(&self, face: Face, request: &Request<Incoming>) -> Option<Response<Body>> {
+    fn own(&self, face: Face, request: &Request<Arriving>) -> Option<Response<Body>> {
         if face.is_receiver() || !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
@@ -262,7 +262,7 @@ impl App {
 }
 
 /// Reads files, so not on the runtime's own threads.
-async fn snapshot(snapshots: Arc<Snapshots>, request: &Request<Incoming>) -> Response<Body> {
+async fn snapshot(snapshots: Arc<Snapshots>, request: &Request<Arriving>) -> Response<Body> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let answer = move || snapshots.answer(&method, uri.path(), uri.query().unwrap_or_default());
     match tokio::task::spawn_blocking(answer).await {

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod allocator;
 mod app;
+mod arriving;
 mod backup;
 mod certs;
 mod command;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{App, text};
+use crate::arriving::Arriving;
 use crate::config::Face;
 use crate::gate::Peer;
 
@@ -149,7 +150,7 @@ async fn connection(
 
 /// A bug in a handler costs one request, not the process.
 async fn answer(app: &App, face: Face, peer: Peer, request: Request<Incoming>) -> Response<Body> {
-    match AssertUnwindSafe(app.answer(face, peer, request)).catch_unwind().await {
+    match AssertUnwindSafe(app.answer(face, peer, Arriving::of(request))).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
             app.panicked();

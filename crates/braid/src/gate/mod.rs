@@ -11,8 +11,8 @@ use axum::body::Body;
 use axum::http::header::{HOST, HeaderName, HeaderValue, UPGRADE};
 use axum::http::{Request, Response};
 use guard::{Guard, Look};
-use hyper::body::Incoming;
 
+use crate::arriving::Arriving;
 use crate::config::Face;
 pub(crate) use session::login_path;
 use table::Need;
@@ -48,8 +48,8 @@ impl Gate {
         &self,
         face: Face,
         peer: Peer,
-        mut request: Request<Incoming>,
-    ) -> Result<Request<Incoming>, Box<Response<Body>>> {
+        mut request: Request<Arriving>,
+    ) -> Result<Request<Arriving>, Box<Response<Body>>> {
         let Some(guard) = &self.guard else { return Ok(request) };
         let (method, path) = (request.method(), request.uri().path());
         let looks = table::looks(method);
@@ -93,8 +93,8 @@ impl Gate {
         &self,
         face: Face,
         peer: Peer,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Request<Incoming>> {
+        request: Request<Arriving>,
+    ) -> Result<Response<Body>, Request<Arriving>> {
         if face != Face::Braid || !matches!(request.uri().path(), "/api/session" | "/api/session/link") {
             return Err(request);
         }
@@ -103,7 +103,7 @@ impl Gate {
 }
 
 /// The host and port that the client believes to talk to.
-fn host(request: &Request<Incoming>) -> String {
+fn host(request: &Request<Arriving>) -> String {
     let header = || request.headers().get(HOST).and_then(|v| v.to_str().ok());
     request.uri().authority().map(|a| a.as_str()).or_else(header).unwrap_or_default().to_owned()
 }

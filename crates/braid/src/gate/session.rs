@@ -8,11 +8,11 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use guard::{Admitted, Credential, Denial, Guard, SESSION_COOKIE, Session, cookie, same_origin};
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Peer, host};
+use crate::arriving::Arriving;
 
 /// Bytes of a login.
 const MOST: usize = 8 * 1024;
@@ -27,7 +27,7 @@ struct Login {
 }
 
 /// Answers `/api/session` and `/api/session/link`, which the table leaves to administrators.
-pub(super) async fn answer(guard: Option<&Guard>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(guard: Option<&Guard>, peer: Peer, request: Request<Arriving>) -> Response<Body> {
     let Some(guard) = guard else {
         return match *request.method() {
             Method::GET | Method::HEAD => reply(StatusCode::OK, &json!({"authentication": false})),
@@ -52,7 +52,7 @@ pub(crate) fn login_path(token: &str) -> String {
     format!("/#login={token}")
 }
 
-async fn log_in(guard: &Guard, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+async fn log_in(guard: &Guard, peer: Peer, request: Request<Arriving>) -> Response<Body> {
     let host = host(&request);
     let (head, body) = request.into_parts();
     // A form of another site can send neither this type nor this origin.
