@@ -11,6 +11,7 @@ mod answer;
 mod ask;
 mod compare;
 mod correlation;
+mod dashboards;
 mod face;
 mod graph;
 mod json;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use about::{About, Runtime};
 pub use admin::Admin;
+pub use dashboards::{Dashboard, DashboardError, Dashboards};
 pub use face::Face;
 pub use metrics::QueryMetrics;
 pub use queues::TenantQueries;

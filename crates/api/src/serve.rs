@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::face::PARTIAL;
-use crate::{Api, Asked, Face, admin, compare, correlation, graph, loki, prometheus, tempo};
+use crate::{Api, Asked, Face, admin, compare, correlation, dashboards, graph, loki, prometheus, tempo};
 
 /// Answers shorter than this are not worth compressing, bytes.
 const COMPRESS_FROM: usize = 1024;
@@ -190,9 +190,9 @@ pub fn correlation_port(api: &Arc<Api>) -> Router {
     own_port(correlation_router(api).merge(ready(api)), Face::Correlation)
 }
 
-/// Braid's own: `/api/compare`.
+/// Braid's own: `/api/compare`, `/api/dashboards`.
 fn braid_router(api: &Arc<Api>) -> Router {
-    Routes::new(api, Face::Tempo).route("/api/compare", compare::compare).router
+    dashboards::routes(Routes::new(api, Face::Tempo).route("/api/compare", compare::compare)).router
 }
 
 /// What answers on Prometheus' own port.

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::loki::rules::Rules;
 use crate::loki::tail::Tails;
 use crate::queues::Queues;
-use crate::{About, Admin, QueryMetrics, Targets, TenantQueries};
+use crate::{About, Admin, Dashboards, QueryMetrics, Targets, TenantQueries};
 
 /// Bounds of queries. The defaults are those of the originals.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +120,7 @@ pub struct Api {
     pub(crate) queues: Queues,
     pub(crate) observer: Option<Observer>,
     pub(crate) about: Option<Arc<dyn About>>,
+    pub(crate) dashboards: Option<Arc<dyn Dashboards>>,
     ready: AtomicBool,
 }
 
@@ -143,6 +144,7 @@ impl Api {
             queues: Queues::default(),
             observer: None,
             about: None,
+            dashboards: None,
             ready: AtomicBool::new(false),
         }
     }
@@ -151,6 +153,12 @@ impl Api {
     #[must_use]
     pub fn with_about(self, about: Arc<dyn About>) -> Self {
         Self { about: Some(about), ..self }
+    }
+
+    /// Dashboards out of files.
+    #[must_use]
+    pub fn with_dashboards(self, dashboards: Arc<dyn Dashboards>) -> Self {
+        Self { dashboards: Some(dashboards), ..self }
     }
 
     /// Logs can be tailed: what `live` takes in is read under `limits`.

@@ -49,6 +49,9 @@ pub(crate) fn settings(config: &Config) -> Vec<(&'static str, String)> {
     if let Some(correlation) = &config.correlation {
         settings.push(("correlation.window", duration(correlation.window)));
     }
+    if let Some(directory) = &config.dashboards {
+        settings.push(("dashboards.directory", directory.display().to_string()));
+    }
     settings.push(("auth", if config.auth.is_on() { "on" } else { "off" }.to_owned()));
     if let Some(bytes) = storage.min_free {
         settings.push(("storage.min_free", format!("{bytes} bytes")));

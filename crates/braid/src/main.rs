@@ -10,6 +10,7 @@ mod backup;
 mod certs;
 mod command;
 mod config;
+mod dashboards;
 mod gate;
 mod inspect;
 mod keys;

@@ -1,5 +1,5 @@
-//! Reading the configuration anew while running: what is scraped changes, keys and certificates are read again, everything else needs
-//! a restart.
+//! Reading the configuration anew while running: what is scraped changes, keys, certificates and dashboards are read again, everything
+//! else needs a restart.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use collector::scrape::Scraper;
 use tokio::runtime::Handle;
 
 use crate::config::{Config, ConfigError};
+use crate::dashboards::Dashboards;
 use crate::locks::Locks;
 
 /// Reads and applies the configuration.
@@ -18,6 +19,7 @@ pub(crate) struct Reloads {
     runtime: Handle,
     scraper: Scraper,
     locks: Arc<Locks>,
+    dashboards: Arc<Dashboards>,
     read: Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>,
     /// The configuration in force, as it may be shown.
     shown: Mutex<String>,
@@ -32,11 +34,12 @@ impl Reloads {
         runtime: Handle,
         scraper: Scraper,
         locks: Arc<Locks>,
+        dashboards: Arc<Dashboards>,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         shown: String,
     ) -> Self {
         let (read, shown) = (Box::new(read), Mutex::new(shown));
-        Self { runtime, scraper, locks, read, shown, succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
+        Self { runtime, scraper, locks, dashboards, read, shown, succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
     }
 
     /// The configuration file that was read last without an error, without its secrets.
@@ -58,6 +61,7 @@ impl Reloads {
         let _here = self.runtime.enter();
         let result = (self.read)().map_err(|e| e.to_string()).and_then(|config| {
             self.scraper.apply(&config.scrapes)?;
+            self.dashboards.read(config.dashboards.as_deref());
             *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = config.shown;
             Ok(())
         });

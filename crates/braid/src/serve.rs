@@ -22,6 +22,7 @@ use crate::about::{self, About};
 use crate::admin::Admin;
 use crate::app::{Apis, App, MetricsWriter, Reload, Settle};
 use crate::config::{Config, ConfigError, Endpoint, Face};
+use crate::dashboards::Dashboards;
 use crate::gate::{Gate, login_path};
 use crate::locks::Locks;
 use crate::own::{Outgoing, Own};
@@ -69,8 +70,10 @@ pub(crate) fn run(
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 6));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
         let targets = Arc::new(Scraped(scraper.clone()));
-        let reloads =
-            Arc::new(Reloads::new(tokio::runtime::Handle::current(), scraper, Arc::clone(&locks), again, config.shown.clone()));
+        let dashboards = Arc::new(Dashboards::default());
+        dashboards.read(config.dashboards.as_deref());
+        let (here, shown) = (tokio::runtime::Handle::current(), config.shown.clone());
+        let reloads = Arc::new(Reloads::new(here, scraper, Arc::clone(&locks), Arc::clone(&dashboards), again, shown));
         let correlator = correlator(&store, config.correlation.as_ref())?;
         let (tenant, tenants) = config.tenants.queries();
         let bounds =
@@ -79,6 +82,7 @@ pub(crate) fn run(
         let mut api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, bounds)
             .with_admin(admin)
             .with_about(Arc::new(About::new(process, &config, Arc::clone(&reloads), Arc::clone(&store))))
+            .with_dashboards(Arc::clone(&dashboards) as Arc<dyn api::Dashboards>)
             .with_live(Arc::clone(&store) as Arc<dyn Writer>, config.limits.wire.clone())
             .with_rules(config.storage.dir.join("rules").join("loki"));
         if let Some(correlator) = &correlator {
@@ -142,6 +146,7 @@ pub(crate) fn run(
                 Box::new(move |out| {
                     reloads.write_text(out);
                     locks.write_text(out);
+                    dashboards.write_text(out);
                 })
             },
         ];

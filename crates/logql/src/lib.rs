@@ -37,10 +37,10 @@ pub use error::{EvalError, ParseError};
 pub use eval::{Grid, Metric, metric};
 pub use fields::{DetectedField, FieldType, detected_fields, field_values};
 pub use levels::SOURCES as LEVEL_SOURCES;
-pub use lines::{Direction, Line, Question, lines};
+pub use lines::{Direction, Line, Question, each_line, lines};
 pub use live::{Arrived, Arriving, Tail};
 pub use parser::{MAX_QUERY, parse, parse_matchers};
-pub use pipeline::LabelSet;
+pub use pipeline::{Category, LabelSet, Labels};
 pub use predicate::{matchers_predicate, parse_deletion};
 pub use volume::{LabelCost, StreamStats, Volume, VolumeBy, patterns, stream_stats, volume};
 

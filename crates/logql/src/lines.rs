@@ -148,6 +148,34 @@ fn first_lines(
     Ok((out, read))
 }
 
+/// Calls `each` for every line of a log query in `range`, in no order: its time (nanoseconds since the Unix epoch), and its labels as the
+/// pipeline leaves them.
+///
+/// # Errors
+/// [`EvalError`]; more than [`Question::max_lines`] lines are one.
+pub fn each_line(
+    question: &Question<'_>,
+    query: &LogQuery,
+    range: TimeRange,
+    each: &mut dyn FnMut(i64, &Labels),
+) -> Result<(), EvalError> {
+    let pipeline = pipeline(query, Hints::default())?;
+    let needs = Needs { line: !pipeline.is_empty(), labels: NeededLabels::All };
+    let mut read = 0_usize;
+    each_row(question, query, &Predicate::True, range, Order::Any, None, &needs, &mut |rows, row, labels| {
+        read += 1;
+        if read > question.max_lines {
+            return Err(EvalError::Execution(format!("the query reads more than {} lines", question.max_lines)));
+        }
+        rows.labels(row, labels);
+        let time = rows.time(row);
+        if pipeline.is_empty() || pipeline.run(rows.line(row), time, labels).is_some() {
+            each(time, labels);
+        }
+        Ok(true)
+    })
+}
+
 /// The stages of a query that the store has not done already.
 pub(crate) fn pipeline(query: &LogQuery, hints: Hints) -> Result<Pipeline, EvalError> {
     let pipeline = Pipeline::new(&query.stages, hints)?;

@@ -1,6 +1,8 @@
 // Braid's own API.
 import type { Range } from "../state/time.ts";
 import { json, type Query } from "./http.ts";
+import { type Line, levelOf } from "./loki.ts";
+import type { Labels } from "./prometheus.ts";
 
 /** What a Braid says of itself. */
 export interface System {
@@ -12,7 +14,7 @@ export interface System {
 
 export const system = (signal?: AbortSignal) => json<System>("/api/system", {}, signal);
 
-/** A value of an attribute, and how often spans inside and outside of the selection have it. */
+/** A value of an attribute, and how much inside and outside of the selection has it: spans or lines counted, samples measured. */
 export interface ComparedValue {
   value: string;
   inside: number;
@@ -23,27 +25,40 @@ export interface Compared {
   inside: number;
   outside: number;
   attributes: { scope: string; key: string; numeric: boolean; score: number; inside: number; outside: number; values: ComparedValue[] }[];
+  too_many_values: { scope: string; key: string }[];
+  /** What was compared: the filter, log query or selector inside the query that was asked. */
+  of: string;
+  /** Of samples: the function over time that weighs a series. */
+  measure?: string;
 }
 
-/** A box on the heatmap: time and duration. */
+/** What can be compared: spans (TraceQL), lines (LogQL), samples (PromQL). Metric queries stand for what their series are made of. */
+export interface Subject {
+  kind: "traces" | "logs" | "metrics";
+  query: string;
+}
+
+/** A stretch of time, and of durations where spans are meant. */
 export interface Box extends Range {
   /** Milliseconds. */
-  low: number;
-  high: number;
+  low?: number;
+  high?: number;
 }
 
-export const compareQuery = (q: string, range: Range, box: Box): Query => ({
-  q,
+const PARAMETER = { traces: "q", logs: "query", metrics: "promql" } as const;
+
+export const compareQuery = (subject: Subject, range: Range, box: Box): Query => ({
+  [PARAMETER[subject.kind]]: subject.query,
   start: Math.floor(range.from) + "000000",
   end: Math.ceil(range.to) + "000000",
   from: Math.floor(box.from) + "000000",
   to: Math.ceil(box.to) + "000000",
-  min: `${Math.floor(box.low * 1e6)}ns`,
-  max: Number.isFinite(box.high) ? `${Math.ceil(box.high * 1e6)}ns` : undefined,
+  min: box.low ? `${Math.floor(box.low * 1e6)}ns` : undefined,
+  max: box.high !== undefined && Number.isFinite(box.high) ? `${Math.ceil(box.high * 1e6)}ns` : undefined,
 });
 
-export const compare = (q: string, range: Range, box: Box, signal?: AbortSignal) =>
-  json<Compared>("/api/compare", compareQuery(q, range, box), signal);
+export const compare = (subject: Subject, range: Range, box: Box, signal?: AbortSignal) =>
+  json<Compared>("/api/compare", compareQuery(subject, range, box), signal);
 
 /** A correlation event. */
 export interface Correlation {
@@ -69,6 +84,48 @@ export interface Correlation {
 }
 
 export type JoinedLog = Record<string, unknown>;
+
+/** Why a line belongs to a trace. */
+export interface Evidence {
+  key: string;
+  value: string;
+  /** Where in the line the key was found. */
+  found_in: string;
+  score: number;
+  /** How many traces carry the key. */
+  candidates: number;
+  distance_ms: number;
+  notes: string;
+}
+
+interface TraceLog {
+  time: string;
+  line: string;
+  service: string;
+  host: string;
+  severity: string;
+  trace_id: string | null;
+  span_id: string | null;
+  joined_by: "trace_id" | "trace_id_in_record" | "key" | "key_candidate";
+  evidence?: Evidence;
+  labels?: Labels;
+  attributes?: Labels;
+}
+
+/** Lines of a trace, oldest first: those that carry its id, and those that a business key joins, each with its evidence. */
+export async function traceLogs(id: string, limit: number, signal?: AbortSignal): Promise<Line[]> {
+  const answer = await json<{ logs: TraceLog[] }>(`/api/traces/${encodeURIComponent(id)}/logs`, { limit }, signal);
+  return answer.logs.map((l) => {
+    const [whole = "", fraction = ""] = l.time.replace("Z", "").split(".");
+    const ns = `${Date.parse(`${whole}Z`) / 1000}${fraction.padEnd(9, "0")}`;
+    const fields: Labels = { ...l.attributes, ...(l.host ? { host: l.host } : {}) };
+    if (l.trace_id) fields.trace_id = l.trace_id;
+    if (l.span_id) fields.span_id = l.span_id;
+    const line: Line = { ns, ms: Number(ns.slice(0, -6)), text: l.line, level: levelOf(l.severity), stream: l.labels ?? { service_name: l.service }, fields };
+    if (l.joined_by === "key" || l.joined_by === "key_candidate") line.joined = { certain: l.joined_by === "key", evidence: l.evidence };
+    return line;
+  });
+}
 
 export async function correlations(query: Query, signal?: AbortSignal): Promise<Correlation[]> {
   return json<Correlation[]>("/api/correlations", query, signal);

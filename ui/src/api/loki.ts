@@ -1,5 +1,6 @@
 // Loki's API.
 import type { Range } from "../state/time.ts";
+import type { Evidence } from "./braid.ts";
 import { json, type Query } from "./http.ts";
 import { type Labels, type Series, toSeries } from "./prometheus.ts";
 
@@ -13,6 +14,8 @@ export interface Line {
   stream: Labels;
   /** Structured metadata and parsed fields. */
   fields: Labels;
+  /** It carries no trace id and belongs to the trace by a business key; where it is not certain, the key fits others too. */
+  joined?: { certain: boolean; evidence: Evidence | undefined };
 }
 
 export type Level = "error" | "warn" | "info" | "debug" | "unknown";
@@ -47,16 +50,17 @@ export function toLines(data: Pick<Streams, "result">): Line[] {
 const CATEGORIZE = { "X-Loki-Response-Encoding-Flags": "categorize-labels" };
 const byTime = (a: Line, b: Line) => (a.ns.length - b.ns.length || (a.ns < b.ns ? -1 : a.ns > b.ns ? 1 : 0));
 
-export const linesQuery = (query: string, range: Range, limit: number, direction = "backward"): Query => ({
+/** `to` is milliseconds, or nanoseconds as a `bigint`. */
+export const linesQuery = (query: string, range: { from: number; to: number | bigint }, limit: number, direction = "backward"): Query => ({
   query,
   start: Math.floor(range.from) + "000000",
-  end: Math.ceil(range.to) + "000000",
+  end: typeof range.to === "bigint" ? String(range.to) : Math.ceil(range.to) + "000000",
   limit,
   direction,
 });
 
 /** Lines that a query selects; the newest first unless asked `forward`. */
-export async function lines(query: string, range: Range, limit: number, signal?: AbortSignal, direction = "backward"): Promise<Line[]> {
+export async function lines(query: string, range: { from: number; to: number | bigint }, limit: number, signal?: AbortSignal, direction = "backward"): Promise<Line[]> {
   const q = linesQuery(query, range, limit, direction);
   const { data } = await json<{ data: Streams }>("/loki/api/v1/query_range", q, signal, CATEGORIZE);
   if (data.resultType !== "streams") throw new Error("This is a metric query. It is shown as a chart.");

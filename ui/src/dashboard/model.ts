@@ -200,6 +200,18 @@ export function fill(source: string, values: Record<string, string>, variables: 
     .replace(/\$(\w+)/g, (w, n: string) => one(w, n, ""));
 }
 
+const WORDS = new Set(["by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "offset", "bool", "inf", "nan", "atan2"]);
+
+/** The metrics that a PromQL query names, as far as plain reading tells. */
+export function metricNames(expr: string): string[] {
+  const bare = expr
+    .replace(/"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`/g, '""')
+    .replace(/\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)/gi, " ")
+    .replace(/\{[^}]*\}|\[[^\]]*\]/g, " ");
+  const names = [...bare.matchAll(/(?<![\w:.])([a-zA-Z_:][\w:]*)(?!\s*\(|[\w:])/g)].map((m) => m[1] ?? "");
+  return [...new Set(names.filter((n) => !WORDS.has(n.toLowerCase())))];
+}
+
 /** One number of many, as `calc` says. */
 export function reduce(points: [number, number][], calc: string): number {
   const values = points.map(([, v]) => v).filter(Number.isFinite);

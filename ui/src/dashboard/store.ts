@@ -1,4 +1,5 @@
-// Where dashboards come from: files that ship with Braid, and files that a person opened, which stay in the browser.
+// Where dashboards come from: files that ship with Braid, files of the directory that its configuration names, and files that a person
+// opened, which stay in the browser. Of equal ids the browser's file counts, then the directory's.
 import { json, text } from "../api/http.ts";
 import { type Dashboard, read } from "./model.ts";
 
@@ -6,7 +7,14 @@ export interface Entry {
   id: string;
   title: string;
   description: string;
-  source: "shipped" | "mine";
+  source: "shipped" | "provisioned" | "mine";
+  folder?: string;
+}
+
+/** A file of the directory that is no dashboard. */
+export interface Problem {
+  file: string;
+  error: string;
 }
 
 const MINE = "braid.dashboards";
@@ -19,8 +27,11 @@ function mine(): Record<string, string> {
   }
 }
 
-export async function entries(signal?: AbortSignal): Promise<Entry[]> {
-  const shipped = await json<{ id: string; title: string; description: string }[]>("./dashboards/index.json", {}, signal);
+type Listed = { id: string; title: string; description: string; folder?: string };
+const provisioned = (signal?: AbortSignal) => json<{ dashboards: Listed[]; errors: Problem[] }>("/api/dashboards", {}, signal);
+
+export async function entries(signal?: AbortSignal): Promise<{ entries: Entry[]; problems: Problem[] }> {
+  const [shipped, files] = await Promise.all([json<Listed[]>("./dashboards/index.json", {}, signal), provisioned(signal)]);
   const own = Object.entries(mine()).map(([id, source]): Entry => {
     try {
       const d = read(source);
@@ -29,13 +40,21 @@ export async function entries(signal?: AbortSignal): Promise<Entry[]> {
       return { id, title: id, description: "cannot be read any more", source: "mine" };
     }
   });
-  return [...shipped.map((s): Entry => ({ ...s, source: "shipped" })), ...own];
+  const taken = new Set(files.dashboards.map((d) => d.id));
+  const entries = [
+    ...files.dashboards.map((d): Entry => ({ ...d, source: "provisioned" })),
+    ...shipped.filter((s) => !taken.has(s.id)).map((s): Entry => ({ ...s, source: "shipped" })),
+    ...own,
+  ];
+  return { entries, problems: files.errors };
 }
 
 /** A dashboard and its file, word for word. */
 export async function load(id: string, signal?: AbortSignal): Promise<{ dashboard: Dashboard; file: string }> {
   const own = mine()[id];
-  const file = own ?? (await text(`./dashboards/${encodeURIComponent(id)}.json`, {}, signal));
+  const name = encodeURIComponent(id);
+  const listed = !own && (await provisioned(signal)).dashboards.some((d) => d.id === id);
+  const file = own ?? (await text(listed ? `/api/dashboards/${name}` : `./dashboards/${name}.json`, {}, signal));
   return { dashboard: read(file), file };
 }
 

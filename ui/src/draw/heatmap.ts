@@ -143,7 +143,10 @@ export class Heatmap {
     }
     g.textAlign = "left";
     const label = Math.max(1, Math.ceil(times.length / Math.max(1, Math.floor((width - LEFT) / 110))));
-    for (let t = 0; t < times.length; t += label) g.fillText(clockTime((times[t] ?? 0) - step), LEFT + t * w, this.height - 8);
+    for (let t = 0; t < times.length; t += label) {
+      const x = LEFT + t * w;
+      if (x + 54 <= width) g.fillText(clockTime((times[t] ?? 0) - step), x, this.height - 8);
+    }
     const d = this.#drag;
     const s = this.#selection;
     let box: [number, number, number, number] | undefined;

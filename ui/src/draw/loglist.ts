@@ -8,11 +8,15 @@ export const LINE = 22;
 /** Browsers stop at about 33 million pixels; beyond this the scroll bar stands for more than one line a step. */
 const TALLEST = 30_000_000;
 
+/** So many lines before the end more are asked for. */
+const NEAR = 500;
+
 interface Slot {
   root: HTMLDivElement;
   time: HTMLSpanElement;
   level: HTMLSpanElement;
   source: HTMLSpanElement;
+  joined: HTMLSpanElement;
   body: HTMLSpanElement;
   at: number;
 }
@@ -25,12 +29,15 @@ export class LogList {
   #lines: Line[] = [];
   #selected = -1;
   #select: (at: number) => void;
+  #more: () => void;
   #frame = scheduler(() => this.#draw());
   #watch: ResizeObserver;
 
-  constructor(scroller: HTMLElement, select: (at: number) => void) {
+  /** `more` is called where the end is near. */
+  constructor(scroller: HTMLElement, select: (at: number) => void, more: () => void = () => {}) {
     this.#scroller = scroller;
     this.#select = select;
+    this.#more = more;
     this.#space.className = "space";
     this.#pane.className = "pane";
     this.#pane.setAttribute("role", "presentation");
@@ -95,8 +102,8 @@ export class LogList {
     const root = document.createElement("div");
     root.className = "line";
     root.setAttribute("role", "option");
-    const slot = { root, time: make("time"), level: make("level"), source: make("source"), body: make("body"), at: -1 };
-    root.append(slot.level, slot.time, slot.source, slot.body);
+    const slot = { root, time: make("time"), level: make("level"), source: make("source"), joined: make("joined"), body: make("body"), at: -1 };
+    root.append(slot.level, slot.time, slot.source, slot.joined, slot.body);
     this.#pane.append(root);
     return slot;
   }
@@ -105,6 +112,7 @@ export class LogList {
     const { clientHeight, scrollTop } = this.#scroller;
     const exact = this.#first();
     const first = Math.floor(exact);
+    if (this.#lines.length > 0 && first + NEAR > this.#lines.length) this.#more();
     const count = Math.min(Math.ceil(clientHeight / LINE) + 2, this.#lines.length - first);
     while (this.#slots.length < count) this.#slots.push(this.#slot());
     this.#pane.style.transform = `translateY(${scrollTop - (exact - first) * LINE}px)`;
@@ -121,6 +129,11 @@ export class LogList {
         slot.body.textContent = message(line.text);
         slot.level.textContent = SHORT[line.level];
         slot.root.dataset.level = line.level;
+        const evidence = line.joined?.evidence;
+        slot.joined.hidden = !line.joined;
+        slot.joined.textContent = line.joined ? `${line.joined.certain ? "" : "? "}${evidence?.key ?? "by key"}` : "";
+        slot.joined.title = evidence ? `${evidence.key} = ${evidence.value}: ${evidence.notes}` : "";
+        slot.joined.dataset.certain = String(line.joined?.certain ?? false);
       }
       slot.root.setAttribute("aria-selected", String(at === this.#selected));
     }

@@ -97,6 +97,15 @@ export class Waterfall {
     g.font = FONT;
     g.textBaseline = "middle";
 
+    g.strokeStyle = c.line;
+    g.lineWidth = 1;
+    g.beginPath();
+    for (let i = 0; i <= 4; i++) {
+      const x = Math.round(names + (plot * i) / 4) + 0.5;
+      g.moveTo(x, HEAD);
+      g.lineTo(x, height);
+    }
+    g.stroke();
     const first = Math.floor(scrollTop / ROW);
     const last = Math.min(visible.length, Math.ceil((scrollTop + height) / ROW) + 1);
     for (let i = first; i < last; i++) {
@@ -166,16 +175,8 @@ export class Waterfall {
     g.strokeStyle = c.line;
     g.lineWidth = 1;
     g.fillStyle = c.muted;
-    for (let i = 0; i <= 4; i++) {
-      const x = Math.round(names + (plot * i) / 4) + 0.5;
-      g.globalAlpha = 0.6;
-      g.beginPath();
-      g.moveTo(x, HEAD);
-      g.lineTo(x, height);
-      g.stroke();
-      g.globalAlpha = 1;
-      if (i < 4) g.fillText(duration(((end - start) * i) / 4), x + 4, HEAD / 2);
-    }
+    const marks = plot > 280 ? [0, 1, 2, 3] : [0, 2];
+    for (const i of marks) g.fillText(duration(((end - start) * i) / 4), Math.round(names + (plot * i) / 4) + 4.5, HEAD / 2);
     g.beginPath();
     g.moveTo(0, HEAD + 0.5);
     g.lineTo(width, HEAD + 0.5);

@@ -1,4 +1,5 @@
 // The keyboard: what holds on every page, and what a page adds.
+import { comparable } from "./marked.svelte.ts";
 import { PAGES } from "./pages.ts";
 import { go, refresh, shift, zoomOut } from "./route.svelte.ts";
 
@@ -63,6 +64,7 @@ export function keyboard(): () => void {
     else if (key === "z") zoomOut();
     else if (key === "r") refresh();
     else if (key === "?") layer.help = true;
+    else if (key === "c") [...comparable].some((compare) => compare());
   };
   addEventListener("keydown", listen);
   return () => removeEventListener("keydown", listen);

@@ -55,7 +55,7 @@ export const SLOW = hex(16);
 export async function tell(braid) {
   const now = Date.now();
   const byService = { gateway: [], cart: [], db: [], [HOSTILE]: [] };
-  const lines = { gateway: [], cart: [], db: [], [HOSTILE]: [] };
+  const lines = { gateway: [], cart: [], db: [], legacy: [], [HOSTILE]: [] };
   const log = (service, ms, severity, text, traceId, spanId, more = {}) =>
     lines[service].push({ timeUnixNano: ns(ms), severityText: severity, severityNumber: { INFO: 9, WARN: 13, ERROR: 17 }[severity], body: { stringValue: text }, traceId, spanId, attributes: attributes(more) });
   for (let i = 0; i < 240; i++) {
@@ -66,13 +66,16 @@ export async function tell(braid) {
     const start = now - 600e3 + i * 2400;
     const took = slow ? 900 + (i === 227 ? 700 : 0) : 20 + (i % 7);
     const region = slow ? "eu" : "us";
-    const span = (spanId, parentSpanId, name, kind, from, to, more = {}, status = {}) => ({ traceId, spanId, parentSpanId, name, kind, startTimeUnixNano: ns(start + from), endTimeUnixNano: ns(start + to), attributes: attributes({ region, circuit_id: `CIRCUIT-${i % 5}`, ...more }), status });
+    const circuit_id = i === 227 ? "CIRCUIT-777" : `CIRCUIT-${i % 5}`;
+    const span = (spanId, parentSpanId, name, kind, from, to, more = {}, status = {}) => ({ traceId, spanId, parentSpanId, name, kind, startTimeUnixNano: ns(start + from), endTimeUnixNano: ns(start + to), attributes: attributes({ region, circuit_id, ...more }), status });
     byService.gateway.push(span(a, "", "GET /checkout", 2, 0, took + 6, { "http.response.status_code": failed ? 500 : 200 }, failed ? { code: 2, message: "upstream failed" } : {}));
     byService.gateway.push(span(b, a, "GET", 3, 2, took + 4));
     byService.cart.push({ ...span(c, b, "GET /cart", 2, 3, took + 3, {}, failed ? { code: 2, message: "query failed" } : {}), events: failed ? [{ timeUnixNano: ns(start + took), name: "exception", attributes: attributes({ "exception.type": "Timeout", "exception.message": "the query took too long" }) }] : [] });
     byService.db.push(span(d, c, "SELECT items", 2, 6, took, { "db.system": "postgresql" }));
     log("gateway", start + 1, "INFO", `checkout begins for user ${i}`, traceId, a);
-    log("cart", start + 6, slow ? "WARN" : "INFO", slow ? "slow query: SELECT items took too long" : `read ${i % 9} items`, traceId, c, { circuit_id: `CIRCUIT-${i % 5}` });
+    log("cart", start + 6, slow ? "WARN" : "INFO", slow ? "slow query: SELECT items took too long" : `read ${i % 9} items`, traceId, c, { circuit_id });
+    // It knows no trace, only the circuit.
+    if (i === 227) log("legacy", start + 50, "WARN", "signal degraded on circuit_id=CIRCUIT-777");
     if (failed) log("cart", start + took, "ERROR", "query failed: timeout", traceId, c);
   }
   const traceId = hex(16);
@@ -87,6 +90,8 @@ export async function tell(braid) {
     startTimeUnixNano: ns(now - 600e3), timeUnixNano: ns(now - 600e3 + (i + 1) * 29e3), count: String((i + 1) * 12), sum: (i + 1) * 1.3, explicitBounds: bounds, bucketCounts: [0, 11, 0, 0, 1, 0, 0].map((n) => String(n * (i + 1))), attributes: attributes({ route: "/checkout", odd: HOSTILE }),
     exemplars: i === 18 ? [{ timeUnixNano: ns(now - 50e3), asDouble: 1.6, traceId: SLOW, spanId: hex(8) }] : [],
   }));
+  // Another route, which is asked for in the last minutes only.
+  const busier = points.map((p, i) => ({ ...p, count: String(Math.max(0, i - 13) * 12), sum: Math.max(0, i - 13), bucketCounts: [0, 12, 0, 0, 0, 0, 0].map((n) => String(n * Math.max(0, i - 13))), attributes: attributes({ route: "/cart" }), exemplars: [] }));
   const gauge = { dataPoints: points.map((p) => ({ timeUnixNano: p.timeUnixNano, asDouble: p.sum, attributes: p.attributes })) };
-  await braid.post("/v1/metrics", { resourceMetrics: [{ resource: resource("gateway"), scopeMetrics: [{ metrics: [{ name: "checkout.duration", unit: "s", description: `How long a checkout took ${HOSTILE}`, histogram: { aggregationTemporality: 2, dataPoints: points } }, { name: "carts.open", description: "Open carts", gauge }] }] }] });
+  await braid.post("/v1/metrics", { resourceMetrics: [{ resource: resource("gateway"), scopeMetrics: [{ metrics: [{ name: "checkout.duration", unit: "s", description: `How long a checkout took ${HOSTILE}`, histogram: { aggregationTemporality: 2, dataPoints: [...points, ...busier] } }, { name: "carts.open", description: "Open carts", gauge }] }] }] });
 }

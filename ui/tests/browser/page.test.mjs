@@ -1,7 +1,7 @@
 // The page in a real browser against a running Braid: the whole story, each page, the keyboard, hostile content, axe.
 //   BRAID_BIN=target/debug/braid node --test tests/browser/     CHROMIUM names another browser, SHOTS where pictures go
 import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -13,10 +13,16 @@ const shots = process.env.SHOTS ?? join(tmpdir(), "braid-ui-shots");
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 let braid;
 let browser;
+let dir;
 
 before(async () => {
   await mkdir(shots, { recursive: true });
-  braid = await start();
+  dir = await mkdtemp(join(tmpdir(), "braid-ui-config-"));
+  await mkdir(join(dir, "boards", "team"), { recursive: true });
+  await writeFile(join(dir, "braid.yaml"), "dashboards: {directory: boards}\n");
+  await writeFile(join(dir, "boards", "team", "carts.json"), JSON.stringify({ uid: "carts", title: `Carts ${HOSTILE}`, panels: [{ id: 1, type: "stat", title: "Open", gridPos: { x: 0, y: 0, w: 6, h: 6 }, targets: [{ expr: "carts_open" }] }] }));
+  await writeFile(join(dir, "boards", "broken.json"), "{");
+  braid = await start(["--config", join(dir, "braid.yaml")]);
   await tell(braid);
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
   // The correlation window (2 s here) closes, and the graph is drawn.
@@ -25,6 +31,7 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await braid?.stop();
+  if (dir) await rm(dir, { recursive: true, force: true });
 });
 
 /** A page that remembers what went wrong in it: errors, and what its policy forbade. */
@@ -80,7 +87,7 @@ test("what is slow is compared with the rest, and the difference named first", a
   await calm(page);
   await page.keyboard.press("c");
   const panel = page.locator("section", { has: page.getByRole("heading", { name: "The box against the rest" }) });
-  await panel.getByText("spans in the box").waitFor();
+  await panel.getByText(/spans inside/).waitFor();
   assert.match(await panel.locator(".one").first().innerText(), /span\.region|eu/);
   await panel.getByRole("button", { name: "Filter to region eu" }).click();
   await page.waitForFunction(() => decodeURIComponent(location.hash).includes('span.region+=+"eu"'));
@@ -93,9 +100,91 @@ test("what is slow is compared with the rest, and the difference named first", a
   await close();
 });
 
+/** Draws a range on the first chart of a panel: `from` and `to` are shares of its width. */
+async function draw(page, panel, from, to) {
+  const over = page.locator("section", { has: page.getByRole("heading", { name: panel, exact: true }) }).locator(".u-over");
+  await over.waitFor();
+  const b = await over.boundingBox();
+  await page.mouse.move(b.x + b.width * from, b.y + b.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(b.x + b.width * to, b.y + b.height / 2, { steps: 4 });
+  await page.mouse.up();
+}
+
+test("a range that is drawn on a chart is zoomed into, or compared with the rest: spans, lines, samples", async () => {
+  const { page, problems, close } = await open("#/service/cart?from=now-15m");
+  await calm(page);
+  await draw(page, "Duration", 0.5, 0.8);
+  await page.getByRole("button", { name: "Compare with the rest" }).click();
+  const panel = page.getByRole("complementary", { name: "Comparison" });
+  await panel.getByText(/spans inside/).waitFor();
+  assert.match(page.url(), /mark=traces%3A\d+-\d+/);
+  await panel.getByRole("button", { name: /^Filter to / }).first().click();
+  await page.waitForFunction(() => location.hash.startsWith("#/traces") && decodeURIComponent(location.hash).includes('service.name+='));
+  await page.goBack();
+  await panel.waitFor();
+  await page.keyboard.press("Escape");
+  await panel.waitFor({ state: "detached" });
+  await draw(page, "Requests a second", 0.5, 0.8);
+  await page.getByRole("button", { name: "Zoom in" }).click();
+  await page.waitForFunction(() => /from=\d+&to=\d+/.test(location.hash));
+
+  await page.goto(`${braid.url}/#/logs?from=now-15m`);
+  await page.locator(".loglist .line").first().waitFor();
+  await draw(page, "Lines by level", 0.93, 0.99);
+  await page.getByRole("button", { name: "Compare with the rest" }).click();
+  await panel.getByText(/lines inside/).waitFor();
+  await panel.getByRole("button", { name: /^Exclude / }).first().click();
+  await page.waitForFunction(() => / != /.test(new URLSearchParams(location.hash.split("?")[1]).get("q") ?? ""));
+  await calm(page);
+  assert.equal(await page.getByText("No answer").count(), 0);
+
+  await page.goto(`${braid.url}/#/metrics?from=now-15m&metric=checkout_duration_seconds`);
+  await calm(page);
+  const group = page.getByRole("group", { name: /^checkout_duration_seconds: / });
+  await group.focus();
+  for (const key of ["ArrowLeft", "Shift+ArrowRight", "Shift+ArrowRight", "c"]) await page.keyboard.press(key);
+  await panel.getByText(/how much each label adds \(growth of/).waitFor();
+  assert.equal(await page.getByText("No answer").count(), 0);
+  assert.deepEqual(problems, []);
+  await close();
+});
+
+test("a trace's lines have those among them that only a business key joins, with the evidence", async () => {
+  const { page, problems, close } = await open(`#/trace/${SLOW}`);
+  const line = page.getByRole("option", { name: /circuit_id.*signal degraded on circuit_id=CIRCUIT-777/ });
+  await line.waitFor();
+  const texts = await page.locator(".loglist .line:not([hidden]) .body").allInnerTexts();
+  assert.ok(texts.findIndex((t) => /signal degraded/.test(t)) > texts.findIndex((t) => /checkout begins/.test(t)), "in time order");
+  await line.click();
+  await page.getByRole("complementary", { name: "Log line" }).getByText("Joined by a business key").waitFor();
+  assert.deepEqual(problems, []);
+  await close();
+});
+
+test("older lines are read on as one scrolls", async () => {
+  const now = Date.now() - 1800e3;
+  const logRecords = Array.from({ length: 4500 }, (_, i) => ({ timeUnixNano: `${now + Math.floor(i / 3)}000000`, body: { stringValue: `chatter ${i}` } }));
+  await braid.post("/v1/logs", { resourceLogs: [{ resource: { attributes: [{ key: "service.name", value: { stringValue: "chatty" } }] }, scopeLogs: [{ logRecords }] }] });
+  const { page, problems, close } = await open("#/logs?from=now-1h&q=%7Bservice_name%3D%22chatty%22%7D");
+  await page.getByText(/1,000 of about/).waitFor();
+  const list = page.locator(".loglist");
+  const all = page.getByText("4,500 lines", { exact: true });
+  for (let i = 0; i < 80 && !(await all.count()); i++) {
+    await list.evaluate((e) => (e.scrollTop = e.scrollHeight));
+    await page.waitForTimeout(250);
+  }
+  await all.waitFor();
+  await list.evaluate((e) => (e.scrollTop = e.scrollHeight));
+  await page.getByRole("option", { name: "chatter 0", exact: false }).last().waitFor();
+  assert.deepEqual(problems, []);
+  await close();
+});
+
 const PAGES = {
   home: ["#/?from=now-15m", /gateway/],
   service: ["#/service/cart?from=now-15m", /GET \/cart/],
+  compared: [`#/service/cart?from=now-15m&mark=traces:${Date.now() - 300e3}-${Date.now() - 120e3}&markq=${encodeURIComponent('{ resource.service.name = "cart" }')}`, /spans inside/],
   map: ["#/map?from=now-15m", /Service map/],
   traces: ["#/traces?from=now-15m&by=span.region", /GET \/checkout/],
   trace: [`#/trace/${SLOW}`, /slow query/],
@@ -218,6 +307,18 @@ test("hostile telemetry stays text, wherever it is shown", async () => {
     assert.deepEqual(problems, [], hash);
     await close();
   }
+});
+
+test("a directory's dashboards are listed and shown, and its broken files named", async () => {
+  const { page, problems, close } = await open("#/dashboards?from=now-15m");
+  await page.getByRole("alert").getByText(/broken\.json is not shown/).waitFor();
+  await page.getByRole("link", { name: /^Carts/ }).click();
+  await page.getByRole("heading", { name: "Open", exact: true }).waitFor();
+  await calm(page);
+  assert.equal(await page.getByText("No answer").count() + (await page.getByText("Nothing here").count()), 0);
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+  assert.deepEqual(problems, []);
+  await close();
 });
 
 test("a dashboard file of a person is opened, kept in the browser, and a wrong one refused", async () => {

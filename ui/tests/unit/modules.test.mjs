@@ -18,6 +18,8 @@ const { levelOf, toLines } = await load("/src/api/loki.ts");
 const { parse } = await load("/src/api/metrics_text.ts");
 const { selector, seriesName } = await load("/src/api/prometheus.ts");
 const { curl } = await load("/src/api/http.ts");
+const { brokenDown, filtered, named } = await load("/src/state/compare.ts");
+const { fresh } = await load("/src/state/feed.svelte.ts");
 const dashboard = await load("/src/dashboard/model.ts");
 
 const span = (id, parent, start, end, more = {}) => ({ id, parent, name: id, service: "s", kind: "", start, end, error: false, message: "", attributes: [], resource: [], scope: "", events: [], links: [], ...more });
@@ -27,6 +29,41 @@ test("a trace is a tree: parents first, siblings by time, orphans and cycles are
   assert.deepEqual(tree.rows.map((r) => [r.span.id, r.depth]), [["a", 0], ["b", 1], ["c", 1], ["o", 0], ["x", 0], ["y", 1]]);
   assert.deepEqual([...childrenOf(tree.rows, 0)], [1, 2]);
   assert.deepEqual(build([]).rows, []);
+});
+
+test("what a comparison found becomes a query in the language of what was compared", () => {
+  const a = (scope, key, numeric = false) => ({ scope, key, numeric });
+  const spans = { of: "{ resource.service.name = `cart` }" };
+  assert.equal(filtered("traces", spans, a("span", "region"), 'e"u', "=", 5), '{ resource.service.name = `cart` && span.region = "e\\"u" }');
+  assert.equal(filtered("traces", { of: "{ true }" }, a("intrinsic", "status"), "error", "!=", 5), "{ status != error }");
+  assert.equal(filtered("traces", undefined, a("intrinsic", "name"), "GET /", "=", 5), '{ name = "GET /" }');
+  assert.equal(filtered("traces", undefined, a("span", "code", true), "500", "=", 5), "{ span.code = 500 }");
+  assert.equal(named("traces", a("span", "odd key")), 'span."odd key"');
+  const lines = { of: '{app="shop"} | logfmt' };
+  assert.equal(filtered("logs", lines, a("parsed", "code"), "500", "!=", 5), '{app="shop"} | logfmt | code != "500"');
+  assert.equal(brokenDown("logs", lines, a("parsed", "code"), 5), 'sum by (code) (count_over_time({app="shop"} | logfmt [5s]))');
+  const growth = { of: '{__name__="hits_total"}', measure: "increase" };
+  assert.equal(filtered("metrics", growth, a("label", "http.route"), "/a", "=", 30), 'sum(rate({__name__="hits_total","http.route"="/a"}[120s]))');
+  assert.equal(brokenDown("metrics", growth, a("label", "route"), 5), 'sum by (route) (rate({__name__="hits_total"}[60s]))');
+  const mean = { of: "{}", measure: "avg_over_time" };
+  assert.equal(filtered("metrics", mean, a("label", "route"), "/a", "!=", 5), '{route!="/a"}');
+  assert.equal(brokenDown("metrics", mean, a("label", "route"), 5), "avg by (route) ({})");
+});
+
+test("lines that are read on join where two pages meet, equal ones as often as there are", () => {
+  const line = (ns, text, stream = { a: "1" }) => ({ ns, text, stream });
+  const known = [line("9", "x"), line("5", "a"), line("5", "b")];
+  const page = [line("5", "a"), line("5", "b"), line("5", "b"), line("5", "a", { a: "2" }), line("4", "a")];
+  assert.deepEqual(fresh(known, page), [line("5", "b"), line("5", "a", { a: "2" }), line("4", "a")]);
+  assert.deepEqual(fresh(known, [line("5", "b")]), []);
+  assert.deepEqual(fresh([], [line("1", "x")]), [line("1", "x")]);
+});
+
+test("a query's metrics are told from its functions, labels and words", () => {
+  const { metricNames } = dashboard;
+  assert.deepEqual(metricNames('sum by (job, status) (rate(hits_total{job=~"a|b"}[5m])) / on(x) group_left(y) sum(up offset 5m) * 100'), ["hits_total", "up"]);
+  assert.deepEqual(metricNames("auth:error_budget:burn_rate_1h > bool 1e3 or topk(5, up)"), ["auth:error_budget:burn_rate_1h", "up"]);
+  assert.deepEqual(metricNames('count_values("version", build_info)'), ["build_info"]);
 });
 
 test("self time is what no child covers, children beside each other counted once", () => {

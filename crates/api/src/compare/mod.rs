@@ -1,23 +1,25 @@
-//! `/api/compare`: which attributes tell the spans inside a box of time and duration from all others that a query selects.
-//! Exact: every selected span is counted, on the server, in one scan.
+//! `/api/compare`: what tells one stretch from the rest. Of the spans, log lines or samples that a query selects, those inside a range of
+//! time (spans: of duration, too) are compared with all others, attribute by attribute. Exact, and on the server: every one counts.
 
+mod lines;
+mod samples;
+mod spans;
 mod tally;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::AtomicBool;
 
 use model::{Tenant, TimeRange};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
-use store::{Batch, Column, Field, Order, Predicate, Reader, Scan, StoreError, Table};
-use traceql::parse_duration;
+use traceql::{Metrics, MetricsNode, Root, parse_duration};
 
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
 use crate::time::loki_ns;
-use tally::{Attribute, Tallies};
+use tally::{Attribute, Tallies, Weight};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 /// Attributes in an answer that does not say how many.
@@ -25,12 +27,52 @@ const ATTRIBUTES: usize = 20;
 /// Values of an attribute in an answer.
 const VALUES: usize = 10;
 
-/// The spans that are compared with the rest.
+/// What is compared.
+enum Subject {
+    /// Spans that pass a filter, and the filter as text.
+    Spans(store::Predicate, String),
+    /// Log lines.
+    Lines(logql::LogQuery),
+    /// Samples of a selector.
+    Samples(samples::Selected),
+}
+
+impl Subject {
+    /// Of `q` (TraceQL), `query` (LogQL) or `promql`, of which one may be given; of a metric query, what its series are made of.
+    fn read(ask: &Ask) -> Result<Self, Failure> {
+        let bad = Failure::BadData;
+        match (ask.get("q"), ask.get("query"), ask.get("promql")) {
+            (q, None, None) => {
+                let mut query = traceql::parse(q.unwrap_or("{}")).map_err(|e| bad(format!("invalid TraceQL query: {e}")))?;
+                if let Root::Metrics(Metrics { node: MetricsNode::Query(pipeline, _), .. }) = &mut query.root {
+                    query.root = Root::Spansets(std::mem::take(pipeline));
+                }
+                traceql::filter(&query).map(|predicate| Self::Spans(predicate, query.to_string())).ok_or_else(|| {
+                    bad("invalid q: a comparison takes one filter { … } over attributes, name, status, kind and duration"
+                        .to_owned())
+                })
+            }
+            (None, Some(query), None) => {
+                let query = logql::parse(query).map_err(|e| bad(format!("invalid LogQL query: {e}")))?;
+                lines::of(query).map(Self::Lines).ok_or_else(|| bad("invalid query: it selects no log lines".to_owned()))
+            }
+            (None, None, Some(query)) => {
+                let query = promql::parse(query).map_err(|e| bad(format!("invalid PromQL query: {e}")))?;
+                samples::Selected::of(&query)
+                    .map(Self::Samples)
+                    .ok_or_else(|| bad("invalid promql: it selects no series".to_owned()))
+            }
+            _ => Err(bad("one of q, query and promql says what is compared".to_owned())),
+        }
+    }
+}
+
+/// What is compared with the rest.
 #[derive(Debug, Clone, Copy)]
 struct Inside {
-    /// They start in it.
+    /// It starts in it.
     range: TimeRange,
-    /// They take at least so long, nanoseconds.
+    /// Spans take at least so long, nanoseconds.
     min: i64,
     /// They take less than this.
     max: i64,
@@ -42,20 +84,16 @@ impl Inside {
     }
 }
 
-/// Answers `q` (one filter `{ … }`), `start` and `end` (nanoseconds, seconds or RFC 3339: of whose spans), `from`, `to`, `min`, `max`
-/// (the box), `limit` (attributes).
+/// Answers `q`, `query` or `promql`, `start` and `end` (nanoseconds, seconds or RFC 3339: of which time), `from`, `to` and for spans `min`,
+/// `max` (the box), `limit` (attributes).
 pub(crate) async fn compare(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let bad = |why: String| Failure::BadData(why);
-    let query = traceql::parse(ask.get("q").unwrap_or("{}")).map_err(|e| bad(format!("invalid TraceQL query: {e}")))?;
-    let predicate = traceql::filter(&query).ok_or_else(|| {
-        bad("invalid q: a comparison takes one filter { … } over attributes, name, status, kind and duration".to_owned())
-    })?;
+    let subject = Subject::read(&ask)?;
     let time = |name: &str, default: i64| match ask.get(name) {
-        Some(text) => loki_ns(text).ok_or_else(|| bad(format!("invalid {name}: {text:?} is no time"))),
+        Some(text) => loki_ns(text).ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no time"))),
         None => Ok(default),
     };
     let duration = |name: &str, default: i64| match ask.get(name) {
-        Some(text) => parse_duration(text).ok_or_else(|| bad(format!("invalid {name}: {text:?} is no duration"))),
+        Some(text) => parse_duration(text).ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no duration"))),
         None => Ok(default),
     };
     let end = time("end", ask.now_ns)?;
@@ -66,20 +104,68 @@ pub(crate) async fn compare(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> 
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        let tallies = count(&*reader, tenant, range, predicate, &inside, cancelled)?;
-        let (ranked, many) = tallies.ranked();
-        let shown: Vec<Json> = ranked.iter().take(limit).map(attribute).collect();
-        let many: Vec<Json> = many.iter().map(|(scope, key)| json!({"scope": scope, "key": key})).collect();
-        let (rows, body) = (
-            shown.len(),
-            json!({"inside": tallies.inside, "outside": tallies.outside, "attributes": shown, "too_many_values": many}),
-        );
+        let body = answer(&state, &*reader, tenant, range, subject, &inside, limit, cancelled)?;
+        let rows = body["attributes"].as_array().map_or(0, Vec::len);
         Ok(Answer::json(body.to_string(), rows).partial(reader.partial()))
     })
     .await
 }
 
-fn attribute(a: &Attribute) -> Json {
+#[allow(clippy::too_many_arguments)]
+fn answer(
+    api: &Api,
+    reader: &dyn store::Reader,
+    tenant: Tenant,
+    range: TimeRange,
+    subject: Subject,
+    inside: &Inside,
+    limit: usize,
+    cancelled: &AtomicBool,
+) -> Result<Json, Failure> {
+    let (mut body, of) = match subject {
+        Subject::Spans(predicate, of) => (ranked(&spans::count(reader, tenant, range, predicate, inside, cancelled)?, limit), of),
+        Subject::Lines(query) => {
+            let logql = logql::Question {
+                reader,
+                tenant: &tenant,
+                max_lines: api.settings.max_lines,
+                discover_levels: api.settings.discover_levels,
+                cancelled,
+            };
+            (ranked(&lines::count(&logql, &query, range, inside)?, limit), query.to_string())
+        }
+        Subject::Samples(selected) => {
+            let promql = promql::Question {
+                reader,
+                tenant: &tenant,
+                lookback_ms: api.settings.lookback_ms,
+                limits: promql::Limits {
+                    samples: api.settings.max_samples,
+                    series: api.settings.max_series,
+                    bytes: api.settings.max_query_memory,
+                    threads: api.idle_threads(),
+                },
+                cancelled,
+                options: promql::Options::default(),
+                stats: false,
+            };
+            let mut body = ranked(&selected.measure(&promql, range, inside.range)?, limit);
+            body["measure"] = selected.function().into();
+            (body, selected.selector().to_owned())
+        }
+    };
+    body["of"] = of.into();
+    Ok(body)
+}
+
+fn ranked<W: Weight + Serialize>(tallies: &Tallies<W>, limit: usize) -> Json {
+    let (ranked, many) = tallies.ranked();
+    let shown: Vec<Json> = ranked.iter().take(limit).map(attribute).collect();
+    let many: Vec<Json> = many.iter().map(|(scope, key)| json!({"scope": scope, "key": key})).collect();
+    json!({"inside": tallies.inside, "outside": tallies.outside, "attributes": shown, "too_many_values": many})
+}
+
+fn attribute<W: Weight + Serialize>(a: &Attribute<W>) -> Json {
     let values = a.values.iter().take(VALUES);
     json!({
         "scope": a.scope,
@@ -90,45 +176,5 @@ fn attribute(a: &Attribute) -> Json {
         "outside": a.outside,
         "distinct": a.values.len(),
         "values": values.map(|(value, [outside, inside])| json!({"value": value, "inside": inside, "outside": outside})).collect::<Vec<_>>(),
-    })
-}
-
-/// Counts on this thread what another one reads.
-fn count(
-    reader: &dyn Reader,
-    tenant: Tenant,
-    range: TimeRange,
-    predicate: Predicate,
-    inside: &Inside,
-    cancelled: &AtomicBool,
-) -> Result<Tallies, Failure> {
-    let fields = [Field::Time, Field::Duration, Field::Name, Field::Kind, Field::StatusCode];
-    let projection = fields.map(Column::Field).into_iter().chain([Column::Attributes(None)]).collect();
-    let scan = Scan { tenant, table: Table::Spans, range, predicate, projection, order: Order::Any, limit: None };
-    let mut tallies = Tallies::default();
-    std::thread::scope(|threads| {
-        let (sender, batches) = sync_channel::<Result<Batch, StoreError>>(2);
-        threads.spawn(move || match reader.scan(&scan) {
-            Ok(stream) => {
-                for batch in stream {
-                    // Nobody listens any more: the other side has failed or was cancelled.
-                    if sender.send(batch).is_err() {
-                        break;
-                    }
-                }
-            }
-            Err(e) => drop(sender.send(Err(e))),
-        });
-        for batch in batches {
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(Failure::Cancelled);
-            }
-            let batch = batch?;
-            let is_inside: Vec<bool> = (0..batch.rows())
-                .map(|row| inside.has(batch.int(row, Field::Time).unwrap_or(0), batch.int(row, Field::Duration).unwrap_or(0)))
-                .collect();
-            tallies.add(&batch, &is_inside);
-        }
-        Ok(tallies)
     })
 }

@@ -1,7 +1,8 @@
-//! How often each value of each attribute stands inside and outside of a selection.
+//! How often, or with what weight, each value of each attribute stands inside and outside of a selection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::ops::AddAssign;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type};
@@ -13,39 +14,63 @@ use store::{Batch, Field, Meaning};
 /// Distinct values that are counted of an attribute; one with more is an identifier, which tells nothing, and is left out.
 const DISTINCT: usize = 10_000;
 
-/// Counts outside (0) and inside (1).
-type Pair = [u64; 2];
+/// What is added up: counts, or measured amounts.
+pub(super) trait Weight: Copy + Default + AddAssign {
+    fn number(self) -> f64;
+}
+
+impl Weight for u64 {
+    fn number(self) -> f64 {
+        self as f64
+    }
+}
+
+impl Weight for f64 {
+    fn number(self) -> f64 {
+        self
+    }
+}
+
+/// Outside (0) and inside (1).
+pub(super) type Pair<W> = [W; 2];
 
 /// One attribute, ranked.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Attribute {
+pub(super) struct Attribute<W> {
     pub(super) scope: &'static str,
     pub(super) key: String,
     /// Whether all of its values are numbers.
     pub(super) numeric: bool,
     /// The largest difference between a value's share inside and outside, 0 to 1.
     pub(super) score: f64,
-    /// Spans inside, and outside, that have it.
-    pub(super) inside: u64,
-    pub(super) outside: u64,
+    /// How much inside, and outside, has it.
+    pub(super) inside: W,
+    pub(super) outside: W,
     /// Its values, those first whose shares differ most.
-    pub(super) values: Vec<(String, Pair)>,
+    pub(super) values: Vec<(String, Pair<W>)>,
 }
 
 #[derive(Debug, Default)]
-struct Tally {
-    values: HashMap<String, Pair>,
+struct Tally<W> {
+    values: HashMap<String, Pair<W>>,
     text: bool,
     too_many: bool,
 }
 
-impl Tally {
-    fn add(&mut self, value: String, counts: Pair) {
+impl<W: Weight> Tally<W> {
+    fn add(&mut self, value: &str, counts: Pair<W>) {
         if self.too_many {
             return;
         }
-        let sum = self.values.entry(value).or_default();
-        *sum = [sum[0] + counts[0], sum[1] + counts[1]];
+        match self.values.get_mut(value) {
+            Some(sum) => {
+                sum[0] += counts[0];
+                sum[1] += counts[1];
+            }
+            None => {
+                self.values.insert(value.to_owned(), counts);
+            }
+        }
         if self.values.len() > DISTINCT {
             *self = Self { too_many: true, ..Self::default() };
         }
@@ -54,13 +79,13 @@ impl Tally {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Tallies {
-    pub(super) inside: u64,
-    pub(super) outside: u64,
-    by_key: BTreeMap<(&'static str, String), Tally>,
+pub(super) struct Tallies<W> {
+    pub(super) inside: W,
+    pub(super) outside: W,
+    by_key: BTreeMap<(&'static str, String), Tally<W>>,
 }
 
-impl Tallies {
+impl Tallies<u64> {
     /// Counts the rows of a batch; `inside` says of each where it stands.
     pub(super) fn add(&mut self, batch: &Batch, inside: &[bool]) {
         let within = inside.iter().filter(|i| **i).count() as u64;
@@ -82,11 +107,18 @@ impl Tallies {
             }
         }
     }
+}
+
+impl<W: Weight> Tallies<W> {
+    /// Adds a value of an attribute; the sums of all are the caller's.
+    pub(super) fn count(&mut self, scope: &'static str, key: &str, value: &str, counts: Pair<W>) {
+        self.by_key.entry((scope, key.to_owned())).or_insert_with(|| Tally { text: true, ..Tally::default() }).add(value, counts);
+    }
 
     /// The attributes that differ most first; besides, those that have too many values.
-    pub(super) fn ranked(&self) -> (Vec<Attribute>, Vec<(&'static str, String)>) {
-        let share = |n: u64, of: u64| if of == 0 { 0.0 } else { n as f64 / of as f64 };
-        let differs = |p: &Pair| (share(p[1], self.inside) - share(p[0], self.outside)).abs();
+    pub(super) fn ranked(&self) -> (Vec<Attribute<W>>, Vec<(&'static str, String)>) {
+        let share = |n: W, of: W| if of.number() == 0.0 { 0.0 } else { n.number() / of.number() };
+        let differs = |p: &Pair<W>| (share(p[1], self.inside) - share(p[0], self.outside)).abs();
         let mut ranked = Vec::new();
         let mut many = Vec::new();
         for ((scope, key), tally) in &self.by_key {
@@ -94,9 +126,13 @@ impl Tallies {
                 many.push((*scope, key.clone()));
                 continue;
             }
-            let mut values: Vec<(String, Pair)> = tally.values.iter().map(|(v, p)| (v.clone(), *p)).collect();
+            let mut values: Vec<(String, Pair<W>)> = tally.values.iter().map(|(v, p)| (v.clone(), *p)).collect();
             values.sort_by(|a, b| differs(&b.1).total_cmp(&differs(&a.1)).then_with(|| a.0.cmp(&b.0)));
-            let (outside, inside) = values.iter().fold((0, 0), |(o, i), (_, p)| (o + p[0], i + p[1]));
+            let (mut outside, mut inside) = (W::default(), W::default());
+            for (_, [o, i]) in &values {
+                outside += *o;
+                inside += *i;
+            }
             let score = values.first().map_or(0.0, |(_, p)| differs(p));
             if score > 0.0 {
                 ranked.push(Attribute { scope, key: key.clone(), numeric: !tally.text, score, inside, outside, values });
@@ -107,7 +143,7 @@ impl Tallies {
     }
 }
 
-fn column_counts(scope: &str, key: &str, column: &ArrayRef, inside: &[bool], tally: &mut Tally) {
+fn column_counts(scope: &str, key: &str, column: &ArrayRef, inside: &[bool], tally: &mut Tally<u64>) {
     let rows = inside.len();
     let valid = |row: &usize| !column.is_null(*row);
     match column.data_type() {
@@ -125,7 +161,7 @@ fn column_counts(scope: &str, key: &str, column: &ArrayRef, inside: &[bool], tal
             for (at, count) in counts.into_iter().enumerate() {
                 // A dictionary may hold values that no row has, and its nulls among the values.
                 if count != [0, 0] && !values.is_null(at) {
-                    tally.add(texts.value(at).to_owned(), count);
+                    tally.add(texts.value(at), count);
                 }
             }
         }
@@ -168,13 +204,13 @@ fn word(scope: &str, key: &str, value: i32) -> Option<&'static str> {
     words.get(usize::try_from(value).ok()?).copied()
 }
 
-fn grouped<T: Hash + Eq + Copy>(values: impl Iterator<Item = (T, bool)>, text: impl Fn(T) -> String, tally: &mut Tally) {
-    let mut counts: HashMap<T, Pair, foldhash::fast::RandomState> = HashMap::default();
+fn grouped<T: Hash + Eq + Copy>(values: impl Iterator<Item = (T, bool)>, text: impl Fn(T) -> String, tally: &mut Tally<u64>) {
+    let mut counts: HashMap<T, Pair<u64>, foldhash::fast::RandomState> = HashMap::default();
     for (value, inside) in values {
         counts.entry(value).or_default()[usize::from(inside)] += 1;
     }
     for (value, count) in counts {
-        tally.add(text(value), count);
+        tally.add(&text(value), count);
         if tally.too_many {
             return;
         }

@@ -93,7 +93,7 @@ pub(super) fn tls(name: &str, key: &str, file: Option<&raw::Tls>) -> Result<Opti
 }
 
 /// Relative paths are looked for beside the file that names them.
-fn beside(name: &str, path: &Path) -> PathBuf {
+pub(super) fn beside(name: &str, path: &Path) -> PathBuf {
     Path::new(name).parent().unwrap_or(Path::new("")).join(path)
 }
 

@@ -206,6 +206,8 @@ pub(crate) struct Config {
     pub(crate) syslog_tls: Option<TlsFiles>,
     /// Who may do what.
     pub(crate) auth: Auth,
+    /// Where the page's dashboards are read from, besides those that ship.
+    pub(crate) dashboards: Option<PathBuf>,
 }
 
 /// What the command line and the environment say; it wins over the file.
@@ -390,6 +392,7 @@ impl Config {
             exporters,
             syslog_tls,
             auth,
+            dashboards: file.dashboards.directory.map(|path| auth::beside(name, &path)),
         })
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct File {
     pub(super) correlation: Correlation,
     pub(super) exporters: super::exporters::Exporters,
     pub(super) service: super::exporters::Service,
+    pub(super) dashboards: Dashboards,
     pub(super) auth: Auth,
     pub(super) tls: Option<Tls>,
     /// These three are read by `prometheus::Config`, which knows them whole.
@@ -49,6 +50,13 @@ pub(super) struct PrometheusOtlp {
 pub(super) struct Own {
     pub(super) logs: bool,
     pub(super) traces: bool,
+}
+
+/// Files that the page shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Dashboards {
+    pub(super) directory: Option<PathBuf>,
 }
 
 /// As Prometheus names its flags.

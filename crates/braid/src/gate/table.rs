@@ -150,6 +150,8 @@ const ROWS: &[Row] = &[
     query("/tempopb.StreamingQuerier/{method}"),
     // Braid's own.
     query("/api/compare"),
+    query("/api/dashboards"),
+    query("/api/dashboards/{id}"),
     query("/api/graph"),
     query("/api/correlate"),
     query("/api/correlations"),

@@ -5,6 +5,7 @@ mod braid;
 mod client;
 mod configuration;
 mod correlate;
+mod dashboards;
 mod deleting;
 mod disk;
 mod exporters;

@@ -4,10 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Where a label comes from. Later ones hide earlier ones of the same name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Category {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Category {
+    /// The stream.
     Stream,
+    /// Structured metadata.
     Metadata,
+    /// A stage of the pipeline.
     Parsed,
 }
 
@@ -79,7 +82,7 @@ impl std::fmt::Display for LabelSet {
 
 /// The labels of one line: its stream's, its metadata, what parsers found.
 #[derive(Debug, Default)]
-pub(crate) struct Labels {
+pub struct Labels {
     stream: Arc<LabelSet>,
     added: Vec<(Category, Arc<str>, Arc<str>)>,
     deleted: Vec<Arc<str>>,
@@ -227,7 +230,7 @@ impl Labels {
     }
 
     /// Calls `each` for every label, in no order.
-    pub(crate) fn each(&self, mut each: impl FnMut(Category, &Arc<str>, &Arc<str>)) {
+    pub fn each(&self, mut each: impl FnMut(Category, &Arc<str>, &Arc<str>)) {
         for (name, value) in self.stream.pairs() {
             let gone = self.deleted.iter().any(|d| d == name) || self.added.iter().any(|(_, n, _)| n == name);
             if !gone {
