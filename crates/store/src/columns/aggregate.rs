@@ -11,6 +11,7 @@ use model::{OwnedValue, Value};
 
 use super::eval::OPEN;
 use super::parallel;
+use super::repeats::{self, Sifted};
 use super::runs;
 use super::scan::Unit;
 use super::scatter;
@@ -36,11 +37,12 @@ pub(crate) fn aggregate(mut inputs: Inputs<'_>, asked: &Aggregation) -> Result<V
         return Err(too_many());
     }
     let units = inputs.units(asked.range, &asked.predicate)?;
+    let units = repeats::once(&inputs, units, asked.range, &asked.predicate)?;
     let mut all = Counts::new();
     let mut dead: HashSet<u64> = HashSet::new();
     // A few at a time, so that their counts are never many at once.
     for some in units.chunks(parallel::cores() * 8) {
-        for (unit, counts) in some.iter().zip(parallel::map(some, |unit| of_unit(unit, asked))) {
+        for ((unit, _), counts) in some.iter().zip(parallel::map(some, |sifted| of_unit(sifted, asked))) {
             let counts = match (counts, unit) {
                 (Ok(counts), _) => counts,
                 (Err(e), Unit::Head(_)) => return Err(e),
@@ -73,8 +75,11 @@ pub(super) fn too_many() -> StoreError {
     StoreError::Limit(format!("the query counts more than {} groups and intervals", Aggregation::MOST))
 }
 
-fn of_unit(unit: &Unit, asked: &Aggregation) -> Result<Counts, StoreError> {
-    let left = unit.left(asked.table, asked.range, &asked.predicate)?;
+fn of_unit((unit, left): &Sifted, asked: &Aggregation) -> Result<Counts, StoreError> {
+    let left = match left {
+        Some(left) => left.clone(),
+        None => unit.left(asked.table, asked.range, &asked.predicate)?,
+    };
     if left.is_empty() {
         return Ok(Counts::new());
     }

@@ -35,6 +35,7 @@ mod pick;
 mod project;
 mod prune;
 mod read;
+mod repeats;
 mod rest;
 mod rows;
 mod runs;

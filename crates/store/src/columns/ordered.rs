@@ -4,17 +4,16 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
+use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef};
 use model::{HOUR_NS, TimeRange, hour_of};
 
 use super::gather::{Pick, Piece, gather};
-use super::id::ColumnId;
 use super::parallel;
-use super::project::{TIME, batch, identity};
+use super::project::{TIME, batch};
+use super::repeats::row_ids;
 use super::scan::Unit;
-use super::text::Texts;
 use super::view::Inputs;
 use crate::StoreError;
 use crate::contract::{Batch, Meaning, Order, Predicate, Scan, Table};
@@ -367,28 +366,6 @@ fn times_in(unit: &Unit, table: Table, range: TimeRange, predicate: &Predicate, 
     let times = unit.columns(table, rows.clone(), &[TIME])?;
     let Some(Some(times)) = times.first() else { return Ok((Timed::new(), false)) };
     Ok((rows.into_iter().zip(times.as_primitive::<Int64Type>().values().iter().copied()).collect(), false))
-}
-
-/// A number for each row that rows share exactly when they are the same.
-fn row_ids(unit: &Unit, table: Table, rows: &[u32]) -> Result<Vec<u128>, StoreError> {
-    let columns: Vec<ColumnId> = identity(table).into_iter().filter(|id| *id != TIME).collect();
-    let arrays = unit.columns(table, rows.to_vec(), &columns)?;
-    let mut bytes = Vec::new();
-    Ok((0..rows.len())
-        .map(|row| {
-            bytes.clear();
-            for array in arrays.iter().flatten() {
-                let value = match array.as_fixed_size_binary_opt() {
-                    Some(ids) if ids.is_valid(row) => ids.value(row),
-                    Some(_) => &[],
-                    None => Texts::of(array).and_then(|t| t.get(row)).unwrap_or("").as_bytes(),
-                };
-                bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
-                bytes.extend_from_slice(value);
-            }
-            xxhash_rust::xxh3::xxh3_128(&bytes)
-        })
-        .collect())
 }
 
 impl Iterator for Ordered<'_> {

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use arrow_array::{ArrayRef, UInt32Array};
-use arrow_buffer::BooleanBuffer;
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use parquet::arrow::arrow_reader::RowSelection;
 
 use super::eval::selected;
@@ -186,6 +186,33 @@ impl Left {
         Self::Rows(rows, total)
     }
 
+    /// Those of them that are not among `rows`, ascending.
+    pub(crate) fn without(self, rows: &[u32]) -> Self {
+        if rows.is_empty() {
+            return self;
+        }
+        let cleared = |mut bits: BooleanBufferBuilder| {
+            rows.iter().for_each(|row| bits.set_bit(*row as usize, false));
+            Self::of_mask(bits.finish())
+        };
+        match self {
+            Self::All(total) => {
+                let mut bits = BooleanBufferBuilder::new(total);
+                bits.append_n(total, true);
+                cleared(bits)
+            }
+            Self::Mask(mask) => {
+                let mut bits = BooleanBufferBuilder::new(mask.len());
+                bits.append_buffer(&mask);
+                cleared(bits)
+            }
+            Self::Rows(mut left, total) => {
+                left.retain(|row| rows.binary_search(row).is_err());
+                Self::Rows(left, total)
+            }
+        }
+    }
+
     /// Whether none is left.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Rows(rows, _) if rows.is_empty()) || matches!(self, Self::All(0))
@@ -268,6 +295,22 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn rows_are_taken_out(
+            bits in prop::collection::vec(prop::bool::weighted(0.4), 1..300), out in prop::collection::btree_set(0u32..300, 0..40),
+        ) {
+            let out: Vec<u32> = out.into_iter().filter(|row| (*row as usize) < bits.len()).collect();
+            let rows: Vec<u32> = (0..bits.len() as u32).filter(|row| bits[*row as usize]).collect();
+            let spared = |rows: Vec<u32>| rows.into_iter().filter(|row| !out.contains(row)).collect::<Vec<u32>>();
+            for (left, rows) in [
+                (Left::Mask(bits.iter().copied().collect()), rows.clone()),
+                (Left::Rows(rows.clone(), bits.len()), rows),
+                (Left::All(bits.len()), (0..bits.len() as u32).collect()),
+            ] {
+                prop_assert_eq!(left.without(&out).rows(), spared(rows));
+            }
+        }
+
         #[test]
         fn the_ends_of_a_range_are_its_first_and_last_rows(
             bits in prop::collection::vec(prop::bool::weighted(0.3), 1..3000), a: prop::sample::Index, b: prop::sample::Index, most in 0usize..50,

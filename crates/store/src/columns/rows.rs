@@ -1,6 +1,6 @@
 //! Immutable rows in columns: what a builder is sealed into, and what a scan of a head reads.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
@@ -8,7 +8,9 @@ use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 use super::id::ColumnId;
+use super::repeats;
 use crate::StoreError;
+use crate::contract::Table;
 
 /// A column of [`Rows`].
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub(crate) struct Rows {
     /// See `first`.
     pub(crate) last: i64,
     bytes: usize,
+    /// See [`Rows::repeated`]; worked out when it is first asked for.
+    repeated: OnceLock<Arc<[u32]>>,
 }
 
 impl Rows {
@@ -54,7 +58,7 @@ impl Rows {
             })
             .sum::<usize>()
             + groups.get_buffer_memory_size();
-        Self { len, columns: columns.into(), groups, first, last, bytes }
+        Self { len, columns: columns.into(), groups, first, last, bytes, repeated: OnceLock::new() }
     }
 
     /// How many rows.
@@ -94,7 +98,7 @@ impl Rows {
             })
             .collect();
         let groups = if self.groups.is_empty() { self.groups.clone() } else { self.groups.slice(0, len) };
-        Arc::new(Self { len, columns, groups, ..**self })
+        Arc::new(Self { len, columns, groups, repeated: OnceLock::new(), ..**self })
     }
 
     /// The rows that `mask` sets; `None` where it sets none.
@@ -127,7 +131,20 @@ impl Rows {
             true => self.groups.clone(),
             false => filter(&self.groups)?.as_primitive::<UInt32Type>().clone(),
         };
-        Ok(Some(Arc::new(Self { len: kept, columns: columns.into(), groups, first, last, bytes: self.bytes })))
+        let (bytes, repeated) = (self.bytes, OnceLock::new());
+        Ok(Some(Arc::new(Self { len: kept, columns: columns.into(), groups, first, last, bytes, repeated })))
+    }
+
+    /// The rows that repeat an earlier one, ascending.
+    ///
+    /// # Errors
+    /// As [`Rows::array`].
+    pub(crate) fn repeated(self: &Arc<Self>, table: Table) -> Result<Arc<[u32]>, StoreError> {
+        if let Some(known) = self.repeated.get() {
+            return Ok(known.clone());
+        }
+        let found: Arc<[u32]> = repeats::within(table, self)?.into();
+        Ok(self.repeated.get_or_init(|| found).clone())
     }
 
     /// The column's place, if the rows have it.

@@ -17,11 +17,12 @@ use super::pick::{Left, Picked};
 use super::project::{TIME, needed, project};
 use super::prune::{certain, conjuncts, may_match, row_ranges, times, trace_rows};
 use super::read::OpenSegment;
+use super::repeats::{self, Sifted};
 use super::rows::Rows;
 use super::source::GroupSource;
 use super::view::Inputs;
 use crate::StoreError;
-use crate::contract::{Batch, Column, CompareOp, Field, Literal, Predicate, Scan, Table};
+use crate::contract::{Batch, Column, CompareOp, Field, Literal, Order, Predicate, Scan, Table};
 
 /// Rows of a head: all, or some.
 pub(crate) struct RowsSource<'r> {
@@ -274,13 +275,23 @@ pub(crate) fn one_trace(predicate: &Predicate) -> Option<&[u8]> {
     })
 }
 
+/// The rows of a part that pass.
+fn passed((unit, left): &Sifted, scan: &Scan) -> Result<Vec<u32>, StoreError> {
+    match left {
+        Some(left) => Ok(left.clone().rows()),
+        None => Ok(unit.filter(scan.table, scan.range, &scan.predicate)?.rows),
+    }
+}
+
 /// A scan that takes the parts as they come.
 pub(crate) struct AnyOrder<'a> {
     inputs: Inputs<'a>,
     scan: Scan,
     heads: VecDeque<Arc<Rows>>,
     next_segment: usize,
-    groups: VecDeque<Unit>,
+    groups: VecDeque<Sifted>,
+    /// Whether parts must be kept from repeating each other, which is done before the first is read.
+    once: bool,
     left: usize,
     /// Parts to read next.
     wave: usize,
@@ -294,13 +305,15 @@ impl<'a> AnyOrder<'a> {
     pub(crate) fn new(mut inputs: Inputs<'a>, scan: &Scan) -> Self {
         let heads: VecDeque<_> = std::mem::take(&mut inputs.rows).into();
         let sources = heads.len() + inputs.segments.len();
-        let seen = inputs.table == Table::Spans && (sources > 1 || !heads.is_empty()) && one_trace(&scan.predicate).is_some();
+        let several = sources > 1 || !heads.is_empty();
+        let seen = several && inputs.table == Table::Spans && one_trace(&scan.predicate).is_some();
         Self {
             inputs,
             scan: scan.clone(),
             heads,
             next_segment: 0,
             groups: VecDeque::new(),
+            once: several && !seen && scan.order == Order::Any,
             left: scan.limit.unwrap_or(usize::MAX),
             wave: parallel::cores() * 2,
             seen: seen.then(HashSet::new),
@@ -308,9 +321,22 @@ impl<'a> AnyOrder<'a> {
         }
     }
 
-    fn next_unit(&mut self) -> Result<Option<Unit>, StoreError> {
+    /// Opens all parts, and finds out what is there twice.
+    fn sift(&mut self) -> Result<(), StoreError> {
+        self.once = false;
+        self.inputs.rows = std::mem::take(&mut self.heads).into();
+        let units = self.inputs.units(self.scan.range, &self.scan.predicate)?;
+        self.next_segment = self.inputs.segments.len();
+        self.groups = repeats::once(&self.inputs, units, self.scan.range, &self.scan.predicate)?.into();
+        Ok(())
+    }
+
+    fn next_unit(&mut self) -> Result<Option<Sifted>, StoreError> {
+        if self.once {
+            self.sift()?;
+        }
         if let Some(rows) = self.heads.pop_front() {
-            return Ok(Some(Unit::Head(rows)));
+            return Ok(Some((Unit::Head(rows), None)));
         }
         loop {
             if let Some(group) = self.groups.pop_front() {
@@ -331,15 +357,15 @@ impl<'a> AnyOrder<'a> {
                 }
             }
             match self.inputs.groups(meta) {
-                Ok(groups) => self.groups.extend(groups),
+                Ok(groups) => self.groups.extend(groups.into_iter().map(|unit| (unit, None))),
                 Err(e) => self.inputs.survive(meta, e)?,
             }
         }
     }
 
-    fn read(&mut self, unit: &Unit) -> Result<Option<Batch>, StoreError> {
-        let table = self.inputs.table;
-        let mut rows = unit.filter(table, self.scan.range, &self.scan.predicate)?.rows;
+    fn read(&mut self, sifted: &Sifted) -> Result<Option<Batch>, StoreError> {
+        let (unit, table) = (&sifted.0, self.inputs.table);
+        let mut rows = passed(sifted, &self.scan)?;
         if let Some(seen) = &mut self.seen
             && !rows.is_empty()
         {
@@ -372,26 +398,26 @@ impl AnyOrder<'_> {
         while units.len() < most
             && let Some(unit) = self.next_unit()?
         {
-            if unit.may_match(self.inputs.table, self.scan.range, &self.scan.predicate) {
+            if unit.0.may_match(self.inputs.table, self.scan.range, &self.scan.predicate) {
                 units.push(unit);
             }
         }
         if whole {
             let (table, scan) = (self.inputs.table, &self.scan);
-            let read = parallel::map(&units, |unit| {
-                let rows = unit.filter(table, scan.range, &scan.predicate)?.rows;
-                if rows.is_empty() { Ok(None) } else { unit.batch(table, rows, &scan.projection).map(Some) }
+            let read = parallel::map(&units, |sifted| {
+                let rows = passed(sifted, scan)?;
+                if rows.is_empty() { Ok(None) } else { sifted.0.batch(table, rows, &scan.projection).map(Some) }
             });
             // Where rows are rare, more parts at a time are no more batches.
             self.wave = match read.iter().any(|batch| matches!(batch, Ok(Some(_)))) {
                 true => parallel::cores() * 2,
                 false => (self.wave * 2).min(WAVE),
             };
-            self.ready.extend(units.into_iter().zip(read));
+            self.ready.extend(units.into_iter().map(|(unit, _)| unit).zip(read));
         } else {
             for unit in units {
                 let batch = self.read(&unit);
-                self.ready.push_back((unit, batch));
+                self.ready.push_back((unit.0, batch));
             }
         }
         Ok(())
@@ -416,7 +442,7 @@ impl Iterator for AnyOrder<'_> {
                     let Unit::Group(segment, ..) = &unit else { return Some(Err(e)) };
                     // The rest of a damaged segment is not read either.
                     let id = segment.meta.id;
-                    self.groups.retain(|u| !matches!(u, Unit::Group(s, ..) if s.meta.id == id));
+                    self.groups.retain(|(u, _)| !matches!(u, Unit::Group(s, ..) if s.meta.id == id));
                     self.ready.retain(|(u, _)| !matches!(u, Unit::Group(s, ..) if s.meta.id == id));
                     if let Err(e) = self.inputs.survive(&segment.meta, e) {
                         return Some(Err(e));

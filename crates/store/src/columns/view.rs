@@ -49,7 +49,7 @@ impl View {
     ) -> Result<BatchStream<'a>, StoreError> {
         let inputs = self.inputs(&scan.tenant, scan.range, segments, files);
         Ok(match scan.order {
-            Order::Any => Box::new(scan::AnyOrder::new(inputs, scan)),
+            Order::Any | Order::AnyTwice => Box::new(scan::AnyOrder::new(inputs, scan)),
             Order::OldestFirst | Order::NewestFirst => Box::new(super::ordered::Ordered::new(inputs, scan)),
         })
     }

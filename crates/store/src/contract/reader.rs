@@ -106,6 +106,9 @@ pub enum Order {
     /// Whichever is cheapest.
     #[default]
     Any,
+    /// The same for whoever tells rows apart anyway: one that came twice may be there twice until a merge makes one of them.
+    /// All other scans, and counts, have each row once.
+    AnyTwice,
     /// Oldest first by [`Field::Time`]; ties in any order, but the same in every run over the same rows.
     OldestFirst,
     /// Newest first.

@@ -107,7 +107,7 @@ impl Reader for View {
     fn scan(&self, scan: &Scan) -> Result<BatchStream<'_>, StoreError> {
         let mut rows = self.rows(&scan.tenant, scan.table, scan.range, &scan.predicate);
         match scan.order {
-            Order::Any => {}
+            Order::Any | Order::AnyTwice => {}
             Order::OldestFirst => rows.sort_by_key(|r| r.time()),
             Order::NewestFirst => rows.sort_by_key(|r| std::cmp::Reverse(r.time())),
         }

@@ -196,14 +196,24 @@ fn check(seed: u64, table: Table) {
         *deleted.borrow_mut() = next;
     };
     let mut segments: Vec<SegmentMeta> = Vec::new();
+    let fill = |random: &mut Random, tenant: &Tenant, count: usize| {
+        let mut ingest = model.ingest(tenant);
+        match table {
+            Table::Spans => spans.head().fill(tenant, |sink| random::spans(random, count, &mut ingest, sink)),
+            Table::Logs => logs.head().fill(tenant, |sink| random::logs(random, count, &mut ingest, sink)),
+        }
+    };
+    // What came in before: some of it comes again.
+    let mut past: Vec<(Random, Tenant, usize)> = Vec::new();
     let rounds = random.below(4) + 2;
     for round in 0..rounds {
         for tenant in [&tenant, &other] {
             let count = random.below(100) as usize + 1;
-            let mut ingest = model.ingest(tenant);
-            match table {
-                Table::Spans => spans.head().fill(tenant, |sink| random::spans(&mut random, count, &mut ingest, sink)),
-                Table::Logs => logs.head().fill(tenant, |sink| random::logs(&mut random, count, &mut ingest, sink)),
+            past.push((random.clone(), tenant.clone(), count));
+            fill(&mut random, tenant, count);
+            if random.chance(50) {
+                let (mut from, tenant, count) = past[random.below(past.len() as u64) as usize].clone();
+                fill(&mut from, &tenant, count);
             }
         }
         compare(&mut random, &tenant, table, &model.view(), &view(), &segments, &files, 6);
@@ -242,7 +252,7 @@ fn check(seed: u64, table: Table) {
         segments = rest;
         let mut merged = own.compact(&inputs).expect("a merge");
         if inputs.iter().all(|m| deleted.borrow().on_segment(m).is_empty()) {
-            assert_eq!(merged.iter().map(|m| m.rows).sum::<u64>(), inputs.iter().map(|m| m.rows).sum::<u64>());
+            assert!(merged.iter().map(|m| m.rows).sum::<u64>() <= inputs.iter().map(|m| m.rows).sum::<u64>());
         }
         merged.iter_mut().for_each(|m| m.deleted_to = deleted.borrow().latest());
         segments.extend(merged);

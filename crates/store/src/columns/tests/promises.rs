@@ -10,7 +10,7 @@ use super::super::head::Filler;
 use super::super::{LogTable, SpanTable};
 use super::files::Files;
 use super::random::START;
-use crate::contract::{Column, CompareOp, Field, Literal, Order, Predicate, Scan, Table};
+use crate::contract::{Aggregation, Column, CompareOp, Field, Literal, Order, Predicate, Scan, Table};
 use crate::{SegmentMeta, SignalTable, StoreError};
 
 fn announce(sink: &mut Filler<'_>, group: &Group<'_>) {
@@ -56,6 +56,13 @@ fn count(view: &super::super::View, scan: &Scan, segments: &[SegmentMeta], files
     view.scan(scan, segments, files).expect("a scan").map(|b| b.expect("a batch").rows()).sum()
 }
 
+/// How many rows a table counts.
+fn counted(view: &super::super::View, table: Table, predicate: Predicate, segments: &[SegmentMeta], files: &Files) -> u64 {
+    let (tenant, range) = (Tenant::default(), TimeRange::new(START, START + model::HOUR_NS));
+    let asked = Aggregation { tenant, table, range, predicate, by: Vec::new(), width: model::HOUR_NS };
+    view.aggregate(&asked, segments, files).expect("counts").iter().flat_map(|c| &c.counts).sum()
+}
+
 #[test]
 fn a_span_that_comes_twice_is_one() {
     let files = Files::default();
@@ -83,6 +90,11 @@ fn a_span_that_comes_twice_is_one() {
     assert_eq!(count(&table.view(), &by_id, &segments, &files), 39, "a trace by its id, before the merge");
     let oldest = scan(Table::Spans, Order::OldestFirst, Predicate::True);
     assert_eq!(count(&table.view(), &oldest, &segments, &files), 39, "in order, before the merge");
+    let any = scan(Table::Spans, Order::Any, Predicate::True);
+    assert_eq!(count(&table.view(), &any, &segments, &files), 39, "in any order, before the merge");
+    let raw = scan(Table::Spans, Order::AnyTwice, Predicate::True);
+    assert_eq!(count(&table.view(), &raw, &segments, &files), 29 + 40, "for whoever tells rows apart");
+    assert_eq!(counted(&table.view(), Table::Spans, Predicate::True, &segments, &files), 39, "counted, before the merge");
     let frozen = table.freeze().expect("rows");
     segments.extend(frozen.write().expect("a flush"));
     frozen.forget();
@@ -116,8 +128,18 @@ fn a_line_that_comes_twice_is_one_and_equal_times_keep_different_lines() {
     assert_eq!(count(&table.view(), &newest, &segments, &files), 20);
     let few = Scan { limit: Some(15), ..newest };
     assert_eq!(count(&table.view(), &few, &segments, &files), 15, "repeats do not eat the limit");
+    let any = scan(Table::Logs, Order::Any, Predicate::True);
+    assert_eq!(count(&table.view(), &any, &segments, &files), 20, "in any order");
+    let one = Predicate::Contains { column: Column::Field(Field::Body), needle: "e".to_owned() };
+    assert_eq!(counted(&table.view(), Table::Logs, Predicate::True, &segments, &files), 20);
+    assert_eq!(
+        counted(&table.view(), Table::Logs, one.clone(), &segments, &files),
+        14,
+        "one, three, five, seven, eight, nine, ten"
+    );
     let merged = table.compact(&segments).expect("a merge");
     assert_eq!(merged[0].rows, 20);
+    assert_eq!(counted(&table.view(), Table::Logs, one, &merged, &files), 14, "as before the merge");
 }
 
 /// The lines of all rows, in order.
@@ -317,16 +339,16 @@ fn hostile_times_and_keys_do_not_open_a_segment_or_a_column_each() {
 fn a_view_does_not_see_later_rows() {
     let files = Files::default();
     let table = LogTable::new(Arc::new(files.clone()));
-    let add = |n: i64| {
+    let add = |numbers: std::ops::Range<i64>| {
         table.head().fill(&Tenant::default(), |sink| {
             announce(sink, &Group::default());
-            (0..n).for_each(|i| sink.log(&line("x", START + i)));
+            numbers.for_each(|i| sink.log(&line("x", START + i)));
         });
     };
-    add(10);
+    add(0..10);
     let view = table.view();
     // Far enough that the builder is sealed meanwhile.
-    add(40_000);
+    add(10..40_010);
     let all = scan(Table::Logs, Order::Any, Predicate::True);
     assert_eq!(count(&view, &all, &[], &files), 10);
     assert_eq!(count(&table.view(), &all, &[], &files), 40_010);

@@ -6,6 +6,7 @@ use wire::{LogSink, SpanSink};
 
 use crate::contract::{Column, CompareOp, Field, Literal, MemberTest, Predicate};
 
+#[derive(Clone)]
 pub(crate) struct Random(pub(crate) u64);
 
 /// Where the rows' times begin: the last minutes of an hour, so that several hours occur.
