@@ -77,13 +77,18 @@ async fn delete_traces(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let query = ask.get("q").ok_or_else(|| Failure::BadData("neither q nor traceID is given".to_owned()))?;
     let parsed = traceql::parse(query).map_err(|e| Failure::BadData(format!("invalid TraceQL query: {e}")))?;
     let plan = Plan::new(&parsed).ok_or_else(|| Failure::BadData("a metrics query names no traces".to_owned()))?;
-    let source = api.source.clone();
+    let (source, memory) = (api.source.clone(), api.settings.max_query_memory);
     blocking(&api, None, move |cancelled| {
         let mut traces = 0;
         for _ in 0..ROUNDS {
             let reader = source.snapshot();
-            let question = Question { reader: &*reader, tenant: &tenant, range, limit: TRACES, spans_per_set: 1, cancelled };
-            let found = traceql::search(&question, &plan)?.traces;
+            let question =
+                Question { reader: &*reader, tenant: &tenant, range, limit: TRACES, spans_per_set: 1, memory, cancelled };
+            let found = traceql::search(&question, &plan)?;
+            if let Some(why) = found.left_out() {
+                return Err(Failure::Execution(format!("{why}: delete it by its id")));
+            }
+            let found = found.traces;
             if found.is_empty() {
                 return Ok(Answer::json(json!({"traces": traces}).to_string(), traces));
             }

@@ -44,8 +44,15 @@ impl traces::Case for Case {
         let query = traceql::parse(&self.query).map_err(|e| e.to_string())?;
         let window = Window::new(self.start_ns, self.end_ns, self.step_ns)?;
         let (tenant, cancelled) = (Tenant::default(), AtomicBool::new(false));
-        let question =
-            Question { reader, tenant: &tenant, range: TimeRange::ALL, limit: 0, spans_per_set: 0, cancelled: &cancelled };
+        let question = Question {
+            reader,
+            tenant: &tenant,
+            range: TimeRange::ALL,
+            limit: 0,
+            spans_per_set: 0,
+            memory: 64 << 20,
+            cancelled: &cancelled,
+        };
         let series = evaluate(&question, &query, &window, 0).map_err(|e| e.to_string())?;
         Ok(series.iter().map(|s| print_series(s, &window)).collect())
     }

@@ -49,6 +49,7 @@ impl traces::Case for Case {
             range: TimeRange::ALL,
             limit: LIMIT,
             spans_per_set: LIMIT,
+            memory: 64 << 20,
             cancelled: &cancelled,
         };
         let found = traceql::search(&question, &plan).map_err(|e| e.to_string())?;

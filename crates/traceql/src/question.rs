@@ -20,6 +20,8 @@ pub struct Question<'a> {
     pub limit: usize,
     /// At most so many spans of each spanset.
     pub spans_per_set: usize,
+    /// Bytes that the spans of the traces which are read at once may take, roughly.
+    pub memory: usize,
     /// Set by whoever no longer wants the answer; looked at for each batch.
     pub cancelled: &'a AtomicBool,
 }

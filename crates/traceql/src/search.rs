@@ -15,13 +15,15 @@ use crate::marks::Marks;
 use crate::pipeline::{Compiled, Set};
 use crate::predicate::required;
 use crate::question::Question;
-use crate::trace::{Loaded, Trace};
+use crate::trace::{Loaded, Trace, Wanted, read_in_parts};
 use crate::value::Static;
 
 /// Most traces that are read at once; first as many as are asked for, since there may be no more.
 const CHUNK_MAX: usize = 8192;
 /// Whoever wants so many traces probably wants all.
 const MANY: usize = 1000;
+/// Bytes that a span takes in an answer, with some attributes and once more as text.
+const FOUND_BYTES: usize = 512;
 /// So many traces are not worth another thread.
 const ALONE: usize = 256;
 
@@ -117,6 +119,18 @@ pub struct Found {
     pub traces: Vec<FoundTrace>,
     /// Traces looked at in the end, for the statistics that Tempo answers with.
     pub inspected: usize,
+    /// Traces that are too large to be looked at.
+    pub too_large: Vec<TraceId>,
+}
+
+impl Found {
+    /// What is missing, if anything is.
+    #[must_use]
+    pub fn left_out(&self) -> Option<String> {
+        let first = self.too_large.first()?;
+        let more = if self.too_large.len() > 1 { format!(" and {} more", self.too_large.len() - 1) } else { String::new() };
+        Some(format!("the trace {first}{more} has more spans than fit into the memory of a query, and was not searched"))
+    }
 }
 
 /// Hears what a search has found so far, in no order, and how far it is: parts done, of how many. The last word is the answer.
@@ -226,7 +240,8 @@ fn common(a: &[TraceId], b: &[TraceId]) -> Vec<TraceId> {
 /// The traces that have a span of which `predicate` holds, ascending.
 fn traces_with(question: &Question<'_>, predicate: &Predicate) -> Result<Vec<TraceId>, EvalError> {
     let mut ids: Vec<TraceId> = Vec::new();
-    for batch in question.reader.scan(&question.scan(predicate.clone(), vec![Column::Field(Stored::TraceId)]))? {
+    let scan = question.scan(predicate.clone(), vec![Column::Field(Stored::TraceId)]);
+    for batch in question.reader.scan(&Scan { order: Order::AnyTwice, ..scan })? {
         question.alive()?;
         let batch = batch?;
         let Some(array) = batch.field(Stored::TraceId).and_then(|a| a.as_fixed_size_binary_opt()) else { continue };
@@ -249,23 +264,44 @@ fn judge(question: &Question<'_>, plan: &Plan, chunk: &mut Vec<TraceId>, found: 
     if chunk.is_empty() {
         return Ok(());
     }
-    let loaded = Loaded::read(question, &plan.fetch, &plan.marks, &[], chunk)?;
     found.inspected += chunk.len();
-    let ids = std::mem::take(chunk);
+    let wanted = Wanted { fetch: &plan.fetch, marks: &plan.marks, more: &[] };
+    let too_large = read_in_parts(question, wanted, &std::mem::take(chunk), &mut |loaded, ids| {
+        found.traces.extend(judge_all(question, plan, loaded, ids)?);
+        let shown: usize = found.traces.iter().flat_map(|t| &t.sets).map(|set| set.spans.len()).sum();
+        match shown > most_shown(question) {
+            true => Err(EvalError::Query(format!(
+                "the answer would hold more than {} spans: ask for fewer traces (limit), or fewer spans of each (spss)",
+                most_shown(question)
+            ))),
+            false => Ok(()),
+        }
+    })?;
+    found.too_large.extend(too_large);
+    Ok(())
+}
+
+/// Spans that an answer may hold.
+fn most_shown(question: &Question<'_>) -> usize {
+    question.memory / FOUND_BYTES
+}
+
+/// Those of the traces read that have what is looked for, on as many threads as are worth it.
+fn judge_all(question: &Question<'_>, plan: &Plan, loaded: &Loaded, ids: &[TraceId]) -> Result<Vec<FoundTrace>, EvalError> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(ids.len() / ALONE + 1);
     let mut parts = ids.chunks(ids.len().div_ceil(threads));
     let first = parts.next().unwrap_or_default();
-    let loaded = &loaded;
     let judged: Vec<_> = std::thread::scope(|scope| {
         let others: Vec<_> = parts.map(|ids| scope.spawn(move || judge_each(question, plan, loaded, ids))).collect();
         let own = judge_each(question, plan, loaded, first);
         let panicked = |e| std::panic::resume_unwind(e);
         std::iter::once(own).chain(others.into_iter().map(|t| t.join().unwrap_or_else(panicked))).collect()
     });
+    let mut found = Vec::new();
     for traces in judged {
-        found.traces.extend(traces?);
+        found.extend(traces?);
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Those of some traces that have what is looked for.
@@ -298,7 +334,9 @@ fn judge_each(question: &Question<'_>, plan: &Plan, loaded: &Loaded, ids: &[Trac
 }
 
 fn shown_set(question: &Question<'_>, plan: &Plan, trace: &Trace<'_>, set: Set) -> FoundSet {
-    let spans = set.spans.iter().take(question.spans_per_set).map(|s| shown_span(plan, trace, *s)).collect();
+    // One more than an answer may hold is enough to refuse it.
+    let most = question.spans_per_set.min(most_shown(question).saturating_add(1));
+    let spans = set.spans.iter().take(most).map(|s| shown_span(plan, trace, *s)).collect();
     FoundSet { matched: set.spans.len(), spans, attributes: set.attributes }
 }
 

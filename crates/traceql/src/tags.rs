@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use store::{Column, Field as Stored, Predicate, Scan};
+use store::{Column, Field as Stored, Order, Predicate, Scan};
 
 use crate::EvalError;
 use crate::ast::{Attribute, AttributeScope, Expr, Intrinsic, Node, Op, Pipeline, Query, Root, Spanset, Stage};
@@ -64,7 +64,8 @@ fn nested(
     let fetch = Fetch::new(&Pipeline::default());
     let column = Column::Field(list);
     let having = predicate.clone().and(Predicate::Exists(column.clone()));
-    let scan = Scan { limit: Some(NESTED_ROWS), ..question.scan(having, vec![column, Column::Field(Stored::Time)]) };
+    let scan = question.scan(having, vec![column, Column::Field(Stored::Time)]);
+    let scan = Scan { limit: Some(NESTED_ROWS), order: Order::AnyTwice, ..scan };
     for batch in question.reader.scan(&scan)? {
         question.alive()?;
         let rows = Rows::new(batch?, &fetch);

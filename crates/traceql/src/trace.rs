@@ -7,7 +7,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
 use model::{Scope, TimeRange, TraceId};
-use store::{Batch, Column, Field as Stored, IdSet, Meaning, Predicate, Scan, text_at, value_text};
+use store::{Batch, Column, Field as Stored, IdSet, Meaning, Order, Predicate, Scan, text_at, value_text};
 
 use crate::EvalError;
 use crate::ast::Intrinsic;
@@ -17,6 +17,13 @@ use crate::question::Question;
 use crate::spans::{Rows, columns_of};
 use crate::tree::Tree;
 use crate::value::Static;
+
+/// Bytes that a span takes beside its columns: what is asked of every span, its place in its trace and in the tree.
+const SPAN_BYTES: usize = 96;
+/// Several traces together may take this part of what there is; one that needs all of it is read alone.
+const TOGETHER: usize = 4;
+/// A trace that has at least this part of the spans read so far is what makes them too many.
+const LARGE: usize = 8;
 
 /// A trace may begin and end so long before and after the spans that are asked for.
 const MARGIN_NS: i64 = 3_600_000_000_000;
@@ -139,19 +146,84 @@ struct Run {
     rows: u32,
 }
 
+/// What reading some traces came to.
+enum Read {
+    Whole(Box<Loaded>),
+    /// They take more memory than they may; these are the large ones among them.
+    TooMuch(Vec<TraceId>),
+}
+
+/// What is read of traces: for a query, and maybe more.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'w> {
+    pub(crate) fetch: &'w Fetch,
+    pub(crate) marks: &'w Marks,
+    pub(crate) more: &'w [Column],
+}
+
+/// Reads the traces `ids`, whole, and hands them to `each` in their order: all at once, or in as many parts as memory asks for.
+/// Gives those that take more than there is by themselves, and were left out.
+///
+/// # Errors
+/// Storage errors, cancellation, what `each` gives.
+pub(crate) fn read_in_parts(
+    question: &Question<'_>,
+    wanted: Wanted<'_>,
+    ids: &[TraceId],
+    each: &mut dyn FnMut(&Loaded, &[TraceId]) -> Result<(), EvalError>,
+) -> Result<Vec<TraceId>, EvalError> {
+    let mut left_out = Vec::new();
+    // The next part last.
+    let mut parts = vec![ids];
+    while let Some(ids) = parts.pop() {
+        let large = match Loaded::read(question, wanted, ids)? {
+            Read::Whole(loaded) => {
+                each(&loaded, ids)?;
+                continue;
+            }
+            Read::TooMuch(_) if ids.len() <= 1 => {
+                left_out.extend(ids);
+                continue;
+            }
+            Read::TooMuch(large) => large,
+        };
+        let mut split: Vec<&[TraceId]> = Vec::new();
+        if large.is_empty() {
+            split.extend(ids.chunks(ids.len().div_ceil(2)));
+        } else {
+            // Each of the large ones by itself, those between them together.
+            for part in ids.chunk_by(|a, b| !large.contains(a) && !large.contains(b)) {
+                split.push(part);
+            }
+        }
+        parts.extend(split.into_iter().rev());
+    }
+    Ok(left_out)
+}
+
+/// What some rows take, roughly: texts of dictionaries by their mean length.
+fn bytes(batch: &Batch) -> usize {
+    let rows = batch.rows();
+    let of = |array: &dyn Array| match array.as_any_dictionary_opt() {
+        Some(dictionary) => {
+            let values = dictionary.values();
+            let mean = values.get_buffer_memory_size() / values.len().max(1);
+            rows * 4 + mean * values.len().min(rows)
+        }
+        None => array.get_buffer_memory_size(),
+    };
+    rows * SPAN_BYTES + batch.columns().columns().iter().map(|array| of(array)).sum::<usize>()
+}
+
 impl Loaded {
-    /// Reads the traces `ids`, whole; what `marks` say of their spans is worked out at once.
+    /// Reads the traces `ids`, whole; what the marks say of their spans is worked out at once.
     ///
     /// # Errors
     /// Storage errors, cancellation.
-    pub(crate) fn read(
-        question: &Question<'_>,
-        fetch: &Fetch,
-        marks: &Marks,
-        more: &[Column],
-        ids: &[TraceId],
-    ) -> Result<Self, EvalError> {
+    fn read(question: &Question<'_>, Wanted { fetch, marks, more }: Wanted<'_>, ids: &[TraceId]) -> Result<Read, EvalError> {
         let range = question.range;
+        let most = if ids.len() > 1 { question.memory / TOGETHER } else { question.memory };
+        let mut taken = 0;
         let wide = TimeRange::new(range.start.saturating_sub(MARGIN_NS), range.end.saturating_add(MARGIN_NS));
         let mut projection: Vec<Column> = [
             Stored::TraceId,
@@ -168,7 +240,8 @@ impl Loaded {
         projection.extend(fetch.fields.iter().flat_map(|f| columns_of(&f.place)).chain(more.iter().cloned()));
         let set = IdSet::new(ids.iter().map(|id| id.0.to_vec()).collect());
         let predicate = Predicate::OneOf { field: Stored::TraceId, ids: set.into() };
-        let scan = Scan { range: wide, ..question.scan(predicate, projection) };
+        // Rows that are there twice are found where a trace is put together.
+        let scan = Scan { range: wide, order: Order::AnyTwice, ..question.scan(predicate, projection) };
         let mut loaded = Self {
             rows: Vec::new(),
             cores: Vec::new(),
@@ -194,13 +267,24 @@ impl Loaded {
                 }
                 first = end;
             }
+            taken += bytes(&batch);
             loaded.rows.push(Rows::new(batch, fetch));
+            if taken > most {
+                return Ok(Read::TooMuch(loaded.large()));
+            }
         }
         loaded.cores = store::in_parallel(&loaded.rows, |rows| Core::new(rows, fetch, marks));
         for (core, rows) in loaded.cores.iter_mut().zip(&loaded.rows) {
             core.service = loaded.services.column(&rows.batch);
         }
-        Ok(loaded)
+        Ok(Read::Whole(Box::new(loaded)))
+    }
+
+    /// The traces that have a good part of the spans.
+    fn large(&self) -> Vec<TraceId> {
+        let spans = |runs: &[Run]| runs.iter().map(|run| run.rows as usize).sum::<usize>();
+        let all: usize = self.by_trace.values().map(|runs| spans(runs)).sum();
+        self.by_trace.iter().filter(|(_, runs)| spans(runs) * LARGE >= all).map(|(id, _)| TraceId(*id)).collect()
     }
 
     /// One of them.

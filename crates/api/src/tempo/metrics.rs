@@ -1,11 +1,13 @@
 //! `/api/metrics/query_range` and `/api/metrics/query`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Map, Value as Json, json};
-use traceql::metrics::{Exemplar, Series, Window, evaluate, is_metrics};
+use traceql::metrics::{Exemplar, Series, Window, evaluate_aloud, is_metrics};
 use traceql::{Query, Question, parse_duration};
 
+use super::search::INTERVAL;
 use super::{attributes, number, shade};
 use crate::Api;
 use crate::answer::{Answer, Failure};
@@ -49,6 +51,14 @@ fn step(ask: &Ask, start: i64, end: i64) -> Result<i64, Failure> {
 }
 
 pub(super) async fn query_range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    query_range_aloud(api, ask, None).await
+}
+
+/// Is given what is known so far, as an answer of its own, now and then.
+pub(super) type Heard = Box<dyn FnMut(String) + Send>;
+
+/// The answer; `heard` is told of those before it.
+pub(super) async fn query_range_aloud(api: Arc<Api>, ask: Ask, heard: Option<Heard>) -> Result<Answer, Failure> {
     let (start, end) = times(&ask)?;
     let step = step(&ask, start, end)?;
     Window::new(start, end, step).map_err(bad)?;
@@ -62,7 +72,7 @@ pub(super) async fn query_range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failu
         }
     }
     let exemplars = ask.count("exemplars", EXEMPLARS)?;
-    run(api, ask, window, exemplars, move |series| {
+    run(api, ask, window, exemplars, heard, move |series| {
         let samples = series.values.iter().enumerate().filter(|(_, v)| !v.is_nan()).map(|(i, value)| {
             let time = json!((window.timestamp(i) / 1_000_000).to_string());
             // A value of 0 is left out.
@@ -89,9 +99,14 @@ fn exemplar(exemplar: &Exemplar) -> Json {
 }
 
 pub(super) async fn query(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    query_aloud(api, ask, None).await
+}
+
+/// The answer; `heard` is told of those before it.
+pub(super) async fn query_aloud(api: Arc<Api>, ask: Ask, heard: Option<Heard>) -> Result<Answer, Failure> {
     let (start, end) = times(&ask)?;
     let window = Window::new(start, end, end.saturating_sub(start)).map_err(bad)?;
-    run(api, ask, window, 0, |series| {
+    run(api, ask, window, 0, heard, |series| {
         let value = series.values.first().copied().unwrap_or(0.0);
         let labels = attributes(&series.labels);
         if value == 0.0 { json!({"labels": labels}) } else { json!({"labels": labels, "value": number(value)}) }
@@ -104,6 +119,7 @@ async fn run(
     ask: Ask,
     window: Window,
     exemplars: usize,
+    mut heard: Option<Heard>,
     shape: impl Fn(&Series) -> Json + Send + 'static,
 ) -> Result<Answer, Failure> {
     let (query, tenant) = (metrics_query(&ask)?, ask.tenant()?);
@@ -111,12 +127,20 @@ async fn run(
     blocking(&api, None, move |cancelled| {
         let reader = shade::snapshot(&*state.source, &[text.as_deref()]);
         let range = model::TimeRange::new(window.start, window.end);
-        let question = Question { reader: &*reader, tenant: &tenant, range, limit: 0, spans_per_set: 0, cancelled };
-        let series = evaluate(&question, &query, &window, exemplars)?;
-        let shaped: Vec<Json> = series.iter().map(&shape).collect();
-        let rows = shaped.len();
-        let body = json!({"series": shaped, "metrics": {}});
-        Ok(Answer::json(body.to_string(), rows).partial(reader.partial()))
+        let memory = state.settings.max_query_memory;
+        let question = Question { reader: &*reader, tenant: &tenant, range, limit: 0, spans_per_set: 0, memory, cancelled };
+        let body = |series: &[Series]| {
+            let shaped: Vec<Json> = series.iter().map(&shape).collect();
+            json!({"series": shaped, "metrics": {}}).to_string()
+        };
+        let mut last = Instant::now();
+        let series = evaluate_aloud(&question, &query, &window, exemplars, &mut |so_far| {
+            if let Some(heard) = heard.as_mut().filter(|_| last.elapsed() >= INTERVAL) {
+                heard(body(&so_far()));
+                last = Instant::now();
+            }
+        })?;
+        Ok(Answer::json(body(&series), series.len()).partial(reader.partial()))
     })
     .await
 }

@@ -37,7 +37,7 @@ pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
 }
 
 /// Between two answers that are not the last one: at least so long.
-const INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const INTERVAL: Duration = Duration::from_millis(200);
 
 /// The answer; `heard` is given what is found so far, as an answer of its own, now and then.
 pub(super) async fn search_aloud(
@@ -55,7 +55,8 @@ pub(super) async fn search_aloud(
         let reader = shade::snapshot(&*state.source, &texts.each_ref().map(Option::as_deref));
         // 0 means all spans.
         let spans_per_set = if spans_per_set == 0 { usize::MAX } else { spans_per_set };
-        let question = Question { reader: &*reader, tenant: &tenant, range, limit, spans_per_set, cancelled };
+        let memory = state.settings.max_query_memory;
+        let question = Question { reader: &*reader, tenant: &tenant, range, limit, spans_per_set, memory, cancelled };
         let mut last: Option<Instant> = None;
         let mut parts = 0;
         let found = traceql::search_aloud(&question, &plan, &mut |found, (done, all)| {
@@ -67,7 +68,8 @@ pub(super) async fn search_aloud(
         })?;
         let rows = found.traces.len();
         let jobs = if parts == 0 { String::new() } else { format!(",\"completedJobs\":{parts},\"totalJobs\":{parts}") };
-        Ok(Answer::json(body(&found, &jobs), rows).partial(reader.partial()))
+        let partial = found.left_out().or_else(|| reader.partial());
+        Ok(Answer::json(body(&found, &jobs), rows).partial(partial))
     })
     .await
 }

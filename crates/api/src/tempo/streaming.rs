@@ -1,5 +1,5 @@
-//! `tempopb.StreamingQuerier`, gRPC on the port of the HTTP API. Each method asks what its HTTP path asks. A search that takes
-//! long streams what it has found so far, and how far it is; the last answer is the whole one. Others have that one only.
+//! `tempopb.StreamingQuerier`, gRPC on the port of the HTTP API. Each method asks what its HTTP path asks. A search or a metrics query
+//! that takes long streams what it has found so far; the last answer is the whole one. Others have that one only.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -191,21 +191,19 @@ async fn call(
     offer: impl Fn(&[u8]) + Send + 'static,
 ) -> Result<(Vec<u8>, usize), Failure> {
     let api = api.clone();
-    let Answer { body, rows, partial, .. } = match method {
-        Method::Search => {
-            let heard = move |body: String| {
-                if let Ok(json) = serde_json::from_str(&body) {
-                    offer(&encode(method.message(), &json));
-                }
-            };
-            search::search_aloud(api, ask, heard).await?
+    let heard = move |body: String| {
+        if let Ok(json) = serde_json::from_str(&body) {
+            offer(&encode(method.message(), &json));
         }
+    };
+    let Answer { body, rows, partial, .. } = match method {
+        Method::Search => search::search_aloud(api, ask, heard).await?,
         Method::Tags => tags::names_v1(api, ask).await?,
         Method::TagsV2 => tags::names_v2(api, ask).await?,
         Method::Values => tags::values_v1(api, ask).await?,
         Method::ValuesV2 => tags::values_v2(api, ask).await?,
-        Method::QueryRange => metrics::query_range(api, ask).await?,
-        Method::QueryInstant => metrics::query(api, ask).await?,
+        Method::QueryRange => metrics::query_range_aloud(api, ask, Some(Box::new(heard))).await?,
+        Method::QueryInstant => metrics::query_aloud(api, ask, Some(Box::new(heard))).await?,
     };
     let mut json: Json = serde_json::from_slice(&body).map_err(|e| Failure::Internal(e.to_string()))?;
     if let Some(why) = partial {

@@ -72,7 +72,9 @@ impl Wanted {
     }
 
     fn question<'a>(&'a self, reader: &'a dyn Reader, cancelled: &'a AtomicBool) -> Question<'a> {
-        Question { reader, tenant: &self.tenant, range: self.range, limit: self.limit, spans_per_set: 0, cancelled }
+        // No trace is read for tags.
+        let (limit, spans_per_set, memory) = (self.limit, 0, 0);
+        Question { reader, tenant: &self.tenant, range: self.range, limit, spans_per_set, memory, cancelled }
     }
 
     fn distinct(&self, reader: &dyn Reader, also: Predicate, what: &Distinct) -> Result<Vec<String>, Failure> {

@@ -216,7 +216,8 @@ fn encode(
         let all = groups.values().flat_map(|(_, spans)| spans);
         let parent = |s: &Found| SpanId::from_slice(batches[s.batch].id(s.row, Field::ParentSpanId)).unwrap_or_default();
         let parents = all.map(|s| (s.id, parent(s))).collect();
-        let question = Question { reader, tenant, range, limit: 1, spans_per_set: usize::MAX, cancelled };
+        // No more spans than the trace was read with.
+        let question = Question { reader, tenant, range, limit: 1, spans_per_set: usize::MAX, memory: usize::MAX, cancelled };
         let chosen = wanted.spans(&question, &parents)?;
         groups.values_mut().for_each(|(_, spans)| spans.retain(|s| chosen.contains(&s.id)));
         groups.retain(|_, (_, spans)| !spans.is_empty());

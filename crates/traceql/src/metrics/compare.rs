@@ -27,13 +27,14 @@ const COMPARED: [Intrinsic; 9] = [
 ];
 
 /// The counts of one attribute's values by interval.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Counts {
     values: HashMap<String, (Static<'static>, Vec<f64>)>,
     total: Vec<f64>,
 }
 
 /// Counts attributes of spans.
+#[derive(Clone)]
 pub(super) struct Comparison {
     filter: Code,
     top: usize,

@@ -52,14 +52,37 @@ pub fn is_metrics(query: &Query) -> bool {
 /// # Errors
 /// [`EvalError`].
 pub fn evaluate(question: &Question<'_>, query: &Query, window: &Window, exemplars: usize) -> Result<Vec<Series>, EvalError> {
+    evaluate_aloud(question, query, window, exemplars, &mut |_| {})
+}
+
+/// Hears after each part of the work how to get the series as they are so far. They cost something: whoever has heard of some lately
+/// need not ask.
+pub type HeardSeries<'h> = dyn FnMut(&dyn Fn() -> Vec<Series>) + 'h;
+
+/// The same, and tells `heard` how far it is, where spans are read one after the other. (Where the store counts them, and where one
+/// query is calculated with another, there is nothing to tell before the end.)
+///
+/// # Errors
+/// As for [`evaluate`].
+pub fn evaluate_aloud(
+    question: &Question<'_>,
+    query: &Query,
+    window: &Window,
+    exemplars: usize,
+    heard: &mut HeardSeries<'_>,
+) -> Result<Vec<Series>, EvalError> {
     let Root::Metrics(metrics) = &query.root else {
         return Err(EvalError::Query("not a metrics query".to_owned()));
     };
     let hints = Hints::of(query, exemplars);
-    let mut series = of_metrics(question, metrics, window, &hints)?;
+    let series = of_metrics(question, metrics, window, &hints, &mut |so_far| heard(&|| shown(so_far())))?;
+    Ok(shown(series))
+}
+
+fn shown(mut series: Vec<Series>) -> Vec<Series> {
     series.retain(|s| s.values.iter().any(|v| !v.is_nan()));
     series.sort_by(|a, b| label_order(&a.labels, &b.labels));
-    Ok(series)
+    series
 }
 
 /// What `with(…)` says.
@@ -92,27 +115,34 @@ impl Hints {
     }
 }
 
-fn of_metrics(question: &Question<'_>, metrics: &Metrics, window: &Window, hints: &Hints) -> Result<Vec<Series>, EvalError> {
-    let mut series = match &metrics.node {
-        MetricsNode::Query(pipeline, aggregate) => run::run(question, pipeline, aggregate, window, hints)?,
+fn of_metrics(
+    question: &Question<'_>,
+    metrics: &Metrics,
+    window: &Window,
+    hints: &Hints,
+    heard: &mut HeardSeries<'_>,
+) -> Result<Vec<Series>, EvalError> {
+    let second = |series| metrics.second.iter().fold(series, |series, stage| second::stage(stage, series));
+    let alone = &mut |_: &dyn Fn() -> Vec<Series>| {};
+    let series = match &metrics.node {
+        MetricsNode::Query(pipeline, aggregate) => {
+            run::run(question, pipeline, aggregate, window, hints, &mut |so_far| heard(&|| second(so_far())))?
+        }
         MetricsNode::Op(op, sides) => match (&sides.0, &sides.1) {
             (Operand::Metrics(l), Operand::Metrics(r)) => {
-                let (l, r) = (of_metrics(question, l, window, hints)?, of_metrics(question, r, window, hints)?);
+                let (l, r) = (of_metrics(question, l, window, hints, alone)?, of_metrics(question, r, window, hints, alone)?);
                 second::math(*op, l, r)
             }
             (Operand::Metrics(l), Operand::Number(r)) => {
-                with_number(of_metrics(question, l, window, hints)?, |v| calculate(*op, v, *r))
+                with_number(of_metrics(question, l, window, hints, alone)?, |v| calculate(*op, v, *r))
             }
             (Operand::Number(l), Operand::Metrics(r)) => {
-                with_number(of_metrics(question, r, window, hints)?, |v| calculate(*op, *l, v))
+                with_number(of_metrics(question, r, window, hints, alone)?, |v| calculate(*op, *l, v))
             }
             (Operand::Number(_), Operand::Number(_)) => Vec::new(),
         },
     };
-    for stage in &metrics.second {
-        series = second::stage(stage, series);
-    }
-    Ok(series)
+    Ok(second(series))
 }
 
 fn with_number(mut series: Vec<Series>, f: impl Fn(f64) -> f64) -> Vec<Series> {

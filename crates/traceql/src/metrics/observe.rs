@@ -11,7 +11,7 @@ use crate::value::Static;
 const SERIES_MAX: usize = 50_000;
 
 /// Values of one label, numbered; nil is 0.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Interner {
     values: Vec<Static<'static>>,
     texts: HashMap<String, u32>,
@@ -60,7 +60,7 @@ struct Cell {
 }
 
 /// Collects spans.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Observer {
     function: Function,
     window: Window,

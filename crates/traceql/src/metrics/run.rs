@@ -5,12 +5,12 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use model::TimeRange;
-use store::{Aggregation, Column, Field as Stored, Literal, Meaning, Predicate, text_at};
+use store::{Aggregation, Column, Field as Stored, Literal, Meaning, Order, Predicate, text_at};
 
 use super::compare::Comparison;
 use super::observe::{Interner, Observer};
 use super::sampler::Sampler;
-use super::{Exemplar, Hints, Series, Window};
+use super::{Exemplar, HeardSeries, Hints, Series, Window};
 use crate::EvalError;
 use crate::ast::{Aggregate, Attribute, AttributeScope, Function, Intrinsic, Node, Pipeline, Spanset, Stage};
 use crate::eval::{Code, compile, evaluate};
@@ -20,7 +20,7 @@ use crate::predicate::{Sieve, required, sieve};
 use crate::question::Question;
 use crate::search::traces_with_all;
 use crate::spans::{Rows, columns_of, hex, owned_value, stored_scope};
-use crate::trace::Loaded;
+use crate::trace::{Wanted, read_in_parts};
 use crate::value::Static;
 
 /// Traces that are read at once.
@@ -36,6 +36,7 @@ pub(super) fn run(
     aggregate: &Aggregate,
     window: &Window,
     hints: &Hints,
+    heard: &mut HeardSeries<'_>,
 ) -> Result<Vec<Series>, EvalError> {
     let range = TimeRange::new(window.start, window.end.saturating_add(1));
     let question = &Question { range, ..*question };
@@ -56,9 +57,9 @@ pub(super) fn run(
             let observer = Observer::new(aggregate, *window);
             let mut spans =
                 Spans { question, window, fetch, code, by, value, seconds: in_seconds(aggregate), observer, sampler: None };
-            spans.run(&sieve(filter), hints)
+            spans.run(&sieve(filter), hints, heard)
         }
-        _ => traces(question, pipeline, aggregate, window, hints, fetch),
+        _ => traces(question, pipeline, aggregate, window, hints, fetch, heard),
     }
 }
 
@@ -95,7 +96,7 @@ struct Spans<'a, 'q> {
 }
 
 impl Spans<'_, '_> {
-    fn run(&mut self, sieve: &Sieve, hints: &Hints) -> Result<Vec<Series>, EvalError> {
+    fn run(&mut self, sieve: &Sieve, hints: &Hints, heard: &mut HeardSeries<'_>) -> Result<Vec<Series>, EvalError> {
         self.sampler = Sampler::of(hints.span_sample.as_ref());
         let mut projection = vec![Column::Field(Stored::Time)];
         let shown = self.by.iter().chain(&self.value).flatten();
@@ -108,20 +109,20 @@ impl Spans<'_, '_> {
             let width = range.end.saturating_sub(range.start);
             let range = TimeRange::new(range.start.saturating_sub(width), range.end.saturating_add(width));
             let scan = store::Scan { range, ..self.question.scan(Predicate::True, all.clone()) };
-            self.scan(&scan, true)?;
+            self.scan(&scan, true, heard)?;
         } else if sieve.exact && sieve.nested.is_empty() && self.counts() {
             self.count(&sieve.predicate)?;
         } else if sieve.exact {
             let arrays: Vec<Predicate> = sieve.nested.iter().map(|c| Predicate::Nested(c.clone())).collect();
             let plain = arrays.iter().fold(sieve.predicate.clone(), |p, array| p.and(Predicate::Not(Box::new(array.clone()))));
-            self.scan(&self.question.scan(plain, projection), false)?;
+            self.scan(&self.question.scan(plain, projection), false, heard)?;
             // Arrays are looked at one by one.
             if !arrays.is_empty() {
                 let odd = sieve.predicate.clone().and(Predicate::Or(arrays));
-                self.scan(&self.question.scan(odd, all.clone()), true)?;
+                self.scan(&self.question.scan(odd, all.clone()), true, heard)?;
             }
         } else {
-            self.scan(&self.question.scan(sieve.predicate.clone(), all.clone()), true)?;
+            self.scan(&self.question.scan(sieve.predicate.clone(), all.clone()), true, heard)?;
         }
         if hints.exemplars > 0 {
             self.exemplars(sieve, all, hints.exemplars)?;
@@ -185,12 +186,13 @@ impl Spans<'_, '_> {
         Ok(())
     }
 
-    fn scan(&mut self, scan: &store::Scan, judge: bool) -> Result<(), EvalError> {
+    fn scan(&mut self, scan: &store::Scan, judge: bool, heard: &mut HeardSeries<'_>) -> Result<(), EvalError> {
         for batch in self.question.reader.scan(scan)? {
             self.question.alive()?;
             let rows = Rows::new(batch?, &self.fetch);
             let kept = if judge { Some(self.judged(&rows)?) } else { None };
             self.observe(&rows, kept.as_deref())?;
+            heard(&|| self.observer.clone().finish(self.sampler.as_ref().map_or(1.0, Sampler::factor)));
         }
         Ok(())
     }
@@ -264,7 +266,8 @@ impl Spans<'_, '_> {
     fn exemplars(&mut self, sieve: &Sieve, mut projection: Vec<Column>, most: usize) -> Result<(), EvalError> {
         projection.extend([Stored::TraceId, Stored::SpanId, Stored::Name, Stored::Duration].map(Column::Field));
         projection.push(Column::attribute(model::Scope::Resource, "service.name"));
-        let scan = store::Scan { limit: Some(most * 4), ..self.question.scan(sieve.predicate.clone(), projection) };
+        let (limit, order) = (Some(most * 4), Order::AnyTwice);
+        let scan = store::Scan { limit, order, ..self.question.scan(sieve.predicate.clone(), projection) };
         let mut left = most;
         for batch in self.question.reader.scan(&scan)? {
             let rows = Rows::new(batch?, &self.fetch);
@@ -415,6 +418,7 @@ fn traces(
     window: &Window,
     hints: &Hints,
     mut fetch: Fetch,
+    heard: &mut HeardSeries<'_>,
 ) -> Result<Vec<Series>, EvalError> {
     let compiled = Compiled::new(pipeline, &mut fetch);
     let mut ids = traces_with_all(question, &required(pipeline))?;
@@ -422,6 +426,7 @@ fn traces(
     if let Some(sampler) = &mut sampler {
         ids.retain(|_| sampler.take());
     }
+    let factor = sampler.as_ref().map_or(1.0, Sampler::factor);
     let mut comparison = match &aggregate.function {
         Function::Compare(compare) => Some(Comparison::new(compare, *window, &mut fetch)),
         _ => None,
@@ -432,40 +437,51 @@ fn traces(
     let mut observer = Observer::new(aggregate, *window);
     let more = comparison.as_ref().map_or_else(Vec::new, |_| Comparison::columns());
     let mut exemplars = hints.exemplars;
+    let marks = compiled.marks(&fetch);
+    let wanted = Wanted { fetch: &fetch, marks: &marks, more: &more };
     for chunk in ids.chunks(CHUNK) {
-        let loaded = Loaded::read(question, &fetch, &compiled.marks(&fetch), &more, chunk)?;
-        for id in chunk {
-            question.alive()?;
-            let Some(trace) = loaded.trace(*id) else { continue };
-            for set in compiled.run(&trace, &fetch).map_err(|e| EvalError::Query(e.to_owned()))? {
-                for span in set.spans {
-                    let time = trace.start(span);
-                    let Some(interval) = window.interval(time) else { continue };
-                    if let Some(comparison) = &mut comparison {
-                        comparison.observe(&trace, &fetch, span, interval);
-                        continue;
-                    }
-                    let mut labels = Vec::with_capacity(by.len() + 1);
-                    for (label, slot) in by.iter().enumerate() {
-                        labels.push(observer.interners[label].number(&trace.slot(&fetch, *slot, span)));
-                    }
-                    let raw = value.map_or(f64::NAN, |slot| number(&trace.slot(&fetch, slot, span), false));
-                    if observer.has_buckets() {
-                        let Some(bucket) = observer.bucket(raw, seconds) else { continue };
-                        labels.push(bucket);
-                    }
-                    let shown = if seconds { raw / 1e9 } else { raw };
-                    observer.observe(interval, &labels, shown).map_err(EvalError::Query)?;
-                    if exemplars > 0 {
-                        exemplars -= 1;
-                        let (rows, row) = trace.row(span);
-                        observer.exemplar(&labels, exemplar(rows, row, time, shown));
+        let too_large = read_in_parts(question, wanted, chunk, &mut |loaded, ids| {
+            for id in ids {
+                question.alive()?;
+                let Some(trace) = loaded.trace(*id) else { continue };
+                for set in compiled.run(&trace, &fetch).map_err(|e| EvalError::Query(e.to_owned()))? {
+                    for span in set.spans {
+                        let time = trace.start(span);
+                        let Some(interval) = window.interval(time) else { continue };
+                        if let Some(comparison) = &mut comparison {
+                            comparison.observe(&trace, &fetch, span, interval);
+                            continue;
+                        }
+                        let mut labels = Vec::with_capacity(by.len() + 1);
+                        for (label, slot) in by.iter().enumerate() {
+                            labels.push(observer.interners[label].number(&trace.slot(&fetch, *slot, span)));
+                        }
+                        let raw = value.map_or(f64::NAN, |slot| number(&trace.slot(&fetch, slot, span), false));
+                        if observer.has_buckets() {
+                            let Some(bucket) = observer.bucket(raw, seconds) else { continue };
+                            labels.push(bucket);
+                        }
+                        let shown = if seconds { raw / 1e9 } else { raw };
+                        observer.observe(interval, &labels, shown).map_err(EvalError::Query)?;
+                        if exemplars > 0 {
+                            exemplars -= 1;
+                            let (rows, row) = trace.row(span);
+                            observer.exemplar(&labels, exemplar(rows, row, time, shown));
+                        }
                     }
                 }
             }
+            Ok(())
+        })?;
+        // Numbers that lack a trace would look like any other.
+        if let Some(id) = too_large.first() {
+            return Err(EvalError::Query(format!("the trace {id} has more spans than fit into the memory of a query")));
         }
+        heard(&|| match &comparison {
+            Some(comparison) => comparison.clone().finish(),
+            None => observer.clone().finish(factor),
+        });
     }
-    let factor = sampler.as_ref().map_or(1.0, Sampler::factor);
     Ok(match comparison {
         Some(comparison) => comparison.finish(),
         None => observer.finish(factor),
