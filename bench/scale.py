@@ -22,6 +22,10 @@ import time
 import urllib.request
 
 
+# Of each hour: questions about one slice are rounded to minutes, and must not reach into the next.
+SPAN_S = 3300
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=["logs", "traces"])
@@ -104,7 +108,7 @@ def main():
             expect = f"{home}/expect-{n}.json"
             run = subprocess.run(
                 [args.generator, args.kind, "--url", f"http://{server.at[port]}{path}", "--seed", str(42 + n), "--count", str(count),
-                 "--end", str(now - 3600 * (args.slices - 1 - n)), "--expect", expect], capture_output=True, text=True)
+                 "--span-secs", str(SPAN_S), "--end", str(now - 3600 * (args.slices - 1 - n)), "--expect", expect], capture_output=True, text=True)
             if run.returncode != 0:
                 raise SystemExit(f"the generator failed: {run.stderr}")
             load = json.loads(run.stdout)
