@@ -128,8 +128,11 @@ impl Found {
     #[must_use]
     pub fn left_out(&self) -> Option<String> {
         let first = self.too_large.first()?;
-        let more = if self.too_large.len() > 1 { format!(" and {} more", self.too_large.len() - 1) } else { String::new() };
-        Some(format!("the trace {first}{more} has more spans than fit into the memory of a query, and was not searched"))
+        let which = match self.too_large.len() - 1 {
+            0 => format!("the trace {first} has more spans than fit into the memory of a query, and was"),
+            more => format!("the trace {first} and {more} more have more spans than fit into the memory of a query, and were"),
+        };
+        Some(format!("{which} not searched"))
     }
 }
 
