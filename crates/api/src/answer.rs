@@ -45,6 +45,10 @@ pub(crate) enum Failure {
     BadData(String),
     /// The request is sound, the data or the bounds do not allow an answer.
     Execution(String),
+    /// The query exceeds a bound: answered as [`Failure::Execution`], and counted.
+    Limit(Limit, String),
+    /// Nobody may do that here.
+    Forbidden(String),
     /// There is no such thing.
     NotFound(String),
     /// It took too long.
@@ -53,14 +57,62 @@ pub(crate) enum Failure {
     Cancelled,
     /// Not now.
     Unavailable(String),
+    /// Too many queries wait already.
+    Crowded(String),
     /// Our fault.
     Internal(String),
+}
+
+/// What bounds a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Limit {
+    /// Samples that it holds at once.
+    Samples,
+    /// Series that a selector of it chooses.
+    Series,
+    /// Bytes, or values, that it takes, its answer included.
+    Memory,
+    /// Log lines that it reads.
+    Lines,
+    /// Groups and intervals that the store counts for it.
+    Groups,
+    /// How long it takes, waiting included.
+    Time,
+    /// Queries that wait for a place.
+    Concurrency,
+}
+
+impl Limit {
+    /// The metric's label.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Samples => "samples",
+            Self::Series => "series",
+            Self::Memory => "memory",
+            Self::Lines => "lines",
+            Self::Groups => "groups",
+            Self::Time => "time",
+            Self::Concurrency => "concurrency",
+        }
+    }
+}
+
+impl Failure {
+    /// The bound that a query ran into, if it was one.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Limit(limit, _) => Some(*limit),
+            Self::Timeout => Some(Limit::Time),
+            Self::Crowded(_) => Some(Limit::Concurrency),
+            _ => None,
+        }
+    }
 }
 
 impl From<store::StoreError> for Failure {
     fn from(error: store::StoreError) -> Self {
         match error {
-            store::StoreError::Limit(why) => Self::Execution(why),
+            store::StoreError::Limit(why) => Self::Limit(Limit::Groups, why),
             store::StoreError::Busy(_) | store::StoreError::Closed | store::StoreError::Full(_) => {
                 Self::Unavailable(error.to_string())
             }
@@ -74,7 +126,10 @@ impl From<promql::EvalError> for Failure {
         match error {
             promql::EvalError::Store(e) => e.into(),
             promql::EvalError::Cancelled => Self::Cancelled,
-            other => Self::Execution(other.to_string()),
+            promql::EvalError::Execution(why) => Self::Execution(why),
+            promql::EvalError::TooManySamples => Self::Limit(Limit::Samples, error.to_string()),
+            promql::EvalError::TooManySeries { .. } => Self::Limit(Limit::Series, error.to_string()),
+            promql::EvalError::TooMuchMemory { .. } => Self::Limit(Limit::Memory, error.to_string()),
         }
     }
 }
@@ -85,7 +140,9 @@ impl From<logql::EvalError> for Failure {
             logql::EvalError::Store(e) => e.into(),
             logql::EvalError::Cancelled => Self::Cancelled,
             logql::EvalError::Parse(e) => Self::BadData(e.to_string()),
-            other => Self::BadData(other.to_string()),
+            logql::EvalError::Execution(why) => Self::BadData(why),
+            logql::EvalError::TooManyLines(_) => Self::Limit(Limit::Lines, error.to_string()),
+            logql::EvalError::TooMuchMemory(why) => Self::Limit(Limit::Memory, why),
         }
     }
 }

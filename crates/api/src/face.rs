@@ -56,18 +56,30 @@ impl Face {
         let closed = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
         let (kind, status, message) = match failure {
             Failure::BadData(m) => ("bad_data", StatusCode::BAD_REQUEST, m),
-            Failure::Execution(m) if self == Self::Prometheus => ("execution", StatusCode::UNPROCESSABLE_ENTITY, m),
-            Failure::Execution(m) => ("execution", StatusCode::BAD_REQUEST, m),
+            Failure::Execution(m) | Failure::Limit(_, m) if self == Self::Prometheus => {
+                ("execution", StatusCode::UNPROCESSABLE_ENTITY, m)
+            }
+            Failure::Execution(m) | Failure::Limit(_, m) => ("execution", StatusCode::BAD_REQUEST, m),
+            Failure::Forbidden(m) => ("forbidden", StatusCode::FORBIDDEN, m),
             Failure::NotFound(m) => ("not_found", StatusCode::NOT_FOUND, m),
             Failure::Timeout if self == Self::Prometheus => {
                 ("timeout", StatusCode::SERVICE_UNAVAILABLE, "query timed out in expression evaluation".to_owned())
             }
             Failure::Timeout => ("timeout", StatusCode::GATEWAY_TIMEOUT, "the query timed out".to_owned()),
             Failure::Cancelled => ("canceled", closed, "query was canceled".to_owned()),
-            Failure::Unavailable(m) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, m),
+            Failure::Unavailable(m) | Failure::Crowded(m) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, m),
             Failure::Internal(m) => ("internal", StatusCode::INTERNAL_SERVER_ERROR, m),
         };
         self.refuse(status, kind, &message)
+    }
+
+    /// The same in plain words, which Prometheus has where answers are no JSON.
+    pub(crate) fn fail_plainly(self, failure: Failure) -> Response {
+        let face = if self == Self::Prometheus { Self::Tempo } else { self };
+        let status = self.fail(failure.clone()).status();
+        let mut response = face.fail(failure);
+        *response.status_mut() = status;
+        response
     }
 
     /// An answer that says why there is none: `kind` is a word for programs (Prometheus' `errorType`), `message` for people.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::sync::Mutex;
 
 use crate::Face;
+use crate::answer::Failure;
 
 /// Upper bounds of the duration buckets, seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
@@ -17,6 +18,8 @@ const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1
 pub struct QueryMetrics {
     routes: Mutex<BTreeMap<(Face, &'static str), Route>>,
     slow: AtomicU64,
+    /// Queries that ran into a bound, by its name.
+    limited: Mutex<BTreeMap<(Face, &'static str), u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +38,14 @@ impl QueryMetrics {
     /// A query took longer than the setting.
     pub(crate) fn slow(&self) {
         self.slow.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A query was not answered; counts the bound that it ran into, if it was one.
+    pub(crate) fn failed(&self, face: Face, failure: &Failure) {
+        if let Some(limit) = failure.limit() {
+            let mut limited = self.limited.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            *limited.entry((face, limit.as_str())).or_default() += 1;
+        }
     }
 
     pub(crate) fn record(&self, face: Face, route: &'static str, code: u16, took: Duration, rows: usize, bytes: usize) {
@@ -57,6 +68,11 @@ impl QueryMetrics {
         let _ =
             writeln!(out, "# HELP {name} Queries that took longer than web.slow_query.\n# TYPE {name} counter\n{name} {slow}");
         let routes = self.routes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let name = "braid_api_limited_queries_total";
+        let _ = writeln!(out, "# HELP {name} Queries that were refused or ended because of a limit.\n# TYPE {name} counter");
+        for ((face, limit), n) in self.limited.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+            let _ = writeln!(out, "{name}{{api=\"{}\",limit=\"{limit}\"}} {n}", face.as_str());
+        }
         let mut family = |name: &str, kind: &str, help: &str, lines: &mut dyn FnMut(&mut String, &str, &Route)| {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
             for ((face, route), counts) in routes.iter() {

@@ -56,7 +56,7 @@ impl Queues {
                 || Arc::new(Place { running: Arc::new(Semaphore::new(most)), inside: Arc::new(Semaphore::new(most + WAITING)) });
             places.entry(tenant.clone()).or_insert_with(new).clone()
         };
-        let busy = || Failure::Unavailable(format!("too many queries of tenant {tenant} wait already"));
+        let busy = || Failure::Crowded(format!("too many queries of tenant {tenant} wait already"));
         let inside = place.inside.clone().try_acquire_owned().map_err(|_| busy())?;
         let running = place.running.clone().acquire_owned().await.map_err(|_| busy())?;
         Ok(Entered { _running: running, _inside: inside })

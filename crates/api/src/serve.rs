@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
@@ -83,7 +84,10 @@ impl Routes {
                 let (rows, bytes) = result.as_ref().map_or((0, 0), |a| (a.rows, a.body.len()));
                 let response = match result {
                     Ok(answer) => respond(answer, gzip).await,
-                    Err(failure) => face.fail(failure),
+                    Err(failure) => {
+                        api.metrics.failed(face, &failure);
+                        if is_plain(path) { face.fail_plainly(failure) } else { face.fail(failure) }
+                    }
                 };
                 let took = began.elapsed();
                 if let (Some(observer), Some((tenant, query))) = (&api.observer, &asked) {
@@ -125,6 +129,11 @@ where
     tokio::time::timeout(longest, run).await.unwrap_or(Err(Failure::Timeout))
 }
 
+/// Whether Prometheus answers in plain text there, its errors too.
+fn is_plain(path: &str) -> bool {
+    path == "/federate" || path.starts_with("/-/")
+}
+
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
     accepted.flat_map(|v| v.split(',')).any(|coding| {
@@ -144,7 +153,7 @@ async fn respond(answer: Answer, gzip: bool) -> Response {
         headers.insert(PARTIAL, why);
     }
     if !gzip || body.len() < COMPRESS_FROM {
-        return (status, headers, body).into_response();
+        return (status, headers, Body::from(body)).into_response();
     }
     let compress = move || {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -32,6 +32,8 @@ pub struct Settings {
     pub max_query_memory: usize,
     /// Threads that compute one PromQL query together, when no other query runs.
     pub threads: usize,
+    /// What other systems know this one by, sorted by name: what is read remotely or federated carries these labels.
+    pub external_labels: Vec<(String, String)>,
     /// How many log lines a LogQL metric query may read.
     pub max_lines: usize,
     /// How many log lines an answer may hold.
@@ -64,6 +66,7 @@ impl Default for Settings {
             max_series: 500_000,
             max_query_memory: 128 << 20,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8),
+            external_labels: Vec::new(),
             max_lines: 20_000_000,
             max_entries: 5000,
             max_trace_spans: 100_000,

@@ -209,7 +209,7 @@ async fn failures_have_the_shape_of_their_api() {
     let sorted = |text: String| serde_json::from_str::<Json>(&text).map_or(text, |j| j.to_string());
     let cases = [
         ("/api/v1/query?query=up%7B", 400, bad("bad_data", "invalid parameter \"query\": 1:4: parse error: unexpected end of input inside braces")),
-        ("/api/v1/query?query=up&time=x", 400, bad("bad_data", "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp")),
+        ("/api/v1/query?query=up&time=x", 400, bad("bad_data", "invalid parameter \"time\": Invalid time value for 'time': cannot parse \"x\" to a valid timestamp")),
         ("/api/v1/query?query=up*on()up&time=60", 422, bad("execution", "found duplicate series for the match group {} on the right hand-side of the operation: [{__name__=\"up\", job=\"a\"}, {__name__=\"up\", job=\"b\\\"\"}];many-to-many matching not allowed: matching labels must be unique on one side")),
         ("/api/v1/query_range?query=up&start=2&end=1&step=1", 400, bad("bad_data", "invalid parameter \"end\": end timestamp must not be before start time")),
         ("/api/v1/query_range?query=up&start=0&end=1&step=0", 400, bad("bad_data", "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer")),
@@ -483,6 +483,25 @@ async fn each_port_says_when_it_is_ready_and_404_in_its_own_shape() {
 }
 
 #[tokio::test]
+async fn what_is_no_json_in_prometheus_fails_in_plain_text_and_the_lifecycle_stays_ours() {
+    let router = prometheus_port(&api(Arc::new(NoTargets)));
+    let (status, body) = get(&router, "/federate?match[]=%7B").await;
+    assert_eq!((status, body.as_str()), (400, "1:2: parse error: unexpected end of input inside braces"));
+    let request = |method: &str, path: &str| Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+    let (status, _, body) = send(&router, request("PUT", "/-/quit")).await;
+    assert_eq!((status.as_u16(), &body[..]), (403, &b"Lifecycle API is not enabled."[..]));
+    let (status, _, body) = send(&router, request("POST", "/api/v1/read")).await;
+    assert!(status == 400 && body.starts_with(b"snappy"), "{status} {}", String::from_utf8_lossy(&body));
+    assert_eq!(
+        get_json(&router, "/version").await["version"],
+        get_json(&router, "/api/v1/status/buildinfo").await["data"]["version"]
+    );
+    let (status, body) = get(&router, "/api/v1/rules?type=all").await;
+    assert!(status == 400 && body.contains("not supported value"), "{status} {body}");
+    assert_eq!(get_json(&router, "/api/v1/query_exemplars?query=up").await["data"], json!([]));
+}
+
+#[tokio::test]
 async fn queries_are_counted() {
     let api = api(Arc::new(NoTargets));
     let router = every_port(&api);
@@ -498,6 +517,47 @@ async fn queries_are_counted() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }
+}
+
+#[tokio::test]
+async fn queries_that_run_into_a_limit_are_counted_by_it() {
+    let limited = |settings: Settings| {
+        let api = Arc::new(Api::new(Arc::new(store()), Arc::new(NoTargets), settings));
+        (every_port(&api), api)
+    };
+    let lines = "/loki/api/v1/query?query=count_over_time(%7Bapp%3D~%22.%2B%22%7D%7Cline_format%22x%22%5B1h%5D)&time=100";
+    for (settings, path, code, line) in [
+        (
+            Settings { max_samples: 1, ..Settings::default() },
+            "/api/v1/query?query=up%5B1h%5D&time=100",
+            422,
+            "prometheus\",limit=\"samples",
+        ),
+        (
+            Settings { max_series: 0, ..Settings::default() },
+            "/api/v1/query?query=up&time=100",
+            422,
+            "prometheus\",limit=\"series",
+        ),
+        (
+            Settings { max_query_memory: 1, ..Settings::default() },
+            "/api/v1/query?query=up&time=100",
+            422,
+            "prometheus\",limit=\"memory",
+        ),
+        (Settings { max_lines: 0, ..Settings::default() }, lines, 400, "loki\",limit=\"lines"),
+    ] {
+        let (router, api) = limited(settings);
+        let (status, body) = get(&router, path).await;
+        assert_eq!(status, code, "{path}: {}", body);
+        let mut text = String::new();
+        api.metrics().write_text(&mut text);
+        let line = format!("braid_api_limited_queries_total{{api=\"{line}\"}} 1");
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    use crate::answer::{Failure, Limit};
+    let busy = Failure::Crowded(String::new());
+    assert_eq!((Failure::Timeout.limit(), busy.limit()), (Some(Limit::Time), Some(Limit::Concurrency)));
 }
 
 #[tokio::test]

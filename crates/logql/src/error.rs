@@ -38,9 +38,15 @@ pub enum EvalError {
     /// A pipeline that cannot be built: 400.
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// The data do not fit the query, or there is too much of them: 400, as Loki answers.
+    /// The data do not fit the query: 400, as Loki answers.
     #[error("{0}")]
     Execution(String),
+    /// The query reads more lines than it may: 400.
+    #[error("the query reads more than {0} lines")]
+    TooManyLines(usize),
+    /// The answer would have more values, or bytes of lines, than it may: 400.
+    #[error("{0}")]
+    TooMuchMemory(String),
     /// Whoever asked has left, or the time is up.
     #[error("the query was canceled")]
     Cancelled,

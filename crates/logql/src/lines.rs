@@ -136,7 +136,7 @@ fn first_lines(
         if let Some(text) = pipeline.run(rows.line(row), time, labels) {
             bytes += text.len();
             if bytes > MAX_ANSWER {
-                return Err(EvalError::Execution(format!(
+                return Err(EvalError::TooMuchMemory(format!(
                     "the lines of the answer take more than {} MiB: ask for fewer lines at a time",
                     MAX_ANSWER >> 20
                 )));

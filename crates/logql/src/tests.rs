@@ -168,7 +168,7 @@ fn metric_queries_count_lines_of_a_range_whose_far_end_is_open() {
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
     let question = Question { reader: &view, tenant: &tenant, max_lines: 3, discover_levels: false, cancelled: &cancelled };
     let result = metric(&question, &expr, Grid { start: 10 * SECOND, end: 10 * SECOND, step: 1 });
-    assert!(matches!(result, Err(EvalError::Execution(_))), "{result:?}");
+    assert!(matches!(result, Err(EvalError::TooManyLines(3))), "{result:?}");
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{envelope, required_time};
+use super::{envelope, time};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
 use crate::{Api, json};
 
 pub(super) async fn query(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let (first_ms, last_ms) = (required_time(&ask, "start")?, required_time(&ask, "end")?);
+    let (first_ms, last_ms) = (time(&ask, "start")?.unwrap_or(i64::MIN), time(&ask, "end")?.unwrap_or(i64::MAX));
     if last_ms < first_ms {
         return Err(Failure::BadData("invalid parameter \"end\": end timestamp must not be before start timestamp".to_owned()));
     }

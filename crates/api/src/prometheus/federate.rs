@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::Labels;
 
 use crate::Api;
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Failure, Limit};
 use crate::ask::Ask;
 use crate::run::blocking;
 
@@ -35,7 +35,10 @@ pub(super) async fn federate(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure>
                 let series = series?;
                 read += series.times.len();
                 if read > state.settings.max_samples {
-                    return Err(Failure::Execution("query processing would load too many samples into memory".to_owned()));
+                    return Err(Failure::Limit(
+                        Limit::Samples,
+                        "query processing would load too many samples into memory".to_owned(),
+                    ));
                 }
                 let last = series.times.last().copied().zip(series.values.last().copied());
                 // The text format cannot say a native histogram: a series whose newest sample is one is left out.
@@ -58,7 +61,7 @@ pub(super) async fn federate(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure>
                 family = name;
                 let _ = writeln!(out, "# TYPE {} untyped", quoted(name));
             }
-            line(&mut out, name, labels);
+            line(&mut out, name, labels, &state.settings.external_labels);
             let _ = writeln!(out, " {} {time}", promql::number(*value));
         }
         Ok(Answer {
@@ -86,8 +89,8 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// `name{label="value"}`, or `{"a name",label="value"}`.
-fn line(out: &mut String, name: &str, labels: &Labels) {
+/// `name{label="value"}`, or `{"a name",label="value"}`, with the external labels that it has not itself.
+fn line(out: &mut String, name: &str, labels: &Labels, external: &[(String, String)]) {
     let mut pairs: Vec<String> = Vec::with_capacity(labels.len() + 1);
     if classic(name, true) {
         out.push_str(name);
@@ -95,9 +98,11 @@ fn line(out: &mut String, name: &str, labels: &Labels) {
         pairs.push(quoted(name));
     }
     let mut own: Vec<(&str, &str)> = labels.iter().filter(|(n, _)| *n != NAME).collect();
-    if labels.get(INSTANCE).is_none() {
-        own.push((INSTANCE, ""));
-    }
+    let external = external.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let none = Some((INSTANCE, "")).filter(|_| external.clone().all(|(n, _)| n != INSTANCE));
+    let mut missing: Vec<_> = external.chain(none).filter(|(n, _)| labels.get(n).is_none()).collect();
+    missing.sort_unstable();
+    own.extend(missing);
     pairs.extend(own.into_iter().map(|(n, v)| {
         let name = if classic(n, false) { n.to_owned() } else { format!("\"{}\"", escaped(n)) };
         format!("{name}=\"{}\"", escaped(v))
@@ -118,8 +123,12 @@ mod tests {
         ] {
             let labels = Labels::from_pairs(labels.iter().copied());
             let mut out = String::new();
-            line(&mut out, labels.get(NAME).expect("named"), &labels);
+            line(&mut out, labels.get(NAME).expect("named"), &labels, &[]);
             assert_eq!(out, expected);
         }
+        let external = [("cluster".to_owned(), "c".to_owned()), ("job".to_owned(), "other".to_owned())];
+        let mut out = String::new();
+        line(&mut out, "up", &Labels::from_pairs([("__name__", "up"), ("job", "a")]), &external);
+        assert_eq!(out, "up{job=\"a\",cluster=\"c\",instance=\"\"}", "its own label wins");
     }
 }

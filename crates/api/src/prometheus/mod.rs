@@ -36,7 +36,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/api/v1/targets", targets::targets)
         .route("/api/v1/targets/metadata", targets::metadata)
         .route("/api/v1/scrape_pools", targets::scrape_pools)
-        .route("/api/v1/rules", async |_, _| Ok(envelope("{\"groups\":[]}", 0, &[], &[])))
+        .route("/api/v1/rules", status::rules)
         .route("/api/v1/alerts", async |_, _| Ok(envelope("{\"alerts\":[]}", 0, &[], &[])))
         .route("/api/v1/alertmanagers", async |_, _| {
             Ok(envelope("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}", 0, &[], &[]))
@@ -48,9 +48,11 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/api/v1/status/runtimeinfo", status::runtimeinfo)
         .route("/api/v1/status/tsdb", status::tsdb)
         .route("/api/v1/status/walreplay", status::walreplay)
+        .route("/version", status::version)
         .route("/federate", federate::federate)
         .route("/-/healthy", async |_, _| Ok(Answer::text("Prometheus Server is Healthy.\n")))
         .route("/-/ready", status::ready)
+        .on(orders, "/-/quit", async |_, _| Err(Failure::Forbidden("Lifecycle API is not enabled.".to_owned())))
 }
 
 /// `{"status":"success","data":…}` and what is to be said about it.
@@ -71,13 +73,18 @@ fn envelope(data: &str, rows: usize, warnings: &[String], infos: &[String]) -> A
 /// A time parameter, milliseconds since the Unix epoch.
 fn time(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {
     let Some(text) = ask.get(name) else { return Ok(None) };
-    let bad = || Failure::BadData(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"));
+    let bad = || {
+        let why = format!("Invalid time value for '{name}': cannot parse {text:?} to a valid timestamp");
+        Failure::BadData(format!("invalid parameter {name:?}: {why}"))
+    };
     prometheus_ms(text).map(Some).ok_or_else(bad)
 }
 
+/// The same, of a parameter that there must be: Prometheus has fewer words for what is wrong with it.
 fn required_time(ask: &Ask, name: &str) -> Result<i64, Failure> {
-    time(ask, name)?
-        .ok_or_else(|| Failure::BadData(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp")))
+    let text = ask.get(name).unwrap_or("");
+    let bad = || Failure::BadData(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"));
+    prometheus_ms(text).ok_or_else(bad)
 }
 
 /// Cuts a list at the parameter `limit` (0: no limit) and says so.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -9,15 +10,16 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::{HeaderMap, header};
-use model::Tenant;
+use model::{Histogram, Labels, Tenant};
 use store::{LabelMatcher, MatchOp, Reader, SeriesSamples};
 use tokio::sync::mpsc;
-use wire::remote_read::{CHUNK_SAMPLES, Chunked, Kind, Query, Request, Samples, frame};
+use wire::remote_read::{Chunk, Chunked, Kind, Query, Request, Samples, chunks, frame};
 
-use crate::answer::Failure;
+use crate::answer::{Failure, Limit};
 use crate::run::blocking;
 use crate::{Api, Face};
 
+const PATH: &str = "/api/v1/read";
 /// Bytes of a request.
 const MAX_REQUEST: usize = 1 << 20;
 /// Bytes of an answer of samples, before compression; more is asked for in chunks.
@@ -32,9 +34,18 @@ pub(crate) fn route(api: &Arc<Api>) -> Router {
     let api = api.clone();
     let serve = move |headers: HeaderMap, body: Bytes| {
         let api = api.clone();
-        async move { read(api, headers, body).await.unwrap_or_else(|failure| Face::Prometheus.fail(failure)) }
+        async move {
+            let began = Instant::now();
+            let response = read(api.clone(), headers, body).await.unwrap_or_else(|failure| {
+                api.metrics.failed(Face::Prometheus, &failure);
+                Face::Prometheus.fail_plainly(failure)
+            });
+            // The rest of a stream is sent later, and not counted.
+            api.metrics.record(Face::Prometheus, PATH, response.status().as_u16(), began.elapsed(), 0, 0);
+            response
+        }
     };
-    Router::new().route("/api/v1/read", post(serve)).layer(DefaultBodyLimit::max(MAX_REQUEST))
+    Router::new().route(PATH, post(serve)).layer(DefaultBodyLimit::max(MAX_REQUEST))
 }
 
 async fn read(api: Arc<Api>, headers: HeaderMap, body: Bytes) -> Result<Response, Failure> {
@@ -42,7 +53,8 @@ async fn read(api: Arc<Api>, headers: HeaderMap, body: Bytes) -> Result<Response
     let tenant = headers.get("x-scope-orgid").and_then(|v| v.to_str().ok()).unwrap_or("");
     let tenant = Tenant::new(tenant)?;
     let request = wire::remote_read::read(&body, &wire::Limits::default()).map_err(|e| bad(&e))?;
-    let selectors = request.queries.iter().map(matchers).collect::<Result<Vec<_>, _>>()?;
+    let external = &api.settings.external_labels;
+    let selectors = request.queries.iter().map(|query| matchers(query, external)).collect::<Result<Vec<_>, _>>()?;
     if !request.takes_chunks {
         return samples(&api, tenant, request, selectors).await;
     }
@@ -54,7 +66,8 @@ async fn read(api: Arc<Api>, headers: HeaderMap, body: Bytes) -> Result<Response
             let reader = source.source.snapshot();
             let mut queries = request.queries.iter().zip(&selectors).enumerate();
             let outcome = queries.try_for_each(|(index, (query, matchers))| {
-                let question = Question { index, query, matchers, tenant: &tenant, most: source.settings.max_samples, cancelled };
+                let (external, most) = (&source.settings.external_labels, source.settings.max_samples);
+                let question = Question { index, query, matchers, external, tenant: &tenant, most, cancelled };
                 stream(&*reader, &question, &send)
             });
             if outcome.is_err() {
@@ -76,7 +89,13 @@ async fn read(api: Arc<Api>, headers: HeaderMap, body: Bytes) -> Result<Response
     Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(all)).into_response())
 }
 
-fn matchers(query: &Query) -> Result<Vec<LabelMatcher>, Failure> {
+/// The matchers but for those of our external labels, which nothing here carries. As in Prometheus, a label that is to be empty is none
+/// of them either.
+fn matchers(query: &Query, external: &[(String, String)]) -> Result<Vec<LabelMatcher>, Failure> {
+    let ours = |m: &&wire::remote_read::Matcher| {
+        let value = external.iter().find(|(name, _)| *name == m.name).map_or("", |(_, value)| value);
+        m.kind == Kind::Equal && m.value == value
+    };
     let matcher = |m: &wire::remote_read::Matcher| {
         let op = match m.kind {
             Kind::Equal => MatchOp::Eq,
@@ -86,7 +105,15 @@ fn matchers(query: &Query) -> Result<Vec<LabelMatcher>, Failure> {
         };
         LabelMatcher::new(&m.name, op, &m.value).map_err(|e| Failure::BadData(e.to_string()))
     };
-    query.matchers.iter().map(matcher).collect()
+    query.matchers.iter().filter(|m| !ours(m)).map(matcher).collect()
+}
+
+/// A series' labels with our external ones, sorted by name; its own win.
+fn with_external<'l>(labels: &'l Labels, external: &'l [(String, String)]) -> Vec<(&'l str, &'l str)> {
+    let missing = external.iter().map(|(n, v)| (n.as_str(), v.as_str())).filter(|(n, _)| labels.get(n).is_none());
+    let mut all: Vec<_> = labels.iter().chain(missing).collect();
+    all.sort_unstable();
+    all
 }
 
 async fn samples(
@@ -105,9 +132,9 @@ async fn samples(
                 let series = counted(series?, &mut read, state.settings.max_samples, cancelled)?;
                 let floats = series.times.iter().copied().zip(series.values.iter().copied());
                 let histograms = series.histograms.iter().map(|h| (h.time, h.start, &*h.histogram));
-                answer.series(series.labels.iter(), floats, histograms);
+                answer.series(with_external(&series.labels, &state.settings.external_labels), floats, histograms);
                 if answer.size() > MAX_ANSWER {
-                    return Err(Failure::Execution("the answer is too large: ask for less, or for chunks".to_owned()));
+                    return Err(Failure::Limit(Limit::Memory, "the answer is too large: ask for less, or for chunks".to_owned()));
                 }
             }
             answer.query_done();
@@ -123,7 +150,7 @@ async fn samples(
 fn counted(series: SeriesSamples, read: &mut usize, most: usize, cancelled: &AtomicBool) -> Result<SeriesSamples, Failure> {
     *read += series.times.len() + series.histograms.len();
     if *read > most {
-        return Err(Failure::Execution("query processing would load too many samples into memory".to_owned()));
+        return Err(Failure::Limit(Limit::Samples, "query processing would load too many samples into memory".to_owned()));
     }
     if cancelled.load(Ordering::Relaxed) { Err(Failure::Cancelled) } else { Ok(series) }
 }
@@ -133,33 +160,37 @@ struct Question<'q> {
     index: usize,
     query: &'q Query,
     matchers: &'q [LabelMatcher],
+    external: &'q [(String, String)],
     tenant: &'q Tenant,
     /// Samples that it may load.
     most: usize,
     cancelled: &'q AtomicBool,
 }
 
-/// Sends a query's series. Native histograms have no chunks here: an asker of them gets samples, or is told.
+/// Sends a query's series.
 fn stream(
     reader: &dyn Reader,
     question: &Question<'_>,
     out: &mpsc::Sender<Result<Bytes, std::io::Error>>,
 ) -> Result<(), Failure> {
-    let Question { index, query, matchers, tenant, most, cancelled } = question;
+    let Question { index, query, matchers, external, tenant, most, cancelled } = question;
     let mut read = 0;
     for series in reader.samples(tenant, matchers, query.first_ms, query.last_ms)? {
         let series = counted(series?, &mut read, *most, cancelled)?;
-        if !series.histograms.is_empty() {
-            return Err(Failure::Execution(format!(
-                "{} has native histograms, which are read as SAMPLES only: leave STREAMED_XOR_CHUNKS out",
-                series.labels
-            )));
-        }
         let floats: Vec<(i64, f64)> = series.times.iter().copied().zip(series.values.iter().copied()).collect();
-        let chunks: Vec<&[(i64, f64)]> = floats.chunks(CHUNK_SAMPLES).collect();
-        // A sample takes at most about 17 bytes of a chunk.
-        for some in chunks.chunks(FRAME / (CHUNK_SAMPLES * 17)) {
-            let message = Chunked::new(*index, series.labels.iter(), some.iter().copied()).into_bytes();
+        let histograms: Vec<(i64, &Histogram)> = series.histograms.iter().map(|h| (h.time, &*h.histogram)).collect();
+        let chunks = chunks(&floats, &histograms);
+        let mut rest = &chunks[..];
+        while !rest.is_empty() {
+            let mut size = 0;
+            // At least one, whatever its size.
+            let fits = |chunk: &&Chunk| {
+                size += chunk.size();
+                size <= FRAME
+            };
+            let (some, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            rest = after;
+            let message = Chunked::new(*index, with_external(&series.labels, external), some).into_bytes();
             let mut framed = Vec::with_capacity(message.len() + 16);
             frame(&mut framed, &message, crc32c::crc32c(&message));
             // An error: nobody reads any more.

@@ -15,16 +15,32 @@ use crate::{About, Api};
 /// The Prometheus whose API this is: clients choose their features by it.
 const COMPATIBLE: &str = "3.5.0";
 
-pub(super) async fn buildinfo(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
-    let data = json!({
+fn build() -> Value {
+    json!({
         "version": COMPATIBLE,
         "revision": concat!("braid-", env!("CARGO_PKG_VERSION")),
         "branch": "",
         "buildUser": "",
         "buildDate": "",
         "goVersion": "",
-    });
-    Ok(envelope(&data.to_string(), 1, &[], &[]))
+    })
+}
+
+pub(super) async fn buildinfo(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
+    Ok(envelope(&build().to_string(), 1, &[], &[]))
+}
+
+/// The same as it is.
+pub(super) async fn version(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
+    Ok(Answer::json(build().to_string(), 1))
+}
+
+/// No rules are evaluated here yet.
+pub(super) async fn rules(_: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    match ask.get("type").unwrap_or("") {
+        "" | "alert" | "record" => Ok(envelope("{\"groups\":[]}", 0, &[], &[])),
+        other => Err(Failure::BadData(format!("invalid parameter \"type\": not supported value {other:?}"))),
+    }
 }
 
 /// Who knows the process.

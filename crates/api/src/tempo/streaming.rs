@@ -162,6 +162,7 @@ async fn answer(api: Arc<Api>, method: Method, request: Request) -> Response {
                 200
             }
             Err(failure) => {
+                api.metrics.failed(Face::Tempo, &failure);
                 let (code, message) = status(&failure);
                 messages.fail(code, &message);
                 Face::Tempo.fail(failure).status().as_u16()
@@ -216,11 +217,12 @@ async fn call(
 /// The `google.rpc.Code` of a failure, and what is said of it.
 fn status(failure: &Failure) -> (u8, String) {
     match failure {
-        Failure::BadData(m) | Failure::Execution(m) => (3, m.clone()),
+        Failure::BadData(m) | Failure::Execution(m) | Failure::Limit(_, m) => (3, m.clone()),
+        Failure::Forbidden(m) => (7, m.clone()),
         Failure::NotFound(m) => (5, m.clone()),
         Failure::Timeout => (4, "the query timed out".to_owned()),
         Failure::Cancelled => (1, "the query was cancelled".to_owned()),
-        Failure::Unavailable(m) => (14, m.clone()),
+        Failure::Unavailable(m) | Failure::Crowded(m) => (14, m.clone()),
         Failure::Internal(m) => (13, m.clone()),
     }
 }

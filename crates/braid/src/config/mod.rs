@@ -255,9 +255,11 @@ impl Config {
         let name = &path.display().to_string();
         // A file of comments only is YAML's null.
         let file: Option<raw::File> = serde_saphyr::from_str(text).map_err(|e| ConfigError::yaml(name, &e))?;
-        let scrapes = scrape::jobs(name, text, path.parent().unwrap_or(Path::new("")))?;
+        let (scrapes, mut external_labels) = scrape::jobs(name, text, path.parent().unwrap_or(Path::new("")))?;
         let config = Self::validate(name, file.unwrap_or_default(), scrapes, overrides)?;
-        Ok(Self { shown: shown::shown(text), ..config })
+        external_labels.sort();
+        let queries = api::Settings { external_labels, ..config.queries };
+        Ok(Self { shown: shown::shown(text), queries, ..config })
     }
 
     fn validate(name: &str, file: raw::File, scrapes: Vec<ScrapeConfig>, overrides: &Overrides) -> Result<Self, ConfigError> {

@@ -60,6 +60,7 @@ const ROWS: &[Row] = &[
     admin("/loki/api/v1/delete"),
     admin("/loki/api/v1/cache/generation_numbers"),
     query("/metrics"),
+    query("/version"),
     query("/api/system"),
     // Doors.
     door("/v1/traces"),

@@ -122,7 +122,7 @@ fn evaluate(question: &Question<'_>, expr: &Expr, grid: Grid) -> Result<Metric, 
     if let Metric::Series(series) = &metric
         && series.len().saturating_mul(grid.len()) > MAX_VALUES
     {
-        return Err(EvalError::Execution(format!("the query makes more than {MAX_VALUES} values")));
+        return Err(EvalError::TooMuchMemory(format!("the query makes more than {MAX_VALUES} values")));
     }
     Ok(metric)
 }

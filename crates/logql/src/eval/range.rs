@@ -176,7 +176,7 @@ fn by_line(
     each_row(question, &range.log, also, span, order, None, &needs, &mut |rows, row, labels| {
         read += 1;
         if read > question.max_lines {
-            return Err(EvalError::Execution(format!("the query reads more than {} lines", question.max_lines)));
+            return Err(EvalError::TooManyLines(question.max_lines));
         }
         let time = rows.time(row);
         if plain && matches!(naming, Naming::None) {

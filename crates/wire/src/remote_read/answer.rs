@@ -2,7 +2,7 @@
 
 use model::Histogram;
 
-use super::xor;
+use super::Chunk;
 use crate::WireError;
 use crate::protobuf::write;
 use crate::remote_write::{put_histogram, put_label};
@@ -68,24 +68,22 @@ impl Samples {
 pub struct Chunked(Vec<u8>);
 
 impl Chunked {
-    /// The series' message for the query `index`; `chunks` are runs of floats by time (milliseconds), none empty.
+    /// The series' message for the query `index`.
     #[must_use]
     pub fn new<'l, 'c>(
         index: usize,
         labels: impl IntoIterator<Item = (&'l str, &'l str)>,
-        chunks: impl IntoIterator<Item = &'c [(i64, f64)]>,
+        chunks: impl IntoIterator<Item = &'c Chunk>,
     ) -> Self {
         let mut body = Vec::new();
         write::message(&mut body, 1, |out| {
             labels.into_iter().for_each(|(name, value)| put_label(out, name, value));
             for chunk in chunks {
-                let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else { continue };
                 write::message(out, 2, |out| {
-                    write::put_varint(out, 1, first.0 as u64);
-                    write::put_varint(out, 2, last.0 as u64);
-                    // XOR
-                    write::put_varint(out, 3, 1);
-                    write::put_bytes(out, 4, &xor::encode(chunk));
+                    write::put_varint(out, 1, chunk.first as u64);
+                    write::put_varint(out, 2, chunk.last as u64);
+                    write::put_varint(out, 3, chunk.encoding);
+                    write::put_bytes(out, 4, &chunk.data);
                 });
             }
         });
@@ -122,7 +120,7 @@ mod tests {
         let series = [&label[..], &sample].concat();
         assert_eq!(body, [&[10, 23, 10, 21][..], &series].concat());
 
-        let message = Chunked::new(1, [("a", "b")], [&[(3, 1.0)][..]]).into_bytes();
+        let message = Chunked::new(1, [("a", "b")], &super::super::chunks(&[(3, 1.0)], &[])).into_bytes();
         // A chunk: its count, the first time as a signed varint, the first value.
         let data = [0, 1, 6, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0];
         let chunk = [&[18, 19, 8, 3, 16, 3, 24, 1, 34, 11][..], &data].concat();

@@ -1,112 +1,48 @@
 //! Prometheus' XOR chunks of floats (`tsdb/chunkenc/xor.go`, after Facebook's Gorilla).
 
+use super::bits::{Bits, Xor};
+
 /// Samples of a chunk, as Prometheus cuts its own.
-pub const CHUNK_SAMPLES: usize = 120;
-
-/// Bits, the highest of a byte first.
-#[derive(Debug, Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    /// Bits of the last byte that are still free.
-    free: u32,
-}
-
-impl Bits {
-    fn bit(&mut self, bit: bool) {
-        if self.free == 0 {
-            self.bytes.push(0);
-            self.free = 8;
-        }
-        self.free -= 1;
-        if let Some(last) = self.bytes.last_mut() {
-            *last |= u8::from(bit) << self.free;
-        }
-    }
-
-    /// The `count` lowest bits of `value`.
-    fn bits(&mut self, value: u64, count: u32) {
-        (0..count).rev().for_each(|i| self.bit(value >> i & 1 == 1));
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bits(value & 0x7f | 0x80, 8);
-            value >>= 7;
-        }
-        self.bits(value, 8);
-    }
-}
+pub(super) const CHUNK_SAMPLES: usize = 120;
 
 /// The chunk of `samples` (times in milliseconds ascending, values), at most 65,535 of them.
 #[must_use]
-pub fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
+pub(super) fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
     let count = u16::try_from(samples.len()).unwrap_or(u16::MAX);
-    let mut out = Bits { bytes: count.to_be_bytes().to_vec(), free: 0 };
-    let (mut time, mut delta, mut value) = (0i64, 0i64, 0u64);
-    // No value has been written with these yet.
-    let (mut leading, mut trailing) = (u32::MAX, 0u32);
-    for (i, &(t, v)) in samples.iter().take(usize::from(count)).enumerate() {
-        let v = v.to_bits();
-        match i {
-            0 => {
-                out.varint((t << 1 ^ t >> 63) as u64);
-                out.bits(v, 64);
+    let mut out = Bits::after(count.to_be_bytes().to_vec());
+    let Some(((mut time, value), rest)) = samples.split_first().map(|((time, value), rest)| ((*time, *value), rest)) else {
+        return out.into_bytes();
+    };
+    out.varint((time << 1 ^ time >> 63) as u64);
+    let mut last = Xor::first(&mut out, value);
+    let mut delta = 0i64;
+    for (i, &(t, value)) in rest.iter().take(usize::from(count) - 1).enumerate() {
+        let next = t.wrapping_sub(time);
+        let change = next.wrapping_sub(delta);
+        (time, delta) = (t, next);
+        match change {
+            _ if i == 0 => out.varint(next as u64),
+            0 => out.bit(false),
+            -8191..=8192 => {
+                out.bits(0b10, 2);
+                out.bits(change as u64, 14);
             }
-            1 => {
-                delta = t.wrapping_sub(time);
-                out.varint(delta as u64);
-                xor(&mut out, value ^ v, &mut leading, &mut trailing);
+            -65535..=65536 => {
+                out.bits(0b110, 3);
+                out.bits(change as u64, 17);
+            }
+            -524_287..=524_288 => {
+                out.bits(0b1110, 4);
+                out.bits(change as u64, 20);
             }
             _ => {
-                let next = t.wrapping_sub(time);
-                let change = next.wrapping_sub(delta);
-                delta = next;
-                match change {
-                    0 => out.bit(false),
-                    -8191..=8192 => {
-                        out.bits(0b10, 2);
-                        out.bits(change as u64, 14);
-                    }
-                    -65535..=65536 => {
-                        out.bits(0b110, 3);
-                        out.bits(change as u64, 17);
-                    }
-                    -524_287..=524_288 => {
-                        out.bits(0b1110, 4);
-                        out.bits(change as u64, 20);
-                    }
-                    _ => {
-                        out.bits(0b1111, 4);
-                        out.bits(change as u64, 64);
-                    }
-                }
-                xor(&mut out, value ^ v, &mut leading, &mut trailing);
+                out.bits(0b1111, 4);
+                out.bits(change as u64, 64);
             }
         }
-        (time, value) = (t, v);
+        last.next(&mut out, value);
     }
-    out.bytes
-}
-
-fn xor(out: &mut Bits, xor: u64, leading: &mut u32, trailing: &mut u32) {
-    if xor == 0 {
-        return out.bit(false);
-    }
-    out.bit(true);
-    // Five bits hold the count of leading zeros.
-    let (l, t) = (xor.leading_zeros().min(31), xor.trailing_zeros());
-    if *leading != u32::MAX && l >= *leading && t >= *trailing {
-        out.bit(false);
-        out.bits(xor >> *trailing, 64 - *leading - *trailing);
-        return;
-    }
-    (*leading, *trailing) = (l, t);
-    out.bit(true);
-    out.bits(u64::from(l), 5);
-    // 64 significant bits are written as 0: none never occurs.
-    let significant = 64 - l - t;
-    out.bits(u64::from(significant), 6);
-    out.bits(xor >> t, significant);
+    out.into_bytes()
 }
 
 #[cfg(test)]

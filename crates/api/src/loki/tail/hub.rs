@@ -67,9 +67,7 @@ impl Tails {
         let most = api.settings.max_tails;
         if clients.list.len() >= most {
             let now = clients.list.len() + 1;
-            return Err(Failure::Unavailable(format!(
-                "max concurrent tail requests limit exceeded, count > limit ({now} > {most})"
-            )));
+            return Err(Failure::Crowded(format!("max concurrent tail requests limit exceeded, count > limit ({now} > {most})")));
         }
         clients.list.push(client.clone());
         if !std::mem::replace(&mut clients.following, true) {
