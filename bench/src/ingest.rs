@@ -54,7 +54,8 @@ struct Latencies {
 }
 
 /// A peer or Braid: how to start it, where it listens, how to make it settle.
-enum Subject {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
     Braid,
     Prometheus,
     VictoriaMetrics,
@@ -77,7 +78,7 @@ struct Figures {
 const OFFSET: u16 = 20_000;
 
 impl Subject {
-    fn of(binary: &Path) -> Result<Self> {
+    pub(crate) fn of(binary: &Path) -> Result<Self> {
         match binary.file_name().and_then(|n| n.to_str()).unwrap_or("") {
             n if n.starts_with("braid") => Ok(Self::Braid),
             n if n.starts_with("prometheus") => Ok(Self::Prometheus),
@@ -86,7 +87,7 @@ impl Subject {
         }
     }
 
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Braid => "Braid",
             Self::Prometheus => "Prometheus",
@@ -95,7 +96,7 @@ impl Subject {
     }
 
     /// Port that takes the workload.
-    fn port(&self, workload: Workload) -> u16 {
+    pub(crate) fn port(&self, workload: Workload) -> u16 {
         match (self, workload) {
             (Self::Braid, Workload::Metrics) => 9_090 + OFFSET,
             (Self::Braid, Workload::Logs) => 3_100 + OFFSET,
@@ -105,7 +106,7 @@ impl Subject {
         }
     }
 
-    fn ready(&self) -> Result<Url> {
+    pub(crate) fn ready(&self) -> Result<Url> {
         match self {
             Self::Braid => format!("http://127.0.0.1:{}/ready", 3_000 + OFFSET),
             Self::Prometheus => "http://127.0.0.1:29091/-/ready".to_owned(),
@@ -114,7 +115,7 @@ impl Subject {
         .parse()
     }
 
-    fn command(&self, binary: &Path, data: &Path) -> Result<Command> {
+    pub(crate) fn command(&self, binary: &Path, data: &Path) -> Result<Command> {
         let mut command = Command::new(binary);
         match self {
             Self::Braid => {
@@ -139,7 +140,7 @@ impl Subject {
     }
 
     /// Makes everything durable in its final form, as far as the server can be asked to.
-    fn settle(&self, server: &Server) -> Result<()> {
+    pub(crate) fn settle(&self, server: &Server) -> Result<()> {
         let ask = match self {
             Self::Braid => Some(("POST", format!("http://127.0.0.1:{}/api/admin/settle", 3_000 + OFFSET))),
             Self::VictoriaMetrics => Some(("GET", "http://127.0.0.1:28428/internal/force_flush".to_owned())),

@@ -8,6 +8,10 @@ use clap::{Args, ValueEnum};
 use crate::send::{Url, send};
 use crate::shapes::{Payload, Plan, logs, metrics, traces};
 
+/// Headers of remote write 1.0.
+pub(crate) const SAMPLES: &str =
+    "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n";
+
 #[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug)]
 pub(crate) enum Workload {
     /// 4.8 M samples: 10,000 series, one sample every 15 s for two hours; remote write.
@@ -30,9 +34,7 @@ impl Workload {
 
     fn headers(self) -> &'static str {
         match self {
-            Self::Metrics => {
-                "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n"
-            }
+            Self::Metrics => SAMPLES,
             Self::Logs | Self::Traces => "Content-Type: application/x-protobuf\r\n",
         }
     }
@@ -116,7 +118,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn on_each_connection<T: Send>(connections: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
+/// What `work` makes of each connection's number, all at once.
+pub(crate) fn on_each_connection<T: Send>(connections: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..connections)
             .map(|c| {

@@ -4,6 +4,7 @@
 //! one after the other on fresh data, loads them, lets them settle and prints a table; `braid-bench queries` times the
 //! answers of a loaded one. See `bench/README.md`.
 
+mod beside;
 mod correlate;
 mod ingest;
 mod load;
@@ -31,6 +32,8 @@ enum Command {
     Ingest(ingest::Options),
     /// Ask a server that was loaded the queries of a workload: check the answers, then time them.
     Queries(queries::Options),
+    /// Ask Braid and VictoriaMetrics the same of the same samples: warm, cold, several clients, while loading, a month.
+    Beside(beside::Options),
     /// Send traces and logs whose belonging together is known, and print how much of it correlation finds, and at which cost.
     Correlate(correlate::Options),
 }
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Command::Load(options) => load::run(&options),
         Command::Ingest(options) => ingest::run(&options),
         Command::Queries(options) => queries::run(&options),
+        Command::Beside(options) => beside::run(&options),
         Command::Correlate(options) => correlate::run(&options),
     }
 }

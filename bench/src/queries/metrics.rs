@@ -2,15 +2,21 @@
 
 use anyhow::Result;
 
+use crate::shapes::month;
+
 use super::{Expected, Query, encoded, equal, list};
 
 pub(super) fn queries(expected: &Expected) -> Result<Vec<Query>> {
-    let (start, end) = (expected.number("start_ms")? / 1000, expected.number("end_ms")? / 1000);
+    Ok(between(expected.number("start_ms")? / 1000, expected.number("end_ms")? / 1000))
+}
+
+/// The queries of the workload that covers this time, seconds since the Unix epoch.
+pub(crate) fn between(start: u64, end: u64) -> Vec<Query> {
     let range = |query: &str| vec![format!("/api/v1/query_range?query={}&start={start}&end={end}&step=15", encoded(query))];
     let series = |expected: u64| -> super::Check {
         Box::new(move |answer| equal("series", list(answer, "/data/result")?.len() as u64, expected))
     };
-    Ok(vec![
+    vec![
         Query {
             name: "sum(rate) by (job), 50 series",
             bar: 1.2,
@@ -44,5 +50,24 @@ pub(super) fn queries(expected: &Expected) -> Result<Vec<Query>> {
             paths: vec![format!("/api/v1/series?match[]={}&start={start}&end={end}", encoded("{instance=~\"10[.]0[.]0[.].*\"}"))],
             check: Box::new(|answer| equal("series", list(answer, "/data")?.len() as u64, 2000)),
         },
-    ])
+    ]
+}
+
+/// Queries of the many days of [`month`], at 720 steps; each reads all samples but the first, which reads five minutes a step.
+pub(crate) fn of_month(start: u64, end: u64) -> Vec<Query> {
+    let step = ((end - start) / 720).max(15);
+    let range =
+        |query: String| vec![format!("/api/v1/query_range?query={}&start={start}&end={end}&step={step}", encoded(&query))];
+    let jobs = month::JOBS.len() as u64;
+    let of = |name, query: String| Query {
+        name,
+        bar: f64::NAN,
+        paths: range(query),
+        check: Box::new(move |answer| equal("series", list(answer, "/data/result")?.len() as u64, jobs)),
+    };
+    vec![
+        of("sum(rate[5m]) by (job), 1,000 series", format!("sum(rate({}[5m])) by (job)", month::NAME)),
+        of("sum(rate[step]) by (job)", format!("sum(rate({}[{}s])) by (job)", month::NAME, step.max(60))),
+        of("max(avg_over_time[step]) by (job)", format!("max(avg_over_time({}[{}s])) by (job)", month::NAME, step.max(60))),
+    ]
 }

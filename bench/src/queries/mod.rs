@@ -1,7 +1,7 @@
 //! `braid-bench queries`: asks a loaded server what `BENCH`'s tables ask, checks each answer, then times it.
 
 mod logs;
-mod metrics;
+pub(crate) mod metrics;
 mod traces;
 
 use std::collections::BTreeMap;
@@ -62,10 +62,10 @@ type Check = Box<dyn Fn(&Json) -> Result<String> + Sync>;
 
 /// A question, in one or several instances that take turns (ids, needles).
 pub(crate) struct Query {
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// Milliseconds; what the project asks of itself, warm.
     bar: f64,
-    paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
     check: Check,
 }
 
@@ -124,7 +124,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn get(connection: &mut Connection, path: &str) -> Result<(Duration, Vec<u8>)> {
+/// Asks, and fails where the answer is not 200.
+pub(crate) fn get(connection: &mut Connection, path: &str) -> Result<(Duration, Vec<u8>)> {
     let begun = Instant::now();
     let (status, body) = connection.exchange(path, "GET", "", b"")?;
     let took = begun.elapsed();
@@ -132,6 +133,14 @@ fn get(connection: &mut Connection, path: &str) -> Result<(Duration, Vec<u8>)> {
         bail!("{status}: {}", String::from_utf8_lossy(&body[..body.len().min(300)]));
     }
     Ok((took, body))
+}
+
+impl Query {
+    /// Asks, and fails where the answer is not the expected one.
+    pub(crate) fn verify(&self, connection: &mut Connection, path: &str) -> Result<String> {
+        let (_, body) = get(connection, path)?;
+        (self.check)(&serde_json::from_slice(&body).context("the answer is no JSON")?)
+    }
 }
 
 fn one(query: &Query, options: &Options) -> Result<()> {

@@ -3,6 +3,8 @@
 
 pub(crate) mod logs;
 pub(crate) mod metrics;
+pub(crate) mod month;
+pub(crate) mod other;
 pub(crate) mod traces;
 
 /// One request's body.
