@@ -146,12 +146,12 @@ mod tests {
             let value = bits(n);
             if n > 0 && n < 64 && value > 1 << (n - 1) { value.wrapping_sub(1 << n) as i64 } else { value as i64 }
         };
-        let mut h = Histogram::default();
-        h.zero_threshold = match bits(8) {
+        let zero_threshold = match bits(8) {
             0 => 0.0,
             255 => f64::from_bits(bits(64)),
             power => 2f64.powi(power as i32 - 244),
         };
+        let mut h = Histogram { zero_threshold, ..Histogram::default() };
         h.schema = signed(&mut bits) as i32;
         let mut spans = [Vec::new(), Vec::new()];
         for side in &mut spans {
