@@ -159,7 +159,7 @@ mod tests {
         write("broken.json", r#"{"title":"#);
         write("other.json", r#"{"title":"no board"}"#);
         write("twice.json", r#"{"uid":"shop","panels":[]}"#);
-        write("large.json", &format!("{:1$}", "", (MAX_FILE + 1) as usize));
+        write("large.json", &" ".repeat((MAX_FILE + 1) as usize));
         write("readme.txt", "no JSON");
         write("..data/hidden.json", "{}");
         let dashboards = Dashboards::default();
