@@ -17,6 +17,7 @@ use parquet::file::statistics::Statistics;
 
 use super::attributes::RestRows;
 use super::body::{self, BODY, MAX_VARIABLES};
+use super::carried::Carried;
 use super::flush::{GROUP_TEXT, bounds, signal, trace_filter};
 use super::gather::{Pick, Piece, gather};
 use super::id::{ColumnId, RestOf};
@@ -541,11 +542,11 @@ impl Merger {
             Table::Logs => {
                 let bodies = self.chunks[chunk as usize].bodies().ok()?;
                 // Only this row: a view of the whole batch looks at each of its rows.
-                let columns = bodies.columns.into_iter().map(|(id, array)| (id, array.slice(row, 1)));
-                let own = BodyColumns::new(1, columns.collect()).ok()?;
+                let own = bodies.columns.into_iter().map(|(id, array)| (id, array.slice(row, 1)));
+                let own = BodyColumns::new(1, own.collect()).ok()?;
                 let mut line = Vec::new();
                 own.view().ok()?.write(0, &mut line).ok()?;
-                Some(xxhash_rust::xxh3::xxh3_128(&line))
+                Some(xxhash_rust::xxh3::xxh3_128(&line).wrapping_add(Carried::new(columns).number(row)))
             }
         }
     }

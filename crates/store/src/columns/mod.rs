@@ -14,6 +14,7 @@ mod bloom;
 mod body;
 mod builder;
 mod cache;
+mod carried;
 mod distinct;
 mod encode;
 mod eval;

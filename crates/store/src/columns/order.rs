@@ -1,7 +1,7 @@
 //! The order of rows inside a segment, and which rows are the same row.
 //!
 //! Spans: by trace id, then start. Logs: by service, then stream, then time. Spans are the same by trace and span id,
-//! lines by stream, time and text; of the same rows the one that came first is kept.
+//! lines by stream, time, text and what they carry (`carried`); of the same rows the one that came first is kept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +9,10 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef};
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
+use super::carried::Carried;
 use super::gather::Pick;
 use super::id::ColumnId;
 use super::project::TIME;
@@ -122,29 +124,54 @@ fn logs(parts: &[Arc<Rows>]) -> Result<Vec<Pick>, StoreError> {
     keys.sort_unstable();
     let texts: Vec<Texts<'_>> = bodies.iter().map(|b| Texts::of(b).ok_or_else(|| missing("body"))).collect::<Result<_, _>>()?;
     let body = |pick: Pick| texts[pick.0 as usize].get(pick.1 as usize).unwrap_or("");
+    let carried: Vec<Carried<'_>> = parts.iter().map(|rows| carried(rows)).collect();
+    let carried = |pick: Pick| carried[pick.0 as usize].number(pick.1 as usize);
     let mut out = Vec::with_capacity(keys.len());
     for run in keys.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-        distinct_bodies(run.iter().map(|k| k.2), run.len(), &body, &mut out);
+        distinct(run.iter().map(|k| k.2), run.len(), &body, &carried, &mut out);
     }
     Ok(out)
 }
 
-/// Appends the picks of a run of equal stream and time whose text no earlier one has.
-pub(crate) fn distinct_bodies<'a>(
+/// What records carry is never kept by group.
+fn carried(rows: &Rows) -> Carried<'_> {
+    Carried::new(rows.columns().iter().filter_map(|(id, column)| match column {
+        Column::Row(array) => Some((id, array)),
+        Column::Group(_) => None,
+    }))
+}
+
+/// Appends the picks of a run of equal stream and time, without those that have text and `carried` of an earlier one. What lines carry is looked
+/// at only where their texts are equal.
+fn distinct<'a>(
     run: impl Iterator<Item = Pick>,
     len: usize,
     body: &impl Fn(Pick) -> &'a str,
+    carried: &impl Fn(Pick) -> u128,
     out: &mut Vec<Pick>,
 ) {
     let start = out.len();
     if len <= SMALL_RUN {
         for pick in run {
-            if !out[start..].iter().any(|&o| body(o) == body(pick)) {
+            if !out[start..].iter().any(|&o| body(o) == body(pick) && carried(o) == carried(pick)) {
                 out.push(pick);
             }
         }
         return;
     }
-    let mut seen: HashSet<&str> = HashSet::with_capacity(len);
-    out.extend(run.filter(|&p| seen.insert(body(p))));
+    // By text the first line, and what the lines carry once there are several.
+    let mut seen: HashMap<&str, (Pick, HashSet<u128>)> = HashMap::with_capacity(len);
+    out.extend(run.filter(|&pick| match seen.entry(body(pick)) {
+        Entry::Vacant(place) => {
+            place.insert((pick, HashSet::new()));
+            true
+        }
+        Entry::Occupied(mut known) => {
+            let (first, all) = known.get_mut();
+            if all.is_empty() {
+                all.insert(carried(*first));
+            }
+            all.insert(carried(pick))
+        }
+    }));
 }

@@ -150,7 +150,7 @@ pub(crate) fn fill_zeros(array: &ArrayRef) -> Result<ArrayRef, StoreError> {
 /// The table's time column.
 pub(crate) const TIME: ColumnId = ColumnId::Field(Field::Time);
 
-/// The columns by which a table knows a row again.
+/// The columns by which a table knows a row again; of log records what they carry counts, too (see `carried`).
 pub(crate) fn identity(table: Table) -> Vec<ColumnId> {
     match table {
         Table::Spans => vec![ColumnId::Field(Field::TraceId), ColumnId::Field(Field::SpanId)],

@@ -14,6 +14,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
 use model::TimeRange;
 
+use super::carried::{Carried, is_carried};
 use super::id::ColumnId;
 use super::parallel;
 use super::pick::Left;
@@ -366,7 +367,18 @@ pub(super) fn within(table: Table, rows: &Arc<Rows>) -> Result<Vec<u32>, StoreEr
 /// IO and corruption.
 pub(super) fn row_ids(unit: &Unit, table: Table, rows: &[u32]) -> Result<Vec<u128>, StoreError> {
     let columns: Vec<ColumnId> = identity(table).into_iter().filter(|id| *id != TIME).collect();
-    let arrays = unit.columns(table, rows.to_vec(), &columns)?;
+    let (arrays, carried) = unit.with(table, rows.to_vec(), |source, prefetch| {
+        let all = source.ids().into_iter().filter(|id| columns.contains(id) || table == Table::Logs && is_carried(id)).cloned();
+        let all: Vec<ColumnId> = all.collect();
+        prefetch(&all)?;
+        let own = columns.iter().map(|id| source.load(id)).collect::<Result<Vec<_>, _>>()?;
+        let mut carried = Vec::new();
+        for id in all.into_iter().filter(|id| !columns.contains(id)) {
+            carried.extend(source.load(&id)?.map(|array| (id, array)));
+        }
+        Ok((own, carried))
+    })?;
+    let carried = Carried::new(carried.iter().map(|(id, array)| (id, array)));
     let mut bytes = Vec::new();
     Ok((0..rows.len())
         .map(|row| {
@@ -380,7 +392,7 @@ pub(super) fn row_ids(unit: &Unit, table: Table, rows: &[u32]) -> Result<Vec<u12
                 bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
                 bytes.extend_from_slice(value);
             }
-            xxhash_rust::xxh3::xxh3_128(&bytes)
+            xxhash_rust::xxh3::xxh3_128(&bytes).wrapping_add(carried.number(row))
         })
         .collect())
 }

@@ -214,7 +214,8 @@ impl Unit {
         })
     }
 
-    fn with<T>(
+    /// Hands out the columns of some rows (ascending), and a way to read several at once.
+    pub(super) fn with<T>(
         &self,
         table: Table,
         rows: Vec<u32>,

@@ -3,7 +3,7 @@
 //! A request is known by the 128-bit XXH3 of tenant, encoding and payload. The last [`super::Options::remembered`] are
 //! kept, about 50 bytes each; at a start they are rebuilt from what is left of the log. So a retry is recognised unless so
 //! many others came between, or the process was restarted in between and the log already cut: then the identity of rows
-//! (trace and span id; stream, time and line; series and time) still makes one of two when segments are merged.
+//! (trace and span id; stream, time, line and what it carries; series and time) still makes one of two when segments are merged.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};

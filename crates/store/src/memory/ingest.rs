@@ -13,7 +13,7 @@ use crate::series::{Amount, Total};
 
 /// Takes rows for one tenant; holds the store's lock, so readers see all or nothing of what it was given. Rows that the
 /// table has already (by its identity) are dropped, the first one stays: spans by trace and span id, log records by
-/// labels, time and body, samples by series and time.
+/// labels, time, body, attributes and ids, samples by series and time.
 #[derive(Debug)]
 pub struct Ingest<'m> {
     state: RwLockWriteGuard<'m, Arc<State>>,

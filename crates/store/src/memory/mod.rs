@@ -79,8 +79,8 @@ enum PointValue {
     Histogram(Arc<Histogram>),
 }
 
-/// Stream labels, time and body: records equal in all three are one.
-type LogId = (Vec<(String, String)>, i64, String);
+/// Stream labels, time, body, and what the record carries (its attributes and ids): records equal in all of them are one.
+type LogId = (Vec<(String, String)>, i64, String, Vec<(String, String)>);
 
 impl Default for Memory {
     fn default() -> Self {

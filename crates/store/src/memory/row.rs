@@ -65,7 +65,27 @@ impl Row {
 
     /// What makes a log record itself.
     pub(super) fn log_id(&self) -> super::LogId {
-        (self.labels(), self.time(), self.text(Field::Body).to_owned())
+        (self.labels(), self.time(), self.text(Field::Body).to_owned(), self.carried())
+    }
+
+    /// The record's own attributes, and its ids where it has any.
+    fn carried(&self) -> Vec<(String, String)> {
+        let shown = |value: &OwnedValue| match value {
+            // There are many that are not a number.
+            OwnedValue::Double(d) => format!("{:x}", d.to_bits()),
+            other => format!("{other:?}"),
+        };
+        let own = self.attributes.iter().filter(|(scope, ..)| *scope == Scope::Record);
+        let mut carried: Vec<(String, String)> = own.map(|(_, key, value)| (key.clone(), shown(value))).collect();
+        for field in [Field::TraceId, Field::SpanId] {
+            if let Some(Cell::Id(id)) =
+                self.fields.get(&field).filter(|cell| !matches!(cell, Cell::Id(id) if id.iter().all(|b| *b == 0)))
+            {
+                carried.push((String::new(), format!("{id:?}")));
+            }
+        }
+        carried.sort();
+        carried
     }
 
     /// The row of a span, made from what its group gives.

@@ -142,6 +142,49 @@ fn a_line_that_comes_twice_is_one_and_equal_times_keep_different_lines() {
     assert_eq!(counted(&table.view(), Table::Logs, one, &merged, &files), 14, "as before the merge");
 }
 
+#[test]
+fn lines_of_one_text_and_time_are_the_same_only_where_they_carry_the_same() {
+    let files = Files::default();
+    let table = LogTable::new(Arc::new(files.clone()));
+    let attr = |key, value| Attr { key, value: Value::Str(value) };
+    // In two orders; with another value; with none; with a span.
+    let carried = [
+        vec![attr("size", "2"), attr("took", "1")],
+        vec![attr("took", "1"), attr("size", "2")],
+        vec![attr("size", "2"), attr("took", "9")],
+        vec![],
+    ];
+    // More lines than are searched pair by pair, so that both ways of a flush are gone.
+    let texts = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    let mut segments = Vec::new();
+    let any = scan(Table::Logs, Order::Any, Predicate::True);
+    let newest = scan(Table::Logs, Order::NewestFirst, Predicate::True);
+    for (round, texts) in [&texts[..1], &texts[..]].into_iter().enumerate() {
+        table.head().fill(&Tenant::default(), |sink| {
+            announce(sink, &Group { labels: &[("service_name", "a")], ..Group::default() });
+            // The second time their attributes are rare, and stand in the rest column.
+            (0..round as i64 * 5_000).for_each(|i| sink.log(&line("other", START + 1 + i)));
+            for text in texts {
+                carried.iter().for_each(|attributes| sink.log(&Log { attributes, ..line(text, START) }));
+                sink.log(&Log { span_id: SpanId([1; 8]), ..line(text, START) });
+            }
+        });
+        let distinct = texts.len() * 4 + round * 5_000;
+        for scan in [&any, &newest] {
+            assert_eq!(count(&table.view(), scan, &segments, &files), distinct, "in the head");
+        }
+        let frozen = table.freeze().expect("rows");
+        segments.extend(frozen.write().expect("a flush"));
+        frozen.forget();
+        assert_eq!(segments[round].rows as usize, distinct);
+        for scan in [&any, &newest] {
+            assert_eq!(count(&table.view(), scan, &segments, &files), distinct, "flushed");
+        }
+    }
+    let merged = table.compact(&segments).expect("a merge");
+    assert_eq!(merged[0].rows, 9 * 4 + 5_000);
+}
+
 /// The lines of all rows, in order.
 /// Rows `0..ROWS` lie in two of three inputs each, so that equal ones meet across batches and row groups of the merge.
 #[test]
