@@ -161,10 +161,14 @@ impl BodyBuilder {
             self.slots.0.clear();
             (*syntax != Syntax::Words || self.words.as_mut().is_some_and(Tried::again))
                 && syntax.walk(line, &mut self.slots).is_some()
-                && (1..=SLOTS_MAX).contains(&self.slots.0.len())
+                // What is JSON is nothing else, be there no variable in it: what is in a line is told from its layout.
+                && (*syntax == Syntax::Json || !self.slots.0.is_empty())
         }) else {
             return WHOLE;
         };
+        if !(1..=SLOTS_MAX).contains(&self.slots.0.len()) {
+            return WHOLE;
+        }
         self.sign(line);
         let hash = self.hasher.hash_one(&self.signature[..]);
         let found = self.by_signature.find(hash, |k| *self.layouts[*k as usize].signature == *self.signature);

@@ -325,6 +325,16 @@ mod tests {
         assert_eq!(member(r#"{"a":{"b":1},"a.b":2}"#, "a_b"), Member::Unclear);
     }
 
+    #[test]
+    fn json_without_a_variable_is_no_plain_text() {
+        let mut builder = BodyBuilder::default();
+        // Often enough for a pattern of words.
+        assert!((0..100).all(|_| builder.append(r#"{"status":null}"#)));
+        let columns = builder.seal();
+        let absent = columns.view().expect("a view").member("status", true, &|_| true);
+        assert_eq!(absent.count_set_bits(), 100);
+    }
+
     fn line() -> impl Strategy<Value = String> {
         let value = prop_oneof![
             Just("1".to_owned()),
