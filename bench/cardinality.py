@@ -11,16 +11,13 @@ import argparse
 import hashlib
 import http.client
 import json
-import os
-import re
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
+
+from server import Braid
 
 BATCH = 1000
 
@@ -31,11 +28,6 @@ def arguments():
     parser.add_argument("--values", type=int, default=1_000_000)
     parser.add_argument("--memory", default="512MiB")
     return parser.parse_args()
-
-
-def status(pid, field):
-    with open(f"/proc/{pid}/status") as text:
-        return int(re.search(rf"{field}:\s+(\d+) kB", text.read()).group(1)) / 1024
 
 
 def trace_id(n):
@@ -63,12 +55,8 @@ def push(address, start_ns, numbers, step_ns, failures):
 
 def main():
     args = arguments()
-    home = tempfile.mkdtemp(prefix="braid-cardinality-")
-    server = subprocess.Popen(
-        [args.braid, "serve", "--free-ports", "--print-ready", "--data-dir", f"{home}/data", "--memory", args.memory],
-        stdout=subprocess.PIPE, stderr=open(f"{home}/log", "w"), text=True)
-    try:
-        at = json.loads(server.stdout.readline())
+    with Braid(args.braid, "cardinality", args.memory) as server:
+        at = server.at
         start_ns, span_ns = time.time_ns() - 3_600_000_000_000, 3_590_000_000_000
         failures, began = [], time.monotonic()
         share = -(-args.values // 4)
@@ -81,7 +69,7 @@ def main():
         if failures:
             raise SystemExit(f"a push was refused: {failures[0]!r}")
         print(f"taken in: {args.values:,} streams in {time.monotonic() - began:.0f} s, "
-              f"memory {status(server.pid, 'VmRSS'):.0f} MiB, peak {status(server.pid, 'VmHWM'):.0f} MiB of {args.memory}", flush=True)
+              f"memory {server.memory():.0f} MiB, peak {server.memory('VmHWM'):.0f} MiB of {args.memory}", flush=True)
         wrong = []
 
         def ask(name, path, check, **params):
@@ -101,7 +89,7 @@ def main():
             if not right:
                 wrong.append(name)
             print(f"| {name} | {'' if right else 'WRONG: '}{said} | {took[0]:.1f}, {min(took[1:]):.1f} | {len(body):,} | "
-                  f"{status(server.pid, 'VmRSS'):.0f}, {status(server.pid, 'VmHWM'):.0f} |", flush=True)
+                  f"{server.memory():.0f}, {server.memory('VmHWM'):.0f} |", flush=True)
 
         def lines(expected):
             def check(answer):
@@ -119,9 +107,11 @@ def main():
             ask(f"a regex, {starting} values", "/loki/api/v1/query_range", lines(min(starting, 5000)),
                 query=f'{{trace_id=~"{prefix}.+"}}', limit=5000)
             ask("newest 100 of an app", "/loki/api/v1/query_range", lines(100), query='{app="app-7"}', limit=100)
-            total = lambda answer: (int(float(answer["data"]["result"][0]["value"][1])),) * 2
-            ask("count by app", "/loki/api/v1/query", lambda a: (lambda n: (f"{n} lines", n == args.values))(
-                sum(int(float(r["value"][1])) for r in a["data"]["result"])),
+            def counted(answer):
+                n = sum(int(float(series["value"][1])) for series in answer["data"]["result"])
+                return f"{n} lines", n == args.values
+
+            ask("count by app", "/loki/api/v1/query", counted,
                 query='sum by (app)(count_over_time({app=~".+"}[2h]))', time=start_ns + 3_600_000_000_000)
             ask("/labels", "/loki/api/v1/labels", lambda a: (a["data"], "trace_id" in a["data"]))
             ask("/label/trace_id/values", "/loki/api/v1/label/trace_id/values",
@@ -137,22 +127,12 @@ def main():
 
         questions("as it came in")
         before = time.monotonic()
-        request = urllib.request.Request(f"http://{at['braid']}/api/admin/settle", method="POST")
-        urllib.request.urlopen(request, timeout=3600).read()
-        size = sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(f"{home}/data") for name in names)
-        print(f"\nsettled in {time.monotonic() - before:.0f} s, {size / args.values:.1f} bytes a line, "
-              f"memory {status(server.pid, 'VmRSS'):.0f} MiB, peak {status(server.pid, 'VmHWM'):.0f} MiB", flush=True)
+        server.settle()
+        print(f"\nsettled in {time.monotonic() - before:.0f} s, {server.bytes() / args.values:.1f} bytes a line, "
+              f"memory {server.memory():.0f} MiB, peak {server.memory('VmHWM'):.0f} MiB", flush=True)
         questions("settled")
         if wrong:
             raise SystemExit(f"wrong: {wrong}")
-    finally:
-        if server.poll() is None:
-            server.send_signal(signal.SIGTERM)
-            try:
-                server.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                server.kill()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

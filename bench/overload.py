@@ -10,17 +10,15 @@ samples, lines and spans), so that what is measured is the load of all three.
 
 import argparse
 import json
-import re
-import shutil
-import signal
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+
+from server import Braid, end
 
 
 def arguments():
@@ -32,11 +30,6 @@ def arguments():
     parser.add_argument("--conns", type=int, default=20, help="of each generator; more than 20 the reference generator does not take for lines")
     parser.add_argument("--items", default="20,5,3")
     return parser.parse_args()
-
-
-def status(pid, field):
-    with open(f"/proc/{pid}/status") as text:
-        return int(re.search(rf"{field}:\s+(\d+) kB", text.read()).group(1)) / 1024
 
 
 def get(url):
@@ -75,92 +68,86 @@ def ask(urls, seconds, load=()):
 
 def main():
     args = arguments()
-    home = tempfile.mkdtemp(prefix="braid-overload-")
-    server = subprocess.Popen(
-        [args.braid, "serve", "--free-ports", "--print-ready", "--data-dir", f"{home}/data", "--memory", args.memory],
-        stdout=subprocess.PIPE, stderr=open(f"{home}/log", "w"), text=True)
     started = []
-    try:
-        at = json.loads(server.stdout.readline())
-        target = {"metrics": f"http://{at['prometheus']}/api/v1/write", "logs": f"http://{at['loki']}/loki/api/v1/push",
-                  "traces": f"http://{at['otlp_http']}/v1/traces"}
+    with Braid(args.braid, "overload", args.memory) as server:
+        try:
+            measure(args, server, started)
+        finally:
+            for process in started:
+                end(process)
 
-        def generate(kind, count, conns, seed):
-            command = [args.generator, kind, "--url", target[kind], "--conns", str(conns), "--seed", str(seed)]
-            # Samples are as many as there are series and time: 10,000 series, one every 15 s.
-            command += ["--span-secs", str(count * 15 // 10_000)] if kind == "metrics" else ["--count", str(count)]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(f"{home}/{kind}", "w"))
-            started.append(process)
-            return process
 
-        for kind in target:
-            generate(kind, 100_000, 4, 1).wait()
-        urllib.request.urlopen(urllib.request.Request(f"http://{at['braid']}/api/admin/settle", method="POST"), timeout=120)
-        urls = queries(at, int(time.time()))
-        ask(urls, 1)
-        idle, _ = ask(urls, 5)
-        rest = status(server.pid, "VmRSS")
+def measure(args, server, started):
+    """Asks idle and under load; the processes that it starts are in `started`."""
+    at, home = server.at, server.home
+    target = {"metrics": f"http://{at['prometheus']}/api/v1/write", "logs": f"http://{at['loki']}/loki/api/v1/push",
+              "traces": f"http://{at['otlp_http']}/v1/traces"}
 
-        peaks, done = [], threading.Event()
+    def generate(kind, count, conns, seed):
+        command = [args.generator, kind, "--url", target[kind], "--conns", str(conns), "--seed", str(seed)]
+        # Samples are as many as there are series and time: 10,000 series, one every 15 s.
+        command += ["--span-secs", str(count * 15 // 10_000)] if kind == "metrics" else ["--count", str(count)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(f"{home}/{kind}", "w"))
+        started.append(process)
+        return process
 
-        def watch():
-            while not done.wait(0.1):
-                if server.poll() is None:
-                    peaks.append(status(server.pid, "VmRSS"))
+    for kind in target:
+        generate(kind, 100_000, 4, 1).wait()
+    server.settle()
+    urls = queries(at, int(time.time()))
+    ask(urls, 1)
+    idle, _ = ask(urls, 5)
+    rest = server.memory()
 
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        counts = [int(float(n) * 1e6) for n in args.items.split(",")]
-        flood = [generate(kind, count, args.conns, 2) for kind, count in zip(target, counts)]
-        # They encode everything first: wait until requests come in.
-        accepted = lambda: sum(float(l.split()[-1]) for l in urllib.request.urlopen(f"http://{at['braid']}/metrics").read().decode()
-                               .splitlines() if l.startswith("braid_receiver_accepted_items_total"))
-        before, began = accepted(), time.monotonic()
-        while accepted() < before + 10_000 and time.monotonic() - began < 90:
-            time.sleep(0.2)
-        before, began = accepted(), time.monotonic()
-        under, codes = ask(urls, args.seconds, flood)
-        loaded = time.monotonic() - began
-        ended = [kind for kind, process in zip(target, flood) if process.poll() not in (None, 0)]
-        if ended:
-            raise SystemExit(f"the generators of {ended} failed: {open(f'{home}/{ended[0]}').read()}")
-        rate = (accepted() - before) / loaded
-        for process in flood:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            process.wait()
-        stopped = time.monotonic()
-        push = json.dumps({"streams": [{"stream": {"a": "b"}, "values": [[str(time.time_ns()), "after"]]}]}).encode()
-        while True:
-            request = urllib.request.Request(target["logs"], data=push, headers={"Content-Type": "application/json"}, method="POST")
-            try:
-                urllib.request.urlopen(request, timeout=10)
-                break
-            except urllib.error.HTTPError:
-                time.sleep(0.02)
-        recovered = time.monotonic() - stopped
-        after, _ = ask(urls, 3)
-        done.set()
-        watcher.join()
-        text = urllib.request.urlopen(f"http://{at['braid']}/metrics").read().decode()
-        refused = [l for l in text.splitlines() if l.startswith("braid_receiver_refused_requests_total")]
-        show = lambda p95: " / ".join(f"{v:.1f}" for v in p95)
-        print(f"seconds under load                 {loaded:.0f}, {sum(codes.values())} queries")
-        print(f"items taken a second under load    {rate:,.0f}")
-        print(f"memory, MiB (idle, peak)           {rest:.0f}, {max(peaks):.0f} of {args.memory}")
-        print(f"query p95, ms, PromQL/LogQL/TraceQL  idle {show(idle)}; under load {show(under)}; after {show(after)}")
-        print(f"answers under load by status       {codes}")
-        print(f"a push is taken again after        {recovered:.2f} s")
-        print("refused requests:", *(refused or ["none"]), sep="\n  ")
-    finally:
-        for process in [*started, server]:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-        shutil.rmtree(home, ignore_errors=True)
+    peaks, done = [], threading.Event()
+
+    def watch():
+        while not done.wait(0.1):
+            if server.is_alive():
+                peaks.append(server.memory())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    counts = [int(float(n) * 1e6) for n in args.items.split(",")]
+    flood = [generate(kind, count, args.conns, 2) for kind, count in zip(target, counts)]
+    # They encode everything first: wait until requests come in.
+    accepted = lambda: sum(float(l.split()[-1]) for l in urllib.request.urlopen(f"http://{at['braid']}/metrics").read().decode()
+                           .splitlines() if l.startswith("braid_receiver_accepted_items_total"))
+    before, began = accepted(), time.monotonic()
+    while accepted() < before + 10_000 and time.monotonic() - began < 90:
+        time.sleep(0.2)
+    before, began = accepted(), time.monotonic()
+    under, codes = ask(urls, args.seconds, flood)
+    loaded = time.monotonic() - began
+    ended = [kind for kind, process in zip(target, flood) if process.poll() not in (None, 0)]
+    if ended:
+        raise SystemExit(f"the generators of {ended} failed: {open(f'{home}/{ended[0]}').read()}")
+    rate = (accepted() - before) / loaded
+    for process in flood:
+        end(process)
+    stopped = time.monotonic()
+    push = json.dumps({"streams": [{"stream": {"a": "b"}, "values": [[str(time.time_ns()), "after"]]}]}).encode()
+    while True:
+        request = urllib.request.Request(target["logs"], data=push, headers={"Content-Type": "application/json"}, method="POST")
+        try:
+            urllib.request.urlopen(request, timeout=10)
+            break
+        except urllib.error.HTTPError:
+            time.sleep(0.02)
+    recovered = time.monotonic() - stopped
+    after, _ = ask(urls, 3)
+    done.set()
+    watcher.join()
+    text = urllib.request.urlopen(f"http://{at['braid']}/metrics").read().decode()
+    refused = [l for l in text.splitlines() if l.startswith("braid_receiver_refused_requests_total")]
+    show = lambda p95: " / ".join(f"{v:.1f}" for v in p95)
+    print(f"seconds under load                 {loaded:.0f}, {sum(codes.values())} queries")
+    print(f"items taken a second under load    {rate:,.0f}")
+    print(f"memory, MiB (idle, peak)           {rest:.0f}, {max(peaks):.0f} of {args.memory}")
+    print(f"query p95, ms, PromQL/LogQL/TraceQL  idle {show(idle)}; under load {show(under)}; after {show(after)}")
+    print(f"answers under load by status       {codes}")
+    print(f"a push is taken again after        {recovered:.2f} s")
+    print("refused requests:", *(refused or ["none"]), sep="\n  ")
 
 
 if __name__ == "__main__":

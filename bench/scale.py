@@ -13,14 +13,10 @@ its process id. Ten times two million lines take 1.3 GB of disk, fifty million s
 import argparse
 import json
 import os
-import re
-import shutil
-import signal
 import subprocess
-import tempfile
 import time
-import urllib.request
 
+from server import Braid
 
 # Of each hour: questions about one slice are rounded to minutes, and must not reach into the next.
 SPAN_S = 3300
@@ -40,42 +36,6 @@ def arguments():
     parser.add_argument("--everything", action="store_true", help="ask all queries of spans over all of the data")
     parser.add_argument("--dir", help="where data is kept while this runs (default: a temporary folder)")
     return parser.parse_args()
-
-
-def status(pid, field):
-    with open(f"/proc/{pid}/status") as text:
-        return int(re.search(rf"{field}:\s+(\d+) kB", text.read()).group(1)) / 1024
-
-
-def cpu(pid):
-    with open(f"/proc/{pid}/stat") as text:
-        fields = text.read().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def bytes_below(folder):
-    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
-
-
-class Server:
-    def __init__(self, args, home):
-        self.process = subprocess.Popen(
-            [args.braid, "serve", "--free-ports", "--print-ready", "--data-dir", f"{home}/data", "--memory", args.memory],
-            stdout=subprocess.PIPE, stderr=open(f"{home}/log", "a"), text=True)
-        self.at = json.loads(self.process.stdout.readline())
-
-    def settle(self):
-        request = urllib.request.Request(f"http://{self.at['braid']}/api/admin/settle", method="POST")
-        urllib.request.urlopen(request, timeout=3600).read()
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
 
 
 def together(slices):
@@ -99,13 +59,11 @@ def together(slices):
 def main():
     args = arguments()
     count = args.count or {"logs": 2_000_000, "traces": 1_000_000}[args.kind]
-    home = tempfile.mkdtemp(prefix="braid-scale-", dir=args.dir)
-    server = Server(args, home)
-    try:
+    with Braid(args.braid, "scale", args.memory, dir=args.dir) as server:
         port, path = ("loki", "/loki/api/v1/push") if args.kind == "logs" else ("otlp_http", "/v1/traces")
         now, slices, began = int(time.time()), [], time.monotonic()
         for n in range(args.slices):
-            expect = f"{home}/expect-{n}.json"
+            expect = f"{server.home}/expect-{n}.json"
             run = subprocess.run(
                 [args.generator, args.kind, "--url", f"http://{server.at[port]}{path}", "--seed", str(42 + n), "--count", str(count),
                  "--span-secs", str(SPAN_S), "--end", str(now - 3600 * (args.slices - 1 - n)), "--expect", expect], capture_output=True, text=True)
@@ -117,10 +75,10 @@ def main():
             with open(expect) as text:
                 slices.append(json.load(text))
         server.settle()
-        total, pid = count * args.slices, server.process.pid
+        total, home = count * args.slices, server.home
         print(f"{total:,} items in {args.slices} slices, {time.monotonic() - began:.0f} s with encoding and settling; "
-              f"{cpu(pid) / total * 1e6:.2f} CPU-s per million, {bytes_below(f'{home}/data') / total:.1f} bytes an item, "
-              f"memory {status(pid, 'VmRSS'):.0f} MiB, peak {status(pid, 'VmHWM'):.0f} MiB of {args.memory}", flush=True)
+              f"{server.cpu() / total * 1e6:.2f} CPU-s per million, {server.bytes() / total:.1f} bytes an item, "
+              f"memory {server.memory():.0f} MiB, peak {server.memory('VmHWM'):.0f} MiB of {args.memory}", flush=True)
         for name, what in (("all", together(slices)), ("middle", slices[len(slices) // 2])):
             with open(f"{home}/{name}.json", "w") as text:
                 json.dump(what, text)
@@ -139,20 +97,17 @@ def main():
                 failed |= run.returncode != 0
 
         server.stop()
-        server = Server(args, home)
+        server.start()
         ask("warm", "--runs", str(args.runs))
         ask(f"{args.clients} clients at once", "--clients", str(args.clients))
-        print(f"\nmemory after the queries: {status(server.process.pid, 'VmRSS'):.0f} MiB, "
-              f"peak {status(server.process.pid, 'VmHWM'):.0f} MiB", flush=True)
+        print(f"\nmemory after the queries: {server.memory():.0f} MiB, "
+              f"peak {server.memory('VmHWM'):.0f} MiB", flush=True)
         server.stop()
-        server = Server(args, home)
+        server.start()
         if os.geteuid() == 0:
             ask("cold (first)", "--cold", "--runs", "1")
         if failed:
             raise SystemExit("some answers are wrong")
-    finally:
-        server.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

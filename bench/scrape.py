@@ -12,16 +12,15 @@ import argparse
 import json
 import multiprocessing
 import os
-import re
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import threading
 import time
 import urllib.parse
 import urllib.request
+
+from server import Braid
 
 
 def arguments():
@@ -75,17 +74,6 @@ def serve(listener, series):
         threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
 
-def status(pid, field):
-    with open(f"/proc/{pid}/status") as text:
-        return int(re.search(rf"{field}:\s+(\d+) kB", text.read()).group(1)) / 1024
-
-
-def cpu(pid):
-    with open(f"/proc/{pid}/stat") as text:
-        fields = text.read().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def query(at, text):
     url = f"http://{at['prometheus']}/api/v1/query?query={urllib.parse.quote(text)}"
     with urllib.request.urlopen(url, timeout=60) as answer:
@@ -114,19 +102,16 @@ def main():
     with open(f"{home}/braid.yaml", "w") as out:
         out.write(f"scrape_configs:\n- job_name: many\n  scrape_interval: {args.interval}s\n  scrape_timeout: {args.interval}s\n"
                   f"  file_sd_configs: [{{files: ['{home}/targets.json']}}]\n")
-    braid = subprocess.Popen(
-        [args.braid, "serve", "--free-ports", "--print-ready", "--data-dir", f"{home}/data", "--memory", args.memory, "--config",
-         f"{home}/braid.yaml"], stdout=subprocess.PIPE, stderr=open(f"{home}/log", "w"), text=True)
-    if args.core is not None:
-        os.sched_setaffinity(braid.pid, {args.core})
-    try:
-        at = json.loads(braid.stdout.readline())
+    with Braid(args.braid, "scrape", args.memory, "--config", f"{home}/braid.yaml") as braid:
+        at = braid.at
+        if args.core is not None:
+            os.sched_setaffinity(braid.pid, {args.core})
         # Every target once, then the stretch that counts.
         time.sleep(args.interval + 5)
-        began, before = time.monotonic(), cpu(braid.pid)
+        began, before = time.monotonic(), braid.cpu()
         while time.monotonic() - began < args.seconds:
             time.sleep(1)
-        seconds, spent = time.monotonic() - began, cpu(braid.pid) - before
+        seconds, spent = time.monotonic() - began, braid.cpu() - before
         window = f"{int(args.seconds) // args.interval * args.interval}s"
         scrapes = query(at, f"sum(count_over_time(up[{window}]))")
         wanted = args.targets * (int(args.seconds) // args.interval)
@@ -137,16 +122,10 @@ def main():
         print(f"scrapes, of so many due, failed      {scrapes:,.0f}, {wanted:,}, {query(at, f'sum(count_over_time((up == 0)[{window}:{args.interval}s]))'):,.0f}")
         print(f"scrape seconds, median / p99         {query(at, 'quantile(0.5, scrape_duration_seconds)'):.3f} / {query(at, 'quantile(0.99, scrape_duration_seconds)'):.3f}")
         print(f"CPU, cores                           {spent / seconds:.2f}")
-        print(f"memory, MiB (now, peak)              {status(braid.pid, 'VmRSS'):.0f}, {status(braid.pid, 'VmHWM'):.0f} of {args.memory}")
-    finally:
-        braid.send_signal(signal.SIGTERM)
-        try:
-            braid.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            braid.kill()
-        for server in servers:
-            server.terminate()
-        shutil.rmtree(home, ignore_errors=True)
+        print(f"memory, MiB (now, peak)              {braid.memory():.0f}, {braid.memory('VmHWM'):.0f} of {args.memory}")
+    for server in servers:
+        server.terminate()
+    shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,14 @@ import json
 import multiprocessing
 import os
 import re
-import shutil
-import signal
 import socket
 import struct
-import subprocess
-import tempfile
 import threading
 import time
 import urllib.parse
 import urllib.request
+
+from server import Braid
 
 
 def arguments():
@@ -37,11 +35,6 @@ def arguments():
     parser.add_argument("--memory", default="512MiB")
     parser.add_argument("--stalled", type=int, default=1)
     return parser.parse_args()
-
-
-def status(pid, field):
-    with open(f"/proc/{pid}/status") as text:
-        return int(re.search(rf"{field}:\s+(\d+) kB", text.read()).group(1)) / 1024
 
 
 def open_tail(address, buffer=None):
@@ -137,16 +130,11 @@ def push(address, first, step, total, batch, began, rate, failures):
 
 def main():
     args = arguments()
-    home = tempfile.mkdtemp(prefix="braid-tail-")
-    server = subprocess.Popen(
-        [args.braid, "serve", "--free-ports", "--print-ready", "--data-dir", f"{home}/data", "--memory", args.memory],
-        stdout=subprocess.PIPE, stderr=open(f"{home}/log", "w"), text=True)
-    clients = []
-    try:
-        at = json.loads(server.stdout.readline())
+    with Braid(args.braid, "tail", args.memory) as server:
+        at = server.at
         total = int(args.rate * args.seconds) // args.batch * args.batch
         results, ready = multiprocessing.Queue(), multiprocessing.Queue()
-        clients = [multiprocessing.Process(target=client, args=(at["loki"], total, results, ready)) for _ in range(args.clients)]
+        clients = [multiprocessing.Process(target=client, args=(at["loki"], total, results, ready), daemon=True) for _ in range(args.clients)]
         for process in clients:
             process.start()
         for _ in clients:
@@ -166,7 +154,7 @@ def main():
         def row():
             text = urllib.request.urlopen(f"http://{at['braid']}/metrics").read().decode()
             sent, dropped, waiting = (metric(f"braid_loki_tail_{n}", text) for n in ("lines_total", "dropped_total", "waiting_bytes"))
-            print(f"| {time.time() - began:.0f} | {status(server.pid, 'VmRSS'):.0f} | {sent:,} | {dropped:,} | {waiting:,} |", flush=True)
+            print(f"| {time.time() - began:.0f} | {server.memory():.0f} | {sent:,} | {dropped:,} | {waiting:,} |", flush=True)
 
         every = max(1.0, args.seconds / 12)
         while any(pusher.is_alive() for pusher in pushers):
@@ -177,7 +165,7 @@ def main():
             raise SystemExit(f"a push was refused: {failures[0]!r}")
         found = [results.get(timeout=QUIET * 4) for _ in clients]
         row()
-        print(f"\n{total:,} lines in {took:.1f} s ({total / took:,.0f} a second), peak memory {status(server.pid, 'VmHWM'):.0f} MiB")
+        print(f"\n{total:,} lines in {took:.1f} s ({total / took:,.0f} a second), peak memory {server.memory('VmHWM'):.0f} MiB")
         print("| client | lines | missing | twice | told that it lost | slowest frame, ms |\n|---|---|---|---|---|---|")
         for n, (got, twice, lost, slowest) in enumerate(sorted(found)):
             print(f"| {n + 1} | {got:,} | {total - got:,} | {twice} | {lost} | {slowest:.0f} |")
@@ -193,17 +181,6 @@ def main():
             print(f"| stalled | {got:,} | {total - got:,} | | {lost} | |")
         if any(got != total or twice for got, twice, _, _ in found):
             raise SystemExit("lines were lost, or came twice")
-    finally:
-        for process in clients:
-            if process.is_alive():
-                process.terminate()
-        if server.poll() is None:
-            server.send_signal(signal.SIGTERM)
-            try:
-                server.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                server.kill()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":
