@@ -223,6 +223,12 @@ impl Api {
         (self.settings.threads / running).max(1)
     }
 
+    /// What one more PromQL query may take.
+    pub(crate) fn limits(&self) -> promql::Limits {
+        let s = &self.settings;
+        promql::Limits { samples: s.max_samples, series: s.max_series, bytes: s.max_query_memory, threads: self.idle_threads() }
+    }
+
     /// What `/ready` answers from now on.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);

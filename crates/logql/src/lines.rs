@@ -165,7 +165,7 @@ pub fn each_line(
     each_row(question, query, &Predicate::True, range, Order::Any, None, &needs, &mut |rows, row, labels| {
         read += 1;
         if read > question.max_lines {
-            return Err(EvalError::Execution(format!("the query reads more than {} lines", question.max_lines)));
+            return Err(EvalError::TooManyLines(question.max_lines));
         }
         rows.labels(row, labels);
         let time = rows.time(row);

@@ -27,6 +27,7 @@ pub use error::{EvalError, ParseError};
 pub use eval::{Answer, Grid, Limits, Matrix, Options, Outcome, Points, Question, Sample, Stats, instant, range};
 pub use functions::Function;
 pub use parser::{MAX_QUERY, Syntax, parse, parse_selector, parse_with};
+pub use print::braces;
 pub use series_description::{SequenceValue, SeriesDescription, parse_series_description};
 
 /// A duration as Prometheus writes it (`1h30m`), milliseconds. `None` where `text` is none, or too long a one.

@@ -145,12 +145,15 @@ impl Display for Series<'_> {
         if matchers.is_empty() && !name.is_empty() {
             return Ok(());
         }
-        f.write_char('{')?;
-        for (i, matcher) in matchers.iter().enumerate() {
-            write!(f, "{}{}", if i > 0 { "," } else { "" }, Matcher(matcher))?;
-        }
-        f.write_char('}')
+        f.write_str(&braces(matchers))
     }
+}
+
+/// Matchers as a selector has them: `{a="b",c!="d"}`.
+#[must_use]
+pub fn braces(matchers: &[LabelMatcher]) -> String {
+    let shown: Vec<String> = matchers.iter().map(|m| Matcher(m).to_string()).collect();
+    format!("{{{}}}", shown.join(","))
 }
 
 /// ` by (a, b) `.

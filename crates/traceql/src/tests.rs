@@ -69,24 +69,22 @@ fn store() -> Memory {
 /// For the traces of a query.
 const MEMORY: usize = 64 << 20;
 
+/// A question over all time for no traces; what a test wants otherwise it says.
+fn question<'a>(reader: &'a dyn store::Reader, tenant: &'a Tenant, cancelled: &'a AtomicBool) -> Question<'a> {
+    Question { reader, tenant, range: TimeRange::ALL, limit: 0, spans_per_set: 0, memory: MEMORY, cancelled }
+}
+
 fn find(store: &Memory, query: &str, limit: usize) -> Result<Found, EvalError> {
     let plan = Plan::new(&parse(query).unwrap_or_else(|e| panic!("{query}: {e}"))).expect("no metrics query");
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
-    let range = TimeRange::ALL;
-    search(
-        &Question { reader: &view, tenant: &tenant, range, limit, spans_per_set: 10, memory: MEMORY, cancelled: &cancelled },
-        &plan,
-    )
+    search(&Question { limit, spans_per_set: 10, ..question(&view, &tenant, &cancelled) }, &plan)
 }
 
 fn series(store: &Memory, query: &str) -> Vec<Series> {
     let query = parse(query).unwrap_or_else(|e| panic!("{query}: {e}"));
     let window = Window::new(0, 3000 * MS, 1000 * MS).expect("a window");
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
-    let range = TimeRange::ALL;
-    let question =
-        Question { reader: &view, tenant: &tenant, range, limit: 0, spans_per_set: 0, memory: MEMORY, cancelled: &cancelled };
-    evaluate(&question, &query, &window, 0).expect("evaluates")
+    evaluate(&question(&view, &tenant, &cancelled), &query, &window, 0).expect("evaluates")
 }
 
 #[test]
@@ -97,16 +95,7 @@ fn a_search_within_little_memory_finds_the_same_or_says_what_it_lacks() {
     let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
     let (mut whole, mut partial) = (0, 0);
     for memory in (0..40_000).step_by(100) {
-        let question = Question {
-            reader: &view,
-            tenant: &tenant,
-            range: TimeRange::ALL,
-            limit: 10,
-            spans_per_set: 1,
-            memory,
-            cancelled: &cancelled,
-        };
-        match search(&question, &plan) {
+        match search(&Question { limit: 10, spans_per_set: 1, memory, ..question(&view, &tenant, &cancelled) }, &plan) {
             Ok(found) if found.left_out().is_none() => {
                 whole += 1;
                 let ids = |found: &Found| found.traces.iter().map(|t| t.trace_id).collect::<Vec<_>>();
@@ -122,15 +111,7 @@ fn a_search_within_little_memory_finds_the_same_or_says_what_it_lacks() {
     assert!(whole > 0 && partial > 0, "{whole} {partial}");
     let query = parse("{ } >> { } | rate()").expect("parses");
     let window = Window::new(0, 3000 * MS, 1000 * MS).expect("a window");
-    let question = Question {
-        reader: &view,
-        tenant: &tenant,
-        range: TimeRange::ALL,
-        limit: 0,
-        spans_per_set: 0,
-        memory: 1,
-        cancelled: &cancelled,
-    };
+    let question = Question { memory: 1, ..question(&view, &tenant, &cancelled) };
     let error = evaluate(&question, &query, &window, 0).expect_err("numbers that lack a trace are no answer");
     assert!(error.to_string().contains("more spans than fit"), "{error}");
 }
@@ -142,15 +123,7 @@ fn metrics_are_told_while_they_are_computed() {
     let window = Window::new(0, 3000 * MS, 1000 * MS).expect("a window");
     for query in ["{ } | max_over_time(duration)", "{ } >> { } | rate()", "{ } | max_over_time(duration) by (name) | topk(1)"] {
         let parsed = parse(query).expect("parses");
-        let question = Question {
-            reader: &view,
-            tenant: &tenant,
-            range: TimeRange::ALL,
-            limit: 0,
-            spans_per_set: 0,
-            memory: MEMORY,
-            cancelled: &cancelled,
-        };
+        let question = question(&view, &tenant, &cancelled);
         let mut told = Vec::new();
         let last =
             crate::metrics::evaluate_aloud(&question, &parsed, &window, 0, &mut |so_far| told.push(so_far())).expect("evaluates");
@@ -369,9 +342,7 @@ proptest! {
         slow.marks.seen = false;
         let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
         let ask = |plan: &Plan, limit| {
-            let question =
-                Question { reader: &view, tenant: &tenant, range: TimeRange::ALL, limit, spans_per_set: 10, memory: MEMORY, cancelled: &cancelled };
-            search(&question, plan).map(|f| f.traces).map_err(|e| e.to_string())
+            search(&Question { limit, spans_per_set: 10, ..question(&view, &tenant, &cancelled) }, plan).map(|f| f.traces).map_err(|e| e.to_string())
         };
         prop_assert_eq!(ask(&plan, limit), ask(&slow, limit), "{}", query);
         // Whether all are wanted or many changes nothing either.

@@ -17,6 +17,7 @@ use traceql::{Metrics, MetricsNode, Root, parse_duration};
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
+use crate::loki;
 use crate::run::blocking;
 use crate::time::loki_ns;
 use tally::{Attribute, Tallies, Weight};
@@ -100,62 +101,56 @@ pub(crate) async fn compare(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> 
     let range = TimeRange::new(time("start", end.saturating_sub(HOUR_NS))?, end);
     let within = TimeRange::new(time("from", range.start)?, time("to", range.end)?);
     let inside = Inside { range: within, min: duration("min", i64::MIN)?, max: duration("max", i64::MAX)? };
-    let (limit, tenant) = (ask.count("limit", ATTRIBUTES)?, ask.tenant()?);
+    let comparison = Comparison { subject, tenant: ask.tenant()?, range, inside, limit: ask.count("limit", ATTRIBUTES)? };
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        let body = answer(&state, &*reader, tenant, range, subject, &inside, limit, cancelled)?;
+        let body = comparison.answer(&state, &*reader, cancelled)?;
         let rows = body["attributes"].as_array().map_or(0, Vec::len);
         Ok(Answer::json(body.to_string(), rows).partial(reader.partial()))
     })
     .await
 }
 
-#[allow(clippy::too_many_arguments)]
-fn answer(
-    api: &Api,
-    reader: &dyn store::Reader,
+/// A question, as it was understood.
+struct Comparison {
+    subject: Subject,
     tenant: Tenant,
     range: TimeRange,
-    subject: Subject,
-    inside: &Inside,
+    inside: Inside,
+    /// Attributes of the answer.
     limit: usize,
-    cancelled: &AtomicBool,
-) -> Result<Json, Failure> {
-    let (mut body, of) = match subject {
-        Subject::Spans(predicate, of) => (ranked(&spans::count(reader, tenant, range, predicate, inside, cancelled)?, limit), of),
-        Subject::Lines(query) => {
-            let logql = logql::Question {
-                reader,
-                tenant: &tenant,
-                max_lines: api.settings.max_lines,
-                discover_levels: api.settings.discover_levels,
-                cancelled,
-            };
-            (ranked(&lines::count(&logql, &query, range, inside)?, limit), query.to_string())
-        }
-        Subject::Samples(selected) => {
-            let promql = promql::Question {
-                reader,
-                tenant: &tenant,
-                lookback_ms: api.settings.lookback_ms,
-                limits: promql::Limits {
-                    samples: api.settings.max_samples,
-                    series: api.settings.max_series,
-                    bytes: api.settings.max_query_memory,
-                    threads: api.idle_threads(),
-                },
-                cancelled,
-                options: promql::Options::default(),
-                stats: false,
-            };
-            let mut body = ranked(&selected.measure(&promql, range, inside.range)?, limit);
-            body["measure"] = selected.function().into();
-            (body, selected.selector().to_owned())
-        }
-    };
-    body["of"] = of.into();
-    Ok(body)
+}
+
+impl Comparison {
+    fn answer(self, api: &Api, reader: &dyn store::Reader, cancelled: &AtomicBool) -> Result<Json, Failure> {
+        let Self { subject, tenant, range, inside, limit } = self;
+        let (mut body, of) = match subject {
+            Subject::Spans(predicate, of) => {
+                (ranked(&spans::count(reader, tenant, range, predicate, &inside, cancelled)?, limit), of)
+            }
+            Subject::Lines(query) => {
+                let logql = loki::question(api, reader, &tenant, cancelled);
+                (ranked(&lines::count(&logql, &query, range, &inside)?, limit), query.to_string())
+            }
+            Subject::Samples(selected) => {
+                let promql = promql::Question {
+                    reader,
+                    tenant: &tenant,
+                    lookback_ms: api.settings.lookback_ms,
+                    limits: api.limits(),
+                    cancelled,
+                    options: promql::Options::default(),
+                    stats: false,
+                };
+                let mut body = ranked(&selected.measure(&promql, range, inside.range)?, limit);
+                body["measure"] = selected.function().into();
+                (body, selected.selector().to_owned())
+            }
+        };
+        body["of"] = of.into();
+        Ok(body)
+    }
 }
 
 fn ranked<W: Weight + Serialize>(tallies: &Tallies<W>, limit: usize) -> Json {

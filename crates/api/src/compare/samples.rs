@@ -1,8 +1,6 @@
 //! Samples: how much of what a selector measures comes from the series with which labels. Counters and histograms weigh what they grew by,
 //! gauges their mean.
 
-use std::fmt::Write;
-
 use model::TimeRange;
 use promql::{Answer, Expr, Node, Question, Sample};
 use store::{LabelMatcher, MatchOp};
@@ -26,15 +24,13 @@ impl Selected {
         // Buckets hold each other; the observations are counted beside them.
         let buckets = name.strip_suffix("_bucket");
         let grows = rated || ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end));
-        let parts: Vec<String> = matchers
-            .iter()
-            .filter(|m| buckets.is_none() || m.name != "le")
-            .map(|m| match buckets {
-                Some(base) if m.name == NAME => matcher(NAME, m.op, &format!("{base}_count")),
-                _ => matcher(&m.name, m.op, &m.value),
-            })
-            .collect();
-        Some(Self { selector: format!("{{{}}}", parts.join(",")), grows })
+        let mut matchers = matchers.to_vec();
+        if let Some(base) = buckets {
+            matchers.retain(|m| m.name != "le");
+            let names = matchers.iter_mut().filter(|m| m.name == NAME && m.op == MatchOp::Eq);
+            names.for_each(|m| m.value = format!("{base}_count"));
+        }
+        Some(Self { selector: promql::braces(&matchers), grows })
     }
 
     pub(super) fn selector(&self) -> &str {
@@ -79,25 +75,6 @@ impl Selected {
         }
         Ok(tallies)
     }
-}
-
-fn matcher(name: &str, op: MatchOp, value: &str) -> String {
-    let op = match op {
-        MatchOp::Eq => "=",
-        MatchOp::Ne => "!=",
-        MatchOp::Re => "=~",
-        MatchOp::NotRe => "!~",
-    };
-    let plain =
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.as_bytes()[0].is_ascii_digit();
-    let mut out = if plain { name.to_owned() } else { quoted(name) };
-    let _ = write!(out, "{op}{}", quoted(value));
-    out
-}
-
-/// In quotes; what JSON escapes PromQL reads alike.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// The matchers of the first selector, and whether a function of counters is around it.

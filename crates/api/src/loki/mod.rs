@@ -19,6 +19,8 @@ use crate::ask::Ask;
 use crate::serve::Routes;
 use crate::time::{loki_duration_ns, loki_ns};
 
+pub(crate) use query::question;
+
 const HOUR_NS: i64 = 3_600_000_000_000;
 
 pub(crate) fn routes(routes: Routes) -> Routes {

@@ -23,7 +23,7 @@ pub(super) fn parse(ask: &Ask) -> Result<Expr, Failure> {
     logql::parse(ask.get("query").unwrap_or("")).map_err(|e| Failure::BadData(e.to_string()))
 }
 
-pub(super) fn question<'a>(api: &Api, reader: &'a dyn Reader, tenant: &'a Tenant, cancelled: &'a AtomicBool) -> Question<'a> {
+pub(crate) fn question<'a>(api: &Api, reader: &'a dyn Reader, tenant: &'a Tenant, cancelled: &'a AtomicBool) -> Question<'a> {
     let Settings { max_lines, discover_levels, .. } = api.settings;
     Question { reader, tenant, max_lines, discover_levels, cancelled }
 }

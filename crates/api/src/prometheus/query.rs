@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use model::{Labels, Tenant};
-use promql::{Expr, Grid, Limits, Options, Outcome, Question, Sample};
+use promql::{Expr, Grid, Options, Outcome, Question, Sample};
 use store::Reader;
 
 use super::{cut, envelope, required_time, time};
@@ -67,12 +67,7 @@ impl Query {
             reader,
             tenant: &self.tenant,
             lookback_ms: self.lookback_ms,
-            limits: Limits {
-                samples: api.settings.max_samples,
-                series: api.settings.max_series,
-                bytes: api.settings.max_query_memory,
-                threads: api.idle_threads(),
-            },
+            limits: api.limits(),
             cancelled,
             options: Options::default(),
             stats: !self.stats.is_empty(),
