@@ -83,7 +83,16 @@ export interface Correlation {
   candidate_logs?: JoinedLog[];
 }
 
-export type JoinedLog = Record<string, unknown>;
+/** A line that a key joins to a trace, or may join. */
+export interface JoinedLog {
+  log_id: string;
+  time: string;
+  service: string;
+  host: string;
+  severity: string;
+  line: string;
+  evidence?: Evidence;
+}
 
 /** Why a line belongs to a trace. */
 export interface Evidence {
@@ -171,5 +180,6 @@ export interface Graph {
   message?: string;
 }
 
-export const graph = (range: Range, service = "", signal?: AbortSignal) =>
-  json<Graph>("/api/graph", { start: Math.floor(range.from / 1000), end: Math.ceil(range.to / 1000), service }, signal);
+export const graphQuery = (range: Range, service = ""): Query => ({ start: Math.floor(range.from / 1000), end: Math.ceil(range.to / 1000), service });
+
+export const graph = (range: Range, service = "", signal?: AbortSignal) => json<Graph>("/api/graph", graphQuery(range, service), signal);

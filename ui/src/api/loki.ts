@@ -68,9 +68,10 @@ export async function lines(query: string, range: { from: number; to: number | b
   return direction === "backward" ? all.reverse() : all;
 }
 
+export const matrixQuery = (query: string, range: Range, step: number): Query => ({ query, start: Math.floor(range.from) + "000000", end: Math.ceil(range.to) + "000000", step });
+
 export async function matrix(query: string, range: Range, step: number, signal?: AbortSignal): Promise<Series[]> {
-  const q = { query, start: Math.floor(range.from) + "000000", end: Math.ceil(range.to) + "000000", step };
-  return toSeries((await json<{ data: Parameters<typeof toSeries>[0] }>("/loki/api/v1/query_range", q, signal)).data);
+  return toSeries((await json<{ data: Parameters<typeof toSeries>[0] }>("/loki/api/v1/query_range", matrixQuery(query, range, step), signal)).data);
 }
 
 /** A metric query at one time. */
@@ -79,9 +80,11 @@ export async function instant(query: string, time: number, signal?: AbortSignal)
   return toSeries((await json<{ data: Parameters<typeof toSeries>[0] }>("/loki/api/v1/query", q, signal)).data);
 }
 
+export const volumeText = (query: string, step: number) => `sum by (level, detected_level, severity_text) (count_over_time(${query} [${step}s]))`;
+
 /** Lines a step by level. */
 export async function volume(query: string, range: Range, step: number, signal?: AbortSignal): Promise<Series[]> {
-  const counted = `sum by (level, detected_level, severity_text) (count_over_time(${query} [${step}s]))`;
+  const counted = volumeText(query, step);
   const sums = new Map<Level, Map<number, number>>();
   for (const series of await matrix(counted, range, step, signal)) {
     const level = levelOf(series.labels.detected_level ?? series.labels.level ?? series.labels.severity_text);
@@ -112,9 +115,10 @@ export interface Pattern {
   samples: [number, number][];
 }
 
+export const patternsQuery = (query: string, range: Range): Query => ({ query, start: `${Math.floor(range.from)}000000`, end: `${Math.ceil(range.to)}000000` });
+
 export async function patterns(query: string, range: Range, signal?: AbortSignal): Promise<Pattern[]> {
-  const q = { query, start: `${Math.floor(range.from)}000000`, end: `${Math.ceil(range.to)}000000` };
-  return (await json<{ data?: Pattern[] }>("/loki/api/v1/patterns", q, signal)).data ?? [];
+  return (await json<{ data?: Pattern[] }>("/loki/api/v1/patterns", patternsQuery(query, range), signal)).data ?? [];
 }
 
 export interface DetectedField {

@@ -13,13 +13,27 @@ export const clock = $state({ now: Date.now() });
 /** What goes along from page to page. */
 const CONTEXT = ["from", "to", "refresh"];
 
-function read() {
+/** What only changes how a page shows what it has: nothing is asked anew for it, and "now" stays. */
+const VIEW = ["at", "box", "critical", "errors", "line", "mark", "markq", "sort", "span", "view"];
+
+/** Reads the address; says whether more than the view has changed. Parameters change one by one, so that only what reads one hears of it. */
+function read(): boolean {
   const hash = location.hash.replace(/^#\/?/, "");
   const [path = "", query = ""] = hash.split(/\?(.*)/s);
   const [page = "", ...rest] = path.split("/");
-  route.page = page || "home";
-  route.arg = decode(rest.join("/"));
-  route.params = Object.fromEntries(new URLSearchParams(query));
+  const [wanted, arg] = [page || "home", decode(rest.join("/"))];
+  let moved = wanted !== route.page || arg !== route.arg;
+  route.page = wanted;
+  route.arg = arg;
+  const params = Object.fromEntries(new URLSearchParams(query));
+  for (const key of new Set([...Object.keys(route.params), ...Object.keys(params)])) {
+    const value = params[key];
+    if (value === route.params[key]) continue;
+    moved ||= !VIEW.includes(key);
+    if (value === undefined) delete route.params[key];
+    else route.params[key] = value;
+  }
+  return moved;
 }
 
 function decode(text: string): string {
@@ -97,7 +111,6 @@ export function refresh() {
 }
 
 addEventListener("hashchange", () => {
-  clock.now = Date.now();
-  read();
+  if (read()) clock.now = Date.now();
 });
 read();
