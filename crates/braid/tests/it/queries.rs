@@ -26,6 +26,15 @@ fn ask(braid: &Braid, path: &str, form: &str) -> Reply {
     post(braid.at("prometheus"), path, &[FORM], form.as_bytes())
 }
 
+/// Says so when it ends, by a failure too: without it the other thread would feed on, and the test never end.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn refused(reply: Reply, status: u16, why: &str) {
     let json = reply.expect(status).json();
     let error = json["error"].as_str().unwrap_or_default();
@@ -50,6 +59,7 @@ fn hostile_queries_are_refused_or_end_while_samples_come_in() {
             }
             sent
         });
+        let asked = Done(&done);
         let instant = |query: &str| ask(&braid, "/api/v1/query", &format!("query={}", encode(query)));
         let range = |query: &str, span: i64, step: &str| {
             let (start, end) = ((end / 1000) - span, end / 1000);
@@ -76,7 +86,7 @@ fn hostile_queries_are_refused_or_end_while_samples_come_in() {
         refused(instant(&format!("a_total + {}", "a_total + ".repeat(30_000))), 400, "longer than");
         refused(instant(&"(".repeat(50_000)), 400, "parse error");
         refused(ask(&braid, "/api/v1/query", "query=a_total&timeout=0.000001"), 503, "timed out");
-        done.store(true, Ordering::Relaxed);
+        drop(asked);
         assert!(feeding.join().expect("every request was taken") > 0);
     });
     assert!(!braid.log().contains("panicked"), "{}", braid.log());
