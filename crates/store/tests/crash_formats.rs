@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -16,7 +16,7 @@ use model::Tenant;
 use wire::Encoding;
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+    PathBuf::from("tests/fixtures/v1")
 }
 
 /// What the log of the fixture holds: tenant, encoding, received, payload.

@@ -427,7 +427,7 @@ fn a_damaged_segment_is_quarantined_and_the_rest_is_served() {
 /// Segments as the versions wrote them: every codec, shared times, metadata; from 2 on histograms, exemplars and start
 /// timestamps.
 fn fixture(version: u32) -> String {
-    format!("{}/tests/fixtures/samples-v{version}.parquet", env!("CARGO_MANIFEST_DIR"))
+    format!("tests/fixtures/samples-v{version}.parquet")
 }
 
 fn fixture_house(version: u32) -> House {

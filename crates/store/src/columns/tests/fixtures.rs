@@ -1,7 +1,7 @@
 //! Segments that earlier versions wrote must be read for ever: one of each table and format lies in `tests/fixtures`,
 //! with its rows as text. A new format adds files; none is ever written again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::{Tenant, TimeRange};
 
@@ -14,7 +14,7 @@ use crate::contract::{Order, Predicate, Scan, Table};
 use crate::{SegmentMeta, SignalTable};
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new("tests/fixtures").join(name)
 }
 
 fn rows(table: Table, files: &Files, segment: SegmentMeta) -> Vec<String> {
