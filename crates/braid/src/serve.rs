@@ -157,6 +157,11 @@ pub(crate) fn run(
             }
             if let Some(generator) = &generated {
                 generator.flush(SETTLE);
+                // Each has written what the other passes by, or amends an event by: or else the log would be kept for it from there.
+                if let Some(correlator) = &correlated {
+                    correlator.settle(SETTLE);
+                    generator.catch_up(SETTLE);
+                }
             }
             settled.settle().map_err(|e| e.to_string())
         });

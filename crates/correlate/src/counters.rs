@@ -50,7 +50,7 @@ pub struct Counters {
     pub sizes: [AtomicU64; 4],
     /// Gauge: the last sequence read.
     pub position: AtomicU64,
-    /// Gauge: how long after its deadline the last window that closed was written, microseconds.
+    /// Gauge: how long after its end a window was written, the longest of those written last, microseconds.
     pub delay_us: AtomicU64,
 }
 
@@ -118,7 +118,7 @@ impl Counters {
         one(
             "braid_correlation_delay_seconds",
             "gauge",
-            "From the end of a window to its event being written, the last one.",
+            "From the end of a window to its event being written, the longest of those written last.",
             get(&self.delay_us) as f64 / 1e6,
         );
         let mut labelled = |name: &str, help: &str, label: &str, values: &[(&str, u64)]| {

@@ -83,7 +83,7 @@ pub(crate) struct Loom {
     forget: VecDeque<Due>,
     pub(crate) index: Index,
     pub(crate) records: Records,
-    closed: Vec<(Tenant, Part)>,
+    closed: Vec<Closed>,
     /// Bytes of the traces and of the records that wait.
     pub(crate) bytes: usize,
     open: usize,
@@ -91,11 +91,20 @@ pub(crate) struct Loom {
     lone: Allowance,
 }
 
+/// A window that has closed.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) tenant: Tenant,
+    pub(crate) part: Part,
+    /// When it was to close, nanoseconds since the Unix epoch; `None` where it closed for another reason.
+    pub(crate) due: Option<i64>,
+}
+
 /// Why a window closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closing {
-    /// Its time has come.
-    Due,
+    /// Its time, which this is, has come.
+    Due(i64),
     /// Somebody wants to see the end of it now.
     Asked,
     /// There is no memory for it.
@@ -184,16 +193,25 @@ impl Loom {
     /// Takes the rows of a request.
     #[cfg(test)]
     pub(crate) fn take(&mut self, record: &store::Record) {
-        self.take_without(record, &[]);
+        self.take_without(record, &[], None);
     }
 
-    /// Takes the rows of a request that later deletions left.
-    pub(crate) fn take_without(&mut self, record: &store::Record, deleted: &[Arc<store::Tombstone>]) {
+    /// Takes the rows of a request that later deletions left. `spans`: as the store has walked them, where it still knows.
+    pub(crate) fn take_without(
+        &mut self,
+        record: &store::Record,
+        deleted: &[Arc<store::Tombstone>],
+        spans: Option<&wire::KeptSpans>,
+    ) {
         let tenant = self.tenant(&record.tenant);
         let origin = Origin { tenant, sequence: record.sequence, received: record.received };
         self.advance(record.received);
         let limits = self.wire.clone();
         let outcome = match record.encoding.signal() {
+            Signal::Traces if let Some(spans) = spans => {
+                spans.give(&mut Spans::new(self, origin));
+                Ok(wire::Summary::default())
+            }
             Signal::Traces => deletes::walk_spans(record, deleted, &limits, &mut Spans::new(self, origin)),
             Signal::Logs => deletes::walk_logs(record, deleted, &limits, &mut Logs::new(self, origin)),
             Signal::Metrics => {
@@ -296,14 +314,14 @@ impl Loom {
                 Some(Reverse((deadline, ..))) if *deadline <= clock => self.again.pop().map(|Reverse(due)| due),
                 _ => self.due.pop_front_if(|(deadline, ..)| *deadline <= clock),
             };
-            let Some((_, slot, generation)) = due else { break };
+            let Some((deadline, slot, generation)) = due else { break };
             let Some(trace) = self.traces.get(slot).filter(|t| t.open && t.generation == generation) else { continue };
             let until = self.deadline(trace);
             if until > self.clock {
                 self.again.push(Reverse((until, slot, generation)));
                 continue;
             }
-            self.close(slot, Closing::Due);
+            self.close(slot, Closing::Due(deadline.max(until)));
             closed += 1;
         }
         while let Some(record) = self.records.next_due(self.clock) {
@@ -360,7 +378,8 @@ impl Loom {
     }
 
     fn close(&mut self, slot: u32, why: Closing) {
-        self.settle(slot, why != Closing::Due);
+        let due = if let Closing::Due(at) = why { Some(at) } else { None };
+        self.settle(slot, due.is_none());
         let tells = self.traces.get(slot).is_some_and(Trace::tells);
         let wanted = tells || self.lone();
         let generation = self.next_generation();
@@ -369,7 +388,8 @@ impl Loom {
         if wanted {
             let mut part = trace.close(&mut self.names, &self.key_names);
             part.early = why == Closing::Early;
-            self.closed.push((self.tenants.get(trace.tenant as usize).cloned().unwrap_or_default(), part));
+            let tenant = self.tenants.get(trace.tenant as usize).cloned().unwrap_or_default();
+            self.closed.push(Closed { tenant, part, due });
         } else {
             add(&self.counters.lone, 1);
             trace.leave(&mut self.names);
@@ -429,7 +449,7 @@ impl Loom {
     }
 
     /// What has closed since it was asked last.
-    pub(crate) fn take_closed(&mut self) -> Vec<(Tenant, Part)> {
+    pub(crate) fn take_closed(&mut self) -> Vec<Closed> {
         std::mem::take(&mut self.closed)
     }
 

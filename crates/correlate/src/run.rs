@@ -18,7 +18,7 @@ use store::{AtCap, NamedReader, Request, Source, Store, StoreError, Writer};
 use wire::{Encoding, Signal};
 
 use crate::counters::{Counters, add};
-use crate::loom::Loom;
+use crate::loom::{Closed, Loom};
 use crate::registry::Registry;
 use crate::window::Part;
 use crate::{CorrelateError, Settings, find, row};
@@ -83,7 +83,8 @@ impl Correlator {
         let counters = Arc::new(Counters::default());
         let registry = Arc::new(Mutex::new(Registry::default()));
         let loom = Loom::new(&settings, Arc::clone(&counters), Arc::clone(&registry)).map_err(CorrelateError::Keys)?;
-        let reader = store.reader(READER, AtCap::DropOldest)?;
+        let finder = loom.finder();
+        let reader = store.reader(READER, AtCap::DropOldest)?.with_spans(move |key| finder.knows(key));
         let shared = Arc::new(Shared {
             settings,
             counters,
@@ -163,7 +164,7 @@ struct Worker {
     loom: Loom,
     runtime: tokio::runtime::Handle,
     /// Closed, not yet durable.
-    waiting: Vec<(Tenant, Part)>,
+    waiting: Vec<Closed>,
     /// Tenants whose events have been read back.
     recovered: Vec<Tenant>,
 }
@@ -243,8 +244,9 @@ impl Worker {
                 // What was woven of the deleted rows is rows of its own.
                 self.loom.advance(record.received);
             } else {
-                let deleted = self.reader.deleted_of(&record);
-                self.loom.take_without(&record, &deleted);
+                let spans = self.reader.spans_of(&record);
+                let deleted = if spans.is_some() { Vec::new() } else { self.reader.deleted_of(&record) };
+                self.loom.take_without(&record, &deleted, spans);
             }
             if self.loom.closed() >= ENOUGH {
                 break;
@@ -257,9 +259,9 @@ impl Worker {
     fn write(&mut self) {
         let mut pause = Duration::from_millis(100);
         while !self.waiting.is_empty() {
-            let tenant = self.waiting[0].0.clone();
-            let many = self.waiting.iter().take(EVENTS).take_while(|(t, _)| *t == tenant).count();
-            let parts = self.waiting[..many].iter().map(|(_, part)| part);
+            let tenant = self.waiting[0].tenant.clone();
+            let many = self.waiting.iter().take(EVENTS).take_while(|closed| closed.tenant == tenant).count();
+            let parts = self.waiting[..many].iter().map(|closed| &closed.part);
             let payload = match row::encode(parts) {
                 Ok(payload) => payload,
                 Err(e) => {
@@ -271,7 +273,7 @@ impl Worker {
             let request = Request { tenant, encoding: Encoding::OtlpTraces, payload: payload.into() };
             match self.runtime.block_on(self.store.append(request)) {
                 Ok(_) => {
-                    let written: Vec<(Tenant, Part)> = self.waiting.drain(..many).collect();
+                    let written: Vec<Closed> = self.waiting.drain(..many).collect();
                     self.count(&written);
                     pause = Duration::from_millis(100);
                 }
@@ -289,20 +291,18 @@ impl Worker {
         }
     }
 
-    fn count(&self, written: &[(Tenant, Part)]) {
+    fn count(&self, written: &[Closed]) {
         let c = &self.shared.counters;
         add(&c.events, written.len() as u64);
-        let by = |f: &dyn Fn(&Part) -> u64| written.iter().map(|(_, p)| f(p)).sum();
+        let by = |f: &dyn Fn(&Part) -> u64| written.iter().map(|closed| f(&closed.part)).sum();
         add(&c.amendments, by(&|p| u64::from(p.late)));
         add(&c.joining, by(&|p| u64::from(p.joins())));
         add(&c.by_trace_id[0], by(&|p| p.spans));
         add(&c.by_trace_id[1], by(&|p| p.logs));
         add(&c.by_trace_id[2], by(&|p| p.exemplar_count));
-        let window = i64::try_from(self.shared.settings.window.as_nanos()).unwrap_or(i64::MAX);
-        // Of the last one that was no amendment: those gather for less than a window.
-        let last = written.iter().rev().find(|(_, p)| p.spans + p.logs > 0 && !p.early).map(|(_, p)| p.arrived.0);
-        if let Some(first_arrival) = last {
-            let delay = now().saturating_sub(first_arrival).saturating_sub(window).max(0);
+        // The longest: the window that was due first.
+        if let Some(due) = written.iter().filter_map(|closed| closed.due).min() {
+            let delay = now().saturating_sub(due).max(0);
             c.delay_us.store(delay.unsigned_abs() / 1000, Ordering::Relaxed);
         }
     }

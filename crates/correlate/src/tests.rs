@@ -100,7 +100,7 @@ impl Loomed {
     /// It is so late: what has closed.
     pub(crate) fn at(&mut self, at: f64) -> Vec<Part> {
         while self.loom.advance(START + (at * SECOND as f64) as i64) {}
-        self.loom.take_closed().into_iter().map(|(_, part)| part).collect()
+        self.loom.take_closed().into_iter().map(|closed| closed.part).collect()
     }
 }
 
@@ -384,7 +384,7 @@ proptest! {
                 (t, false) => first.span(at, *t, "a", &[("circuit_id", &format!("C{}", t % 3))]),
             }
             if i <= crash {
-                durable.extend(first.loom.take_closed().into_iter().map(|(_, p)| p));
+                durable.extend(first.loom.take_closed().into_iter().map(|closed| closed.part));
                 // The cursor is saved at times, and never by the crash itself.
                 if i % 3 == 0 && keeps {
                     cursor = first.loom.safe_through(first.sequence + 1);
@@ -401,7 +401,7 @@ proptest! {
         }
         second.loom.advance(START + ((at + 61.0) * SECOND as f64) as i64);
         second.loom.advance(START + ((at + 200.0) * SECOND as f64) as i64);
-        later.extend(second.loom.take_closed().into_iter().map(|(_, p)| p));
+        later.extend(second.loom.take_closed().into_iter().map(|closed| closed.part));
         let all = || durable.iter().chain(&later);
         let with_id = steps.iter().filter(|(t, ..)| *t != 0).count() as u64;
         prop_assert_eq!(all().map(|p| p.spans + p.logs).sum::<u64>(), with_id, "of {} records", total);

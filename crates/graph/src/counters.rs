@@ -28,6 +28,8 @@ macro_rules! counters {
 counters! {
     /// Spans looked at.
     spans: "counter", "braid_graph_spans_total", "Spans that metrics were made of.";
+    /// Requests that the store no longer knew, or not yet.
+    walked: "counter", "braid_graph_walked_requests_total", "Requests of spans that were read from the log, because the store did not know them any more, or not yet.";
     /// Spans left out because they were counted before.
     duplicates: "counter", "braid_graph_duplicate_spans_total", "Spans that were sent again and not counted again.";
     /// Requests between two services seen whole.

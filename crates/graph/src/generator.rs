@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::Tenant;
 use serde::{Deserialize, Serialize};
-use wire::{Encoding, Limits, WireError};
+use wire::{Encoding, KeptSpans, Limits, WireError};
 
 use crate::Counters;
 use crate::counters::{add, set};
@@ -223,17 +223,36 @@ impl Generator {
     }
 
     /// Counts the spans of one request that came at `now` (nanoseconds since the Unix epoch); requests of other signals are
-    /// passed over.
+    /// passed over. Gives back how many there were.
     ///
     /// # Errors
     /// [`WireError`] for a request that cannot be read; what stood before the error is counted.
-    pub fn take(&mut self, tenant: &Tenant, encoding: Encoding, payload: &[u8], now: i64) -> Result<(), WireError> {
+    pub fn take(&mut self, tenant: &Tenant, encoding: Encoding, payload: &[u8], now: i64) -> Result<u64, WireError> {
         if encoding.signal() != wire::Signal::Traces {
-            return Ok(());
+            return Ok(0);
         }
+        let limits = self.limits.clone();
+        let counted = self.walk(tenant, now, |walk| wire::walk_spans(encoding, payload, &limits, walk))?.accepted;
+        add(&self.counters.spans, counted);
+        Ok(counted)
+    }
+
+    /// The same for the spans of a request that the store has walked already, with the attributes that [`Generator::wants`] names.
+    pub fn take_kept(&mut self, tenant: &Tenant, spans: &KeptSpans, now: i64) {
+        self.walk(tenant, now, |walk| spans.give(walk));
+        add(&self.counters.spans, spans.len() as u64);
+    }
+
+    /// Says of which attributes of spans the generator makes something.
+    pub fn wants(&self) -> impl Fn(&[u8]) -> bool + Send + Sync + 'static {
+        let asked = asked_of_spans(&self.shape.settings);
+        move |key| asked.has(key)
+    }
+
+    fn walk<T>(&mut self, tenant: &Tenant, now: i64, walk: impl FnOnce(&mut Walk<'_>) -> T) -> T {
         let shape = &self.shape;
         let counts = self.tenants.entry(tenant.clone()).or_insert_with(|| Counts::new(shape));
-        let mut walk = Walk {
+        walk(&mut Walk {
             room: shape.settings.max_active_series.saturating_sub(counts.series(shape)),
             counts,
             shape,
@@ -245,10 +264,7 @@ impl Generator {
             size: 0,
             now,
             values: Vec::new(),
-        };
-        let summary = wire::walk_spans(encoding, payload, &self.limits, &mut walk)?;
-        add(&self.counters.spans, summary.accepted);
-        Ok(())
+        })
     }
 
     /// It is `now`: halves that have waited long enough go.

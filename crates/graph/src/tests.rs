@@ -389,6 +389,67 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[test]
+fn what_the_store_has_walked_counts_as_what_is_walked_here() {
+    let peer = [("peer.service", "mail"), ("noise", "x")];
+    let orders = [("db.name", "orders"), ("server.address", "pg-1")];
+    let requests = [
+        request("shop", &[Given(3, 1, 1, 9, 300, 0, &[]), Given(3, 1, 2, 9, 20, 2, &orders), Given(4, 2, 3, 9, 5, 0, &peer)]),
+        request("cart", &[Given(2, 1, 4, 1, 200, 0, &[]), Given(2, 3, 5, 0, 7, 0, &[]), Given(2, 1, 4, 1, 200, 0, &[])]),
+    ];
+    let all = |kept: bool| {
+        let (mut generator, _) = generator(Settings::default());
+        let wants = generator.wants();
+        for body in &requests {
+            let mut keeper = wire::SpanKeeper::new(|key: &[u8]| wants(key));
+            wire::walk_spans(Encoding::OtlpTraces, body, &Limits::default(), &mut keeper).expect("sound");
+            match keeper.finish().filter(|_| kept) {
+                Some(spans) => generator.take_kept(&Tenant::default(), &spans, START),
+                None => generator.take(&Tenant::default(), Encoding::OtlpTraces, body, START).map(drop).expect("sound"),
+            }
+        }
+        generator.pass(START + 60 * SECOND);
+        let written = collect(&mut generator, START + 60 * SECOND);
+        (written.samples, written.exemplars)
+    };
+    let (walked, kept) = (all(false), all(true));
+    assert!(walked.0.keys().any(|series| series.contains("server=\"mail\"")), "{:#?}", walked.0.keys());
+    assert_eq!(walked, kept);
+}
+
+#[test]
+fn a_reader_at_the_end_of_the_log_is_given_what_the_table_has_walked() {
+    use store::Writer;
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = opened(dir.path());
+    let append = |trace: u8| {
+        let payload = request("shop", &[Given(3, trace, 1, 9, 100, 0, &[("db.name", "orders"), ("noise", "x")])]).into();
+        let request = store::Request { tenant: Tenant::default(), encoding: Encoding::OtlpTraces, payload };
+        runtime.block_on(store.append(request)).expect("kept");
+    };
+    let reader = store.reader("before", store::AtCap::DropOldest).expect("a cursor");
+    append(1);
+    let mut reader = reader.only(wire::Signal::Traces).with_spans(|key| key == b"db.name");
+    append(2);
+    let record = reader.next_record().expect("readable").expect("the first");
+    assert!(reader.spans_of(&record).is_none(), "nobody wanted it when the table walked it");
+    let record = reader.next_record().expect("readable").expect("the second");
+    let spans = reader.spans_of(&record).expect("kept");
+    let mut keeper = wire::SpanKeeper::new(|key: &[u8]| key == b"db.name");
+    assert!(record.payload.is_empty(), "its payload was not read");
+    let payload = request("shop", &[Given(3, 2, 1, 9, 100, 0, &[("db.name", "orders"), ("noise", "x")])]);
+    wire::walk_spans(record.encoding, &payload, &Limits::default(), &mut keeper).expect("sound");
+    assert_eq!(format!("{spans:?}"), format!("{:?}", keeper.finish().expect("kept")));
+    assert!(reader.next_record().expect("readable").is_none());
+    append(3);
+    let doomed = store::Doomed::Spans(store::Predicate::True);
+    let deletion = store::Deletion { tenant: Tenant::default(), range: model::TimeRange::ALL, doomed, words: "all".to_owned() };
+    store.delete(deletion).expect("kept");
+    let record = reader.next_record().expect("readable").expect("the third");
+    assert!(reader.spans_of(&record).is_none() && !record.payload.is_empty(), "a deletion has reached it");
+}
+
+#[test]
 fn a_restart_goes_on_where_it_was() {
     use crate::Worker;
     use store::Writer;

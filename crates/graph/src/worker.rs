@@ -14,7 +14,7 @@ use crate::{Counters, Generator, Settings};
 /// The name of the cursor.
 pub const READER: &str = "graph";
 /// How often the log is looked at when nothing is known to have come.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(100);
 /// After a failure of the disk.
 const REST: Duration = Duration::from_secs(5);
 /// Nanoseconds between two looks at the halves that wait.
@@ -36,8 +36,10 @@ pub enum GraphError {
 #[derive(Debug, Default)]
 struct Wishes {
     stop: bool,
-    /// How often samples were asked for, and how often that was done.
+    /// How often it was asked to read to the end and save, and how often that was done.
     flushes: (u64, u64),
+    /// The last of these that asked for samples too.
+    samples: u64,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +66,7 @@ impl Worker {
         let reader = store.reader(READER, AtCap::DropOldest)?;
         let interval = settings.collection_interval;
         let mut generator = Generator::new(settings, Arc::clone(&counters));
+        let reader = reader.only(wire::Signal::Traces).with_spans(generator.wants());
         if let Some(state) = reader.state()?
             && let Err(why) = generator.restore(&state)
         {
@@ -93,10 +96,22 @@ impl Worker {
 
     /// Reads what is appended and writes samples of it now; waits until that is done, `at_most` so long.
     pub fn flush(&self, at_most: Duration) {
+        self.wish(true, at_most);
+    }
+
+    /// Reads what is appended and saves, so that the log need not be kept for it; writes nothing. Waits as [`Worker::flush`] does.
+    pub fn catch_up(&self, at_most: Duration) {
+        self.wish(false, at_most);
+    }
+
+    fn wish(&self, samples: bool, at_most: Duration) {
         let deadline = Instant::now() + at_most;
         let mut wishes = self.signal.wishes.lock();
         wishes.flushes.0 += 1;
         let mine = wishes.flushes.0;
+        if samples {
+            wishes.samples = mine;
+        }
         self.signal.changed.notify_all();
         while wishes.flushes.1 < mine && !wishes.stop {
             if self.signal.changed.wait_until(&mut wishes, deadline).timed_out() {
@@ -141,19 +156,22 @@ impl Run {
         let mut due = Instant::now() + self.interval;
         loop {
             let rest = self.read(due);
-            let asked = self.signal.wishes.lock().flushes;
+            let (asked, samples) = {
+                let wishes = self.signal.wishes.lock();
+                (wishes.flushes, wishes.samples)
+            };
             // What was asked for is everything that was there when it was asked for: read on first.
             let asked_and_read = asked.0 > asked.1 && self.reader.behind() == 0;
-            if Instant::now() >= due || asked_and_read {
+            if Instant::now() >= due || (asked_and_read && samples > asked.1) {
                 self.collect();
                 due = Instant::now() + self.interval;
-                if asked_and_read {
-                    // What was written just now is of no use to this reader: the log need not be kept for it.
-                    self.read(due);
-                    self.save();
-                    self.signal.wishes.lock().flushes.1 = asked.0;
-                    self.signal.changed.notify_all();
-                }
+            }
+            if asked_and_read {
+                // What was written just now is of no use to this reader: the log need not be kept for it.
+                self.read(due);
+                self.save();
+                self.signal.wishes.lock().flushes.1 = asked.0;
+                self.signal.changed.notify_all();
             }
             let mut wishes = self.signal.wishes.lock();
             if !wishes.stop && wishes.flushes.0 == wishes.flushes.1 && !rest.is_zero() {
@@ -205,6 +223,11 @@ impl Run {
         if record.encoding.is_deletion() {
             return;
         }
+        if let Some(spans) = self.reader.spans_of(record) {
+            self.generator.take_kept(&record.tenant, spans, record.received);
+            return;
+        }
+        add(&self.counters.walked, 1);
         if let Err(e) = self.generator.take(&record.tenant, record.encoding, &record.payload, record.received) {
             add(&self.counters.unreadable, 1);
             tracing::debug!(sequence = record.sequence, "a record of spans cannot be read: {e}");

@@ -15,6 +15,7 @@ mod lock;
 pub mod log;
 pub mod manifest;
 pub mod memory;
+mod recent;
 mod remote;
 pub mod series;
 mod store;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Encoding, Signal, Summary};
 
 use crate::engine::Live;
+use crate::recent::Recent;
 use crate::{StoreError, Tombstone};
 
 /// One request as the log gives it back.
@@ -136,6 +137,12 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// As for [`Table::apply`].
     fn apply_without(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError>;
+
+    /// What it keeps of the rows that it was given lately, for readers of the log; none where it keeps nothing.
+    #[doc(hidden)]
+    fn recent(&self) -> Option<&Arc<Recent>> {
+        None
+    }
 
     /// Drops the rows of a deletion from the head, also from parts that are being written; later views do not see them.
     /// Called under the engine's snapshot lock, between the records before and after it.

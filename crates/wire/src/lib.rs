@@ -17,6 +17,7 @@ pub mod exposition;
 pub mod invariants;
 pub mod jaeger;
 mod json;
+mod kept;
 mod limits;
 mod loki;
 pub mod native;
@@ -31,6 +32,7 @@ pub mod zipkin;
 
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
+pub use kept::{KeptSpans, SpanKeeper};
 pub use limits::Limits;
 pub use loki::{PushEncoder, SERVICE_NAME_SOURCES};
 pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};

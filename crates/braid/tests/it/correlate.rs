@@ -158,3 +158,18 @@ fn what_correlation_is_not_told_rightly_is_refused_with_the_reason() {
     }
     braid.get("correlation", "/api/nothing").expect(404);
 }
+
+#[test]
+fn settling_lets_the_log_go_although_its_readers_write_into_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("braid.yaml");
+    std::fs::write(&file, "correlation: {window: 30s}\nmetrics_generator: {enabled: true}\n").expect("written");
+    let braid = Braid::start_with(dir.path(), &["--config", &file.display().to_string()]);
+    send_span(&braid, TRACE, "1111111111111111", "beorn", "CKT-7");
+    send_span(&braid, TRACE, "2222222222222222", "palantir", "CKT-7");
+    post(braid.at("braid"), "/api/admin/settle", &[], b"").expect(204);
+    assert_eq!(event(&braid, "circuit_id=CKT-7", 0)["span_count"], 2);
+    assert!(braid.metric("braid_graph_samples_total") > 0.0);
+    // A file of the log begins with a block of 4 KiB.
+    assert!(braid.metric("braid_log_bytes") <= 4096.0, "{} bytes of the log are left", braid.metric("braid_log_bytes"));
+}

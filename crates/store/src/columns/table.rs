@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use wire::{Encoding, Limits, Signal, Summary};
+use model::{Group, Span};
+use wire::{Encoding, Limits, Signal, SpanKeeper, SpanSink, Summary};
 
 use super::cache::ColumnCache;
 use super::flush::{flush, shares, signal};
-use super::head::{Head, PartitionRows};
+use super::head::{Filler, Head, PartitionRows};
 use super::merge::merge;
 use super::read::Footers;
 use super::view::View;
 use crate::contract::Table;
+use crate::recent::Recent;
 use crate::{Frozen, Options, Record, SegmentMeta, Segments, SignalTable, StoreError, Tombstone, deletes};
 
 /// What both tables share.
@@ -21,11 +23,20 @@ struct ColumnTable {
     segments: Arc<dyn Segments>,
     limits: Limits,
     share_below: usize,
+    recent: Option<Arc<Recent>>,
 }
 
 impl ColumnTable {
     fn new(table: Table, segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>, share_below: usize) -> Self {
-        Self { table, head: Arc::new(Head::new(table)), footers: Arc::new(Footers::new(cache)), segments, limits, share_below }
+        Self {
+            table,
+            head: Arc::new(Head::new(table)),
+            footers: Arc::new(Footers::new(cache)),
+            segments,
+            limits,
+            share_below,
+            recent: (table == Table::Spans).then(Arc::default),
+        }
     }
 
     fn view(&self) -> View {
@@ -34,6 +45,17 @@ impl ColumnTable {
 
     fn apply(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
         let limits = &self.limits;
+        if deleted.is_empty()
+            && let Some((recent, wanted)) = self.recent.as_ref().and_then(|recent| Some((recent, recent.wanted()?)))
+        {
+            let mut keeper = SpanKeeper::new(|key: &[u8]| wanted.has(key));
+            let walk = |sink: &mut Filler<'_>| deletes::walk_spans(record, deleted, limits, &mut Beside(sink, &mut keeper));
+            let summary = self.head.fill(&record.tenant, walk)?;
+            if let Some(spans) = keeper.finish() {
+                recent.keep(record, &wanted, spans);
+            }
+            return Ok(summary);
+        }
         Ok(self.head.fill(&record.tenant, |sink| match self.table {
             Table::Spans => deletes::walk_spans(record, deleted, limits, sink),
             Table::Logs => deletes::walk_logs(record, deleted, limits, sink),
@@ -44,6 +66,27 @@ impl ColumnTable {
         let rows = self.head.freeze()?;
         let (table, head, segments) = (self.table, self.head.clone(), self.segments.clone());
         Some(Box::new(FrozenHead { table, head, rows, segments, share_below: self.share_below }))
+    }
+}
+
+/// Fills the columns, and lets a keeper look on.
+struct Beside<'s, A, B>(&'s mut A, &'s mut B);
+
+impl<A: SpanSink, B: SpanSink> SpanSink for Beside<'_, A, B> {
+    fn group(&mut self, group: &Group<'_>) {
+        self.0.group(group);
+        self.1.group(group);
+    }
+
+    #[inline]
+    fn size(&mut self, bytes: usize) {
+        self.1.size(bytes);
+    }
+
+    #[inline]
+    fn span(&mut self, span: &Span<'_>) {
+        self.0.span(span);
+        self.1.span(span);
     }
 }
 
@@ -107,6 +150,10 @@ macro_rules! table {
         impl SignalTable for $name {
             fn apply_without(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
                 self.0.apply(record, deleted)
+            }
+
+            fn recent(&self) -> Option<&Arc<Recent>> {
+                self.0.recent.as_ref()
             }
 
             fn delete(&self, tombstone: &Arc<Tombstone>) -> Result<(), StoreError> {

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
-use wire::Signal;
+use wire::{KeptSpans, Signal};
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use live::Live;
@@ -42,8 +42,9 @@ pub use stats::Stats;
 
 use crate::contract::{Appended, Request, Writer};
 use crate::lock::DirectoryLock;
-use crate::log::{AtCap, Cursors, Log, LogReader, Pending};
+use crate::log::{AtCap, Cursors, Log, LogReader, Next, Pending};
 use crate::manifest::Manifest;
+use crate::recent::{RecentReader, Request as Walked};
 use crate::remote::Remote;
 use crate::table::Table;
 use crate::{Deletion, Record, SegmentMeta, StoreError, Tombstone};
@@ -432,6 +433,8 @@ impl Engine {
             reader: self.core.log.read_from(after + 1),
             core: Arc::clone(&self.core),
             cursors,
+            recent: None,
+            taken: None,
         })
     }
 
@@ -537,6 +540,9 @@ pub struct NamedReader {
     reader: LogReader,
     core: Arc<Core>,
     cursors: Arc<Cursors>,
+    recent: Option<RecentReader>,
+    /// What was returned last and had been walked already.
+    taken: Option<(u64, Arc<KeptSpans>)>,
 }
 
 impl NamedReader {
@@ -545,7 +551,43 @@ impl NamedReader {
     /// # Errors
     /// IO.
     pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
-        self.reader.next_record()
+        self.taken = None;
+        let Some(recent) = &self.recent else { return self.reader.next_record() };
+        let core = &self.core;
+        loop {
+            let mut taken = None;
+            let next = self.reader.next_past(&mut |sequence| {
+                // What a deletion has reached is read again, without what it took.
+                let whole = sequence > core.latest_deletion.load(Ordering::Acquire);
+                taken = recent.take(sequence).filter(|_| whole);
+                taken.is_some()
+            })?;
+            match (next, taken) {
+                (Some(Next::Record(record)), _) => return Ok(Some(record)),
+                (Some(Next::Known(sequence)), Some(Walked { record, spans })) => {
+                    self.taken = Some((sequence, spans));
+                    return Ok(Some(record));
+                }
+                (Some(Next::Known(_)), None) => {}
+                (None, _) => return Ok(None),
+            }
+        }
+    }
+
+    /// From now on records of spans may come without payload: as [`NamedReader::spans_of`] has them, with those of their attributes
+    /// that `wants` accepts.
+    #[must_use]
+    pub fn with_spans(mut self, wants: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        self.recent = self.core.table(Signal::Traces).recent().map(|recent| recent.reader(Arc::new(wants)));
+        self
+    }
+
+    /// The spans of the record that was returned last, as the table walked them: what a walk over the payload would tell, but
+    /// for scopes, trace states, flags, events, links and attributes that are not wanted. `None` where the payload tells; no
+    /// deletion had reached the record otherwise.
+    #[must_use]
+    pub fn spans_of(&self, record: &Record) -> Option<&KeptSpans> {
+        self.taken.as_ref().filter(|(sequence, _)| *sequence == record.sequence).map(|(_, spans)| &**spans)
     }
 
     /// Every sequence below this has been returned, or will never be.

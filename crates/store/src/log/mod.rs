@@ -40,7 +40,7 @@ use wire::Encoding;
 pub use cursors::{AtCap, Cursors};
 pub use files::{FOLDER, Files, LogFile, QUARANTINE, path_of};
 pub use latency::{Latency, LatencySnapshot};
-pub use reader::LogReader;
+pub use reader::{LogReader, Next};
 pub use scan::{Damage, Found, Scan};
 
 use crate::disk::Disk;

@@ -7,6 +7,15 @@ use super::files::{Files, LogFile, path_of};
 use super::scan::{Found, Scan};
 use crate::{Record, StoreError};
 
+/// What a reader comes upon.
+#[derive(Debug)]
+pub enum Next {
+    /// A record.
+    Record(Record),
+    /// The sequence of a record that was known.
+    Known(u64),
+}
+
 /// A walk over the log that catches up with its writer and can be asked again.
 #[derive(Debug)]
 pub struct LogReader {
@@ -56,6 +65,21 @@ impl LogReader {
     /// IO, and [`StoreError::Version`]; the call may be repeated.
     pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
         loop {
+            match self.next_past(&mut |_| false)? {
+                Some(Next::Record(record)) => return Ok(Some(record)),
+                // Nothing is known.
+                Some(Next::Known(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The same, without reading the bodies of records that are `known` by their sequence.
+    ///
+    /// # Errors
+    /// As for [`LogReader::next_record`].
+    pub fn next_past(&mut self, known: &mut dyn FnMut(u64) -> bool) -> Result<Option<Next>, StoreError> {
+        loop {
             // Taken first: a record committed after this is found by the next call.
             let committed = self.committed.load(Ordering::Acquire);
             if self.next > committed {
@@ -81,13 +105,18 @@ impl LogReader {
             }
             scan.set_end(file.bytes.max(scan.position()));
             let first = file.first;
-            match scan.advance()? {
+            let mut is_known = false;
+            let found = scan.advance_past(&mut |sequence| {
+                is_known = known(sequence);
+                is_known
+            })?;
+            match found {
                 Some(Found::Record(record, _)) if record.sequence < self.next => {}
                 // Refused and left behind by a failed commit: a later file has these sequences anew.
                 Some(Found::Record(record, _)) if record.sequence > file.last => {}
                 Some(Found::Record(record, _)) => {
                     self.next = record.sequence + 1;
-                    return Ok(Some(record));
+                    return Ok(Some(Next::Record(record)));
                 }
                 Some(Found::Unknown { sequence }) => {
                     if sequence >= self.next && sequence <= file.last {
@@ -98,6 +127,9 @@ impl LogReader {
                 Some(Found::Other { sequence }) => {
                     if sequence >= self.next && sequence <= file.last {
                         self.next = sequence + 1;
+                        if is_known {
+                            return Ok(Some(Next::Known(sequence)));
+                        }
                     }
                 }
                 Some(Found::Damage(damage)) => {

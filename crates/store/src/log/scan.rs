@@ -23,7 +23,7 @@ pub enum Found {
         /// Its sequence.
         sequence: u64,
     },
-    /// A record of a signal that was not asked for; its body was not read.
+    /// A record of a signal that was not asked for, or one that is known; its body was not read.
     Other {
         /// Its sequence.
         sequence: u64,
@@ -114,11 +114,16 @@ impl Scan {
         self.end = end;
     }
 
-    /// Bytes `from..to`, from the chunk at hand if they are in it.
+    /// Bytes `from..to`, from the chunk at hand if they are in it, else from one that begins with them.
     fn bytes(&mut self, from: u64, to: u64) -> Result<Bytes, StoreError> {
+        self.bytes_of(from, to, CHUNK)
+    }
+
+    /// The same with a chunk of another size.
+    fn bytes_of(&mut self, from: u64, to: u64, chunk: u64) -> Result<Bytes, StoreError> {
         let inside = from >= self.chunk_at && to <= self.chunk_at + self.chunk.len() as u64;
         if !inside {
-            let upto = to.max(from.saturating_add(CHUNK)).min(self.end);
+            let upto = to.max(from.saturating_add(chunk)).min(self.end);
             self.chunk = read(&self.file, &self.path, from, upto)?;
             self.chunk_at = from;
         }
@@ -132,7 +137,8 @@ impl Scan {
         if head_end > self.end {
             return Ok(None);
         }
-        let bytes = self.bytes(at, head_end)?;
+        // The body may be passed over: it is read only when it is asked for.
+        let bytes = self.bytes_of(at, head_end, 0)?;
         let header = RecordHeader::decode(self.header.salt, &bytes);
         Ok(header.filter(|h| at + h.total() <= self.end && h.sequence >= self.header.first))
     }
@@ -142,13 +148,22 @@ impl Scan {
     /// # Errors
     /// IO.
     pub fn advance(&mut self) -> Result<Option<Found>, StoreError> {
+        self.advance_past(&mut |_| false)
+    }
+
+    /// The same, which passes over the bodies of records that are `known` by their sequence.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn advance_past(&mut self, known: &mut dyn FnMut(u64) -> bool) -> Result<Option<Found>, StoreError> {
         if self.at >= self.end {
             return Ok(None);
         }
         let from = self.at;
         if let Some(header) = self.header_at(from)? {
             let to = from + header.total();
-            if self.only.is_some_and(|only| header.signal().is_some_and(|signal| signal != only)) {
+            let is_other = self.only.is_some_and(|only| header.signal().is_some_and(|signal| signal != only));
+            if is_other || known(header.sequence) {
                 self.at = to;
                 return Ok(Some(Found::Other { sequence: header.sequence }));
             }
