@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
 """Sends Braid more than it can take, on three receivers at once, and says what becomes of memory, refusals and queries.
 
-    bench/overload.py --braid PATH --generator PATH [--memory 512MiB] [--seconds 30] [--conns 20] [--items 20,5,3]
+    bench/overload.py --braid PATH --generator PATH [--memory 512MiB] [--seconds 30] [--floods 5] [--conns 20] [--items 4,1,0.6]
+
+Each kind is sent by several generators at once, which wait for an answer on each of their connections only; 300 connections in all are
+many times more than the server can answer. They encode everything first, which is waited for, and run at the lowest priority: they stand
+for other machines. Beside them a prober sends small requests of its own and says what they were answered: whatever
+is not taken must be refused as retryable, with a Retry-After.
 
 The generator is the reference load generator (or `braid-bench load`). Everything runs on loopback; the server and the
 generators are started here and ended by their process ids. Under load ends when the first of them has sent all its items (millions of
@@ -10,6 +15,7 @@ samples, lines and spans), so that what is measured is the load of all three.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import threading
@@ -28,7 +34,8 @@ def arguments():
     parser.add_argument("--memory", default="512MiB")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--conns", type=int, default=20, help="of each generator; more than 20 the reference generator does not take for lines")
-    parser.add_argument("--items", default="20,5,3")
+    parser.add_argument("--floods", type=int, default=5, help="generators of each kind")
+    parser.add_argument("--items", default="4,1,0.6", help="millions of samples, lines and spans of each generator")
     return parser.parse_args()
 
 
@@ -51,6 +58,42 @@ def queries(at, now):
         f"http://{at['loki']}/loki/api/v1/query_range?query={lines}&start={now - 300}&end={now}&limit=100",
         f"http://{at['tempo']}/api/search?q={spans}&start={now - 300}&end={now}&limit=20",
     ]
+
+
+def probes(at):
+    """Small requests, new ones each time, by protocol."""
+    now = time.time_ns()
+    line = {"streams": [{"stream": {"probe": "x"}, "values": [[str(now), "a line"]]}]}
+    span = {"traceId": f"{now:032x}", "spanId": f"{now & (2**64 - 1):016x}", "name": "probe", "startTimeUnixNano": str(now), "endTimeUnixNano": str(now + 5)}
+    point = {"timeUnixNano": str(now), "asDouble": 1.0}
+    yield "loki", f"http://{at['loki']}/loki/api/v1/push", line
+    yield "traces", f"http://{at['otlp_http']}/v1/traces", {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+    yield "metrics", f"http://{at['otlp_http']}/v1/metrics", {
+        "resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "probe", "gauge": {"dataPoints": [point]}}]}]}]}
+
+
+def probe(at, done, told):
+    """Sends them until `done`; counts the answers, and whether a refusal says when to come again."""
+    while not done.wait(0.1):
+        for kind, url, body in probes(at):
+            request = urllib.request.Request(url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    key = (kind, answer.status)
+            except urllib.error.HTTPError as error:
+                retryable = error.code == 503 and error.headers.get("Retry-After")
+                key = (kind, f"{error.code}, Retry-After {error.headers['Retry-After']}" if retryable else f"{error.code} NOT RETRYABLE")
+            except OSError as error:
+                key = (kind, f"{type(error).__name__}")
+            told[key] = told.get(key, 0) + 1
+
+
+def is_sending(pid):
+    """Whether a generator has connections."""
+    try:
+        return any(os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:") for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
 
 
 def ask(urls, seconds, load=()):
@@ -86,8 +129,10 @@ def measure(args, server, started):
     def generate(kind, count, conns, seed):
         command = [args.generator, kind, "--url", target[kind], "--conns", str(conns), "--seed", str(seed)]
         # Samples are as many as there are series and time: 10,000 series, one every 15 s.
+        # Others' series are others: the first keeps to the tenant that is asked.
+        command += ["--header", f"X-Scope-OrgID: flood-{seed}"] if seed > 2 else []
         command += ["--span-secs", str(count * 15 // 10_000)] if kind == "metrics" else ["--count", str(count)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(f"{home}/{kind}", "w"))
+        process = subprocess.Popen(["nice", "-n", "19", *command], stdout=subprocess.DEVNULL, stderr=open(f"{home}/{kind}-{seed}", "w"))
         started.append(process)
         return process
 
@@ -109,19 +154,24 @@ def measure(args, server, started):
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     counts = [int(float(n) * 1e6) for n in args.items.split(",")]
-    flood = [generate(kind, count, args.conns, 2) for kind, count in zip(target, counts)]
-    # They encode everything first: wait until requests come in.
+    flood = [generate(kind, count, args.conns, 2 + n) for n in range(args.floods) for kind, count in zip(target, counts)]
     accepted = lambda: sum(float(l.split()[-1]) for l in urllib.request.urlopen(f"http://{at['braid']}/metrics").read().decode()
                            .splitlines() if l.startswith("braid_receiver_accepted_items_total"))
-    before, began = accepted(), time.monotonic()
-    while accepted() < before + 10_000 and time.monotonic() - began < 90:
+    began = time.monotonic()
+    while not all(is_sending(process.pid) for process in flood):
+        if time.monotonic() - began > 240:
+            raise SystemExit("the generators do not begin to send")
         time.sleep(0.2)
+    told, calm = {}, threading.Event()
+    prober = threading.Thread(target=probe, args=(at, calm, told), daemon=True)
+    prober.start()
     before, began = accepted(), time.monotonic()
     under, codes = ask(urls, args.seconds, flood)
     loaded = time.monotonic() - began
-    ended = [kind for kind, process in zip(target, flood) if process.poll() not in (None, 0)]
+    calm.set()
+    ended = [process.args for process in flood if process.poll() not in (None, 0)]
     if ended:
-        raise SystemExit(f"the generators of {ended} failed: {open(f'{home}/{ended[0]}').read()}")
+        raise SystemExit(f"generators failed: {ended}")
     rate = (accepted() - before) / loaded
     for process in flood:
         end(process)
@@ -144,6 +194,11 @@ def measure(args, server, started):
     print(f"seconds under load                 {loaded:.0f}, {sum(codes.values())} queries")
     print(f"items taken a second under load    {rate:,.0f}")
     print(f"memory, MiB (idle, peak)           {rest:.0f}, {max(peaks):.0f} of {args.memory}")
+    short = [l.split()[-1] for l in text.splitlines() if l.startswith("braid_memory_short")]
+    print(f"memory was short (times, seconds)  {', '.join(short)}")
+    print("answers to small requests under load:", *(f"{kind} {code}: {n}" for (kind, code), n in sorted(told.items(), key=str)), sep="\n  ")
+    worst = max(u / i for u, i in zip(under, idle))
+    print(f"query p95 under load : idle        {worst:.1f} at worst")
     print(f"query p95, ms, PromQL/LogQL/TraceQL  idle {show(idle)}; under load {show(under)}; after {show(after)}")
     print(f"answers under load by status       {codes}")
     print(f"a push is taken again after        {recovered:.2f} s")
