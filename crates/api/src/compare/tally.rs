@@ -7,6 +7,7 @@ use std::ops::AddAssign;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef};
+use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use model::Scope;
 use store::{Batch, Field, Meaning};
@@ -52,7 +53,7 @@ pub(super) struct Attribute<W> {
 
 #[derive(Debug, Default)]
 struct Tally<W> {
-    values: HashMap<String, Pair<W>>,
+    values: HashMap<String, Pair<W>, foldhash::fast::RandomState>,
     text: bool,
     too_many: bool,
 }
@@ -143,21 +144,22 @@ impl<W: Weight> Tallies<W> {
     }
 }
 
+/// Integers that lie so near to each other are counted in a table, not by their hashes.
+const NEAR: i64 = 1 << 16;
+
 fn column_counts(scope: &str, key: &str, column: &ArrayRef, inside: &[bool], tally: &mut Tally<u64>) {
-    let rows = inside.len();
-    let valid = |row: &usize| !column.is_null(*row);
     match column.data_type() {
         DataType::Dictionary(_, _) => {
             tally.text = true;
             let Some(dictionary) = column.as_dictionary_opt::<UInt32Type>() else { return };
-            let (keys, values) = (dictionary.keys(), dictionary.values());
+            let (keys, values) = (dictionary.keys().values(), dictionary.values());
             let Some(texts) = values.as_string_opt::<i32>() else { return };
             let mut counts = vec![[0_u64; 2]; values.len()];
-            for row in (0..rows).filter(valid) {
-                if let Some(count) = counts.get_mut(keys.value(row) as usize) {
-                    count[usize::from(inside[row])] += 1;
+            each_row(column.nulls(), inside, |row, at| {
+                if let Some(count) = counts.get_mut(keys[row] as usize) {
+                    count[at] += 1;
                 }
-            }
+            });
             for (at, count) in counts.into_iter().enumerate() {
                 // A dictionary may hold values that no row has, and its nulls among the values.
                 if count != [0, 0] && !values.is_null(at) {
@@ -168,29 +170,33 @@ fn column_counts(scope: &str, key: &str, column: &ArrayRef, inside: &[bool], tal
         DataType::Utf8 => {
             tally.text = true;
             let texts = column.as_string::<i32>();
-            grouped((0..rows).filter(valid).map(|row| (texts.value(row), inside[row])), |v| v.to_owned(), tally);
+            grouped(column.nulls(), inside, |row| texts.value(row), |v| v.to_owned(), tally);
         }
         DataType::Boolean => {
             tally.text = true;
             let values = column.as_boolean();
-            grouped((0..rows).filter(valid).map(|row| (values.value(row), inside[row])), |v| v.to_string(), tally);
+            grouped(column.nulls(), inside, |row| values.value(row), |v| v.to_string(), tally);
         }
-        DataType::Int64 => {
-            let values = column.as_primitive::<Int64Type>();
-            grouped((0..rows).filter(valid).map(|row| (values.value(row), inside[row])), |v| v.to_string(), tally);
-        }
+        DataType::Int64 => integers(column.nulls(), inside, column.as_primitive::<Int64Type>().values(), tally),
         DataType::Float64 => {
-            let values = column.as_primitive::<Float64Type>();
-            let bits = (0..rows).filter(valid).map(|row| (values.value(row).to_bits(), inside[row]));
-            grouped(bits, |v| f64::from_bits(v).to_string(), tally);
+            let values = column.as_primitive::<Float64Type>().values();
+            grouped(column.nulls(), inside, |row| values[row].to_bits(), |v| f64::from_bits(v).to_string(), tally);
         }
         DataType::Int32 => {
             tally.text = true;
-            let values = column.as_primitive::<Int32Type>();
+            let values = column.as_primitive::<Int32Type>().values();
             let name = |v: i32| word(scope, key, v).map_or_else(|| v.to_string(), str::to_owned);
-            grouped((0..rows).filter(valid).map(|row| (values.value(row), inside[row])), name, tally);
+            grouped(column.nulls(), inside, |row| values[row], name, tally);
         }
         _ => {}
+    }
+}
+
+/// Calls `each` with every row that has a value, and with 1 where it stands inside, else 0.
+fn each_row(nulls: Option<&NullBuffer>, inside: &[bool], mut each: impl FnMut(usize, usize)) {
+    match nulls {
+        Some(nulls) => nulls.valid_indices().for_each(|row| each(row, usize::from(inside[row]))),
+        None => inside.iter().enumerate().for_each(|(row, inside)| each(row, usize::from(*inside))),
     }
 }
 
@@ -204,11 +210,33 @@ fn word(scope: &str, key: &str, value: i32) -> Option<&'static str> {
     words.get(usize::try_from(value).ok()?).copied()
 }
 
-fn grouped<T: Hash + Eq + Copy>(values: impl Iterator<Item = (T, bool)>, text: impl Fn(T) -> String, tally: &mut Tally<u64>) {
-    let mut counts: HashMap<T, Pair<u64>, foldhash::fast::RandomState> = HashMap::default();
-    for (value, inside) in values {
-        counts.entry(value).or_default()[usize::from(inside)] += 1;
+fn integers(nulls: Option<&NullBuffer>, inside: &[bool], values: &[i64], tally: &mut Tally<u64>) {
+    let (mut least, mut most) = (i64::MAX, i64::MIN);
+    each_row(nulls, inside, |row, _| {
+        least = least.min(values[row]);
+        most = most.max(values[row]);
+    });
+    match most.checked_sub(least) {
+        Some(width @ 0..NEAR) => {
+            let mut counts = vec![[0_u64; 2]; width as usize + 1];
+            each_row(nulls, inside, |row, at| counts[(values[row] - least) as usize][at] += 1);
+            for (value, count) in (least..).zip(counts).filter(|(_, count)| *count != [0, 0]) {
+                tally.add(&value.to_string(), count);
+            }
+        }
+        _ => grouped(nulls, inside, |row| values[row], |v| v.to_string(), tally),
     }
+}
+
+fn grouped<T: Hash + Eq + Copy>(
+    nulls: Option<&NullBuffer>,
+    inside: &[bool],
+    value: impl Fn(usize) -> T,
+    text: impl Fn(T) -> String,
+    tally: &mut Tally<u64>,
+) {
+    let mut counts: HashMap<T, Pair<u64>, foldhash::fast::RandomState> = HashMap::default();
+    each_row(nulls, inside, |row, at| counts.entry(value(row)).or_default()[at] += 1);
     for (value, count) in counts {
         tally.add(&text(value), count);
         if tally.too_many {
