@@ -1,6 +1,6 @@
 //! `braid-lab`: the lab in one binary, each part a process of its own. The task manager: `backend` (REST over SQLite) and
 //! `proxy` (the page and the way to the backend). The sense services: `beorn`, `palantir` and `arda`, which call each other.
-//! `traffic` (people, simulated), and `up`, which supervises them all.
+//! The shop: `transactions`, `auth`, `payment` and `inventory`. `traffic` (people, simulated), and `up`, which supervises them all.
 
 /// `println!` that a reader who goes away (`| head`) does not turn into a panic.
 macro_rules! say {
@@ -52,6 +52,14 @@ enum Part {
     Palantir(sense::Options),
     /// The third sense service.
     Arda(sense::Options),
+    /// The shop's transactions (service flask-api).
+    Transactions(shop::Options),
+    /// The shop's accounts (service auth-service).
+    Auth(shop::Options),
+    /// The shop's payments (service payment-service).
+    Payment(shop::Options),
+    /// The shop's stock (service inventory-service).
+    Inventory(shop::Options),
     /// A host whose syslog has no ids but the circuit's.
     Legacy(legacy::Options),
     /// Simulated visitors of the page and of the sense services (service traffic).
@@ -102,6 +110,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Part::Beorn(options) => sense::run(Service::Beorn, options, &command.otlp, stop).await?,
         Part::Palantir(options) => sense::run(Service::Palantir, options, &command.otlp, stop).await?,
         Part::Arda(options) => sense::run(Service::Arda, options, &command.otlp, stop).await?,
+        Part::Transactions(options) => shop::run(shop::Service::Transactions, options, &command.otlp, stop).await?,
+        Part::Auth(options) => shop::run(shop::Service::Auth, options, &command.otlp, stop).await?,
+        Part::Payment(options) => shop::run(shop::Service::Payment, options, &command.otlp, stop).await?,
+        Part::Inventory(options) => shop::run(shop::Service::Inventory, options, &command.otlp, stop).await?,
         Part::Legacy(options) => legacy::run(options, stop).await?,
         Part::Traffic(options) => traffic::run(options, &command.otlp, stop).await?,
         Part::Up(options) => return up::up(options, stop).await,

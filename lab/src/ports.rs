@@ -11,6 +11,8 @@ pub(crate) struct Ports {
     pub(crate) proxy: u16,
     /// In the order of [`Service::ALL`].
     pub(crate) sense: [u16; 3],
+    /// In the order of [`shop::Service::ALL`].
+    pub(crate) shop: [u16; 4],
     pub(crate) braid: u16,
     pub(crate) otlp: u16,
     pub(crate) loki: u16,
@@ -30,10 +32,12 @@ impl Ports {
             port.checked_add(offset).ok_or_else(|| anyhow::anyhow!("--port-offset {offset} moves port {port} beyond 65535"))
         };
         let [beorn, palantir, arda] = Service::ALL;
+        let [transactions, auth, payment, inventory] = shop::Service::ALL.map(shop::Service::port);
         Ok(Self {
             backend: shift(tasks::BACKEND_PORT)?,
             proxy: shift(tasks::PROXY_PORT)?,
             sense: [shift(beorn.port())?, shift(palantir.port())?, shift(arda.port())?],
+            shop: [shift(transactions)?, shift(auth)?, shift(payment)?, shift(inventory)?],
             braid: shift(3000)?,
             otlp: shift(4318)?,
             loki: shift(3100)?,
@@ -49,6 +53,7 @@ impl Ports {
         let check = |name, port: u16, path: &str| Check { name, port, url: format!("http://127.0.0.1:{port}{path}") };
         let mut lab = vec![check("Backend", self.backend, "/health"), check("Task page", self.proxy, "/health")];
         lab.extend(self.services().map(|(service, port)| check(service.name(), port, "/health")));
+        lab.extend(self.shops().map(|(service, port)| check(service.name(), port, "/health")));
         let braid = [
             check("Braid", self.braid, "/ready"),
             check("Prometheus API", self.prometheus, "/-/ready"),
@@ -61,6 +66,11 @@ impl Ports {
     /// The sense services with their ports.
     pub(crate) fn services(&self) -> impl Iterator<Item = (Service, u16)> {
         Service::ALL.into_iter().zip(self.sense)
+    }
+
+    /// The shop's services with their ports.
+    pub(crate) fn shops(&self) -> impl Iterator<Item = (shop::Service, u16)> {
+        shop::Service::ALL.into_iter().zip(self.shop)
     }
 }
 
@@ -87,6 +97,6 @@ mod tests {
         let ports = Ports::shifted(20_000).unwrap();
         assert_eq!((ports.backend, ports.proxy, ports.sense, ports.otlp), (25_000, 28_081, [25_001, 25_002, 25_003], 24_318));
         assert!(Ports::shifted(60_000).is_err());
-        assert_eq!(ports.checks(true).len(), 9);
+        assert_eq!(ports.checks(true).len(), 13);
     }
 }

@@ -169,6 +169,7 @@ impl Whole {
         }
         let mut needed = vec![("backend", ports.backend), ("task page", ports.proxy)];
         needed.extend(ports.services().map(|(service, port)| (service.name(), port)));
+        needed.extend(ports.shops().map(|(service, port)| (service.name(), port)));
         if options.braid.is_some() {
             // Without its own port Braid does not start, without OTLP it gets no data.
             needed.extend([("braid", ports.braid), ("otlp", ports.otlp)]);
@@ -240,6 +241,7 @@ fn moved_config(config: &Path, options: &Options) -> anyhow::Result<PathBuf> {
     let text = std::fs::read_to_string(config).with_context(|| format!("cannot read {}", config.display()))?;
     let mut moves = vec![(tasks::BACKEND_PORT, ports.backend), (tasks::PROXY_PORT, ports.proxy), (3000, ports.braid)];
     moves.extend(ports.services().map(|(service, port)| (service.port(), port)));
+    moves.extend(ports.shops().map(|(service, port)| (service.port(), port)));
     let text = move_ports(&text, &moves);
     let moved = options.place.state.join("braid.yaml");
     std::fs::write(&moved, text).with_context(|| format!("cannot write {}", moved.display()))?;
@@ -284,11 +286,16 @@ fn lab_parts(options: &Options, ports: &Ports) -> anyhow::Result<Vec<Part>> {
             .collect();
         parts.push(part(service.name(), &["--port", &port.to_string(), "--neighbours", &others.join(",")]));
     }
+    let auth = url(ports.shop[1]);
+    for (service, port) in ports.shops() {
+        parts.push(part(service.part(), &["--port", &port.to_string(), "--auth", &auth]));
+    }
     if !options.no_traffic {
+        let shop = ports.shop.map(url).join(",");
         let sense = ports.sense.map(url).join(",");
         let (syslog, tester) = (format!("127.0.0.1:{}", ports.syslog), url(ports.sense[0]));
         parts.push(part("legacy", &["--syslog", &syslog, "--sense", &tester]));
-        parts.push(part("traffic", &["--target", &target, "--sense", &sense, "--rate", &rate, "--seed", &seed]));
+        parts.push(part("traffic", &["--target", &target, "--sense", &sense, "--shop", &shop, "--rate", &rate, "--seed", &seed]));
     }
     for part in &mut parts {
         // Only where the lab knows better than the default: the environment that the user set is passed on as it is.

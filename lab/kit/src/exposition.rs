@@ -28,7 +28,17 @@ impl<const LABELS: usize> Counter<LABELS> {
 
     /// Adds one to the series with these label values, in the order of the label names.
     pub fn increment(&self, values: [&str; LABELS]) {
-        *lock(&self.values).entry(values.map(str::to_owned)).or_default() += 1;
+        self.add(values, 1);
+    }
+
+    /// Adds to the series with these label values; zero makes a series that has not counted yet.
+    pub fn add(&self, values: [&str; LABELS], count: u64) {
+        *lock(&self.values).entry(values.map(str::to_owned)).or_default() += count;
+    }
+
+    /// What the series with these label values has counted.
+    pub fn value(&self, values: [&str; LABELS]) -> u64 {
+        lock(&self.values).get(&values.map(str::to_owned)).copied().unwrap_or_default()
     }
 
     /// Appends the family to `text`.

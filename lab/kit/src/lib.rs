@@ -26,6 +26,6 @@ pub use exposition::{CONTENT_TYPE, Counter, DEFAULT_BUCKETS, Histogram, gauge, p
 pub use observe::{Observer, Unrouted, attributes, finish, method_name, observe};
 pub use propagation::{extract, inject};
 pub use random::Random;
-pub use requests::Requests;
+pub use requests::{CountRequests, Requests};
 pub use stop::{Stop, serve};
 pub use telemetry::Telemetry;

@@ -13,7 +13,7 @@ use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
 
-use crate::requests::Requests;
+use crate::requests::CountRequests;
 use crate::telemetry;
 
 /// Marks an answer to a path that a route matched by shape only (`/api/tasks/abc`): it counts as `unknown`.
@@ -26,7 +26,7 @@ pub struct Observer {
     /// Makes the server spans.
     pub tracer: SdkTracer,
     /// Counts the requests.
-    pub requests: Arc<Requests>,
+    pub requests: Arc<dyn CountRequests>,
     /// The context in which the server span starts; [`crate::extract`], or more than that.
     pub context: fn(&Request) -> Context,
     /// The `endpoint` label for a route and a method; `unknown` where no route matched.

@@ -2,6 +2,12 @@
 
 use crate::exposition::{Counter, DEFAULT_BUCKETS, Histogram};
 
+/// Counts what a service has answered.
+pub trait CountRequests: std::fmt::Debug + Send + Sync {
+    /// Counts one finished request. `endpoint` is the handler's name, `unknown` where no route matched.
+    fn count(&self, method: &str, endpoint: &str, status: u16, seconds: f64);
+}
+
 /// `{prefix}_requests_total`, `{prefix}_request_duration_seconds` and `{prefix}_errors_total`.
 #[derive(Debug)]
 pub struct Requests {
@@ -27,8 +33,16 @@ impl Requests {
         }
     }
 
-    /// Counts one finished request. `endpoint` is the handler's name, `unknown` where no route matched.
-    pub fn count(&self, method: &str, endpoint: &str, status: u16, seconds: f64) {
+    /// Appends the three families to `text`.
+    pub fn render(&self, text: &mut String) {
+        self.total.render(text);
+        self.seconds.render(text);
+        self.errors.render(text);
+    }
+}
+
+impl CountRequests for Requests {
+    fn count(&self, method: &str, endpoint: &str, status: u16, seconds: f64) {
         let status_code = status.to_string();
         let labels = [method, endpoint, &status_code];
         self.total.increment(labels);
@@ -36,12 +50,5 @@ impl Requests {
         if status >= 400 {
             self.errors.increment(labels);
         }
-    }
-
-    /// Appends the three families to `text`.
-    pub fn render(&self, text: &mut String) {
-        self.total.render(text);
-        self.seconds.render(text);
-        self.errors.render(text);
     }
 }

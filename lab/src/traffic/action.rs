@@ -14,9 +14,12 @@ pub(super) enum Action {
     Bulk,
     Smoke,
     Circuit,
+    Browse,
+    Buy,
+    Transact,
 }
 
-const MIX: [(u32, Action); 9] = [
+const MIX: [(u32, Action); 12] = [
     (40, Action::Load),
     (20, Action::Create),
     (16, Action::Toggle),
@@ -26,6 +29,9 @@ const MIX: [(u32, Action); 9] = [
     (2, Action::Bulk),
     (1, Action::Smoke),
     (22, Action::Circuit),
+    (16, Action::Browse),
+    (18, Action::Buy),
+    (6, Action::Transact),
 ];
 
 impl Action {
@@ -53,6 +59,9 @@ impl Action {
             Self::Bulk => "bulk-create",
             Self::Smoke => "db-smoke",
             Self::Circuit => "test-circuit",
+            Self::Browse => "browse-shop",
+            Self::Buy => "buy",
+            Self::Transact => "create-transaction",
         }
     }
 }

@@ -1,9 +1,10 @@
 //! People, simulated. At the task page they look, add, tick off and delete tasks, and now and then press the buttons that
-//! make errors, slow answers, bulk and load; others have circuits tested by the sense services. Each action is one trace that
+//! make errors, slow answers, bulk and load; others have circuits tested by the sense services or buy something in the shop. Each action is one trace that
 //! starts here.
 
 mod action;
 mod circuit;
+mod customer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 
 use self::action::Action;
 use self::circuit::Circuit;
+use self::customer::Shop;
 
 const SERVICE: &str = "traffic";
 /// Actions under way at once; when the system is slower than the rate asks for, visitors stay away.
@@ -46,6 +48,15 @@ pub(crate) struct Options {
         default_value = "http://127.0.0.1:5001,http://127.0.0.1:5002,http://127.0.0.1:5003"
     )]
     sense: Vec<String>,
+    /// Where the shop's services are (transactions, auth, payment, inventory), comma-separated; empty: nobody shops.
+    #[arg(
+        long,
+        value_name = "URLS",
+        env = "LAB_SHOP_TARGETS",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:8000,http://127.0.0.1:8001,http://127.0.0.1:8002,http://127.0.0.1:8003"
+    )]
+    shop: Vec<String>,
     /// Actions per second, on average.
     #[arg(long, env = "LAB_TRAFFIC_RATE", default_value_t = 4.0, value_parser = positive)]
     rate: f64,
@@ -69,6 +80,7 @@ struct Visitors {
     target: String,
     /// Base URLs of the sense services.
     sense: Vec<String>,
+    shop: Shop,
     tracer: SdkTracer,
     /// The tasks of the last look at the page, oldest first: id and whether it is done.
     seen: Mutex<Vec<(i64, bool)>>,
@@ -77,17 +89,18 @@ struct Visitors {
     failed: AtomicU64,
 }
 
+/// Base URLs without a slash at their end; empty ones are none.
+fn bases(urls: &[String]) -> Vec<String> {
+    urls.iter().map(|url| url.trim().trim_end_matches('/').to_owned()).filter(|url| !url.is_empty()).collect()
+}
+
 /// Runs until `stop` or the end of the duration.
 pub(crate) async fn run(options: Options, otlp: &str, stop: Stop) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(SERVICE, otlp, &sense::KEYS)?;
     let visitors = Arc::new(Visitors {
         caller: Caller::new(Asker::new(Duration::from_secs(70)), telemetry.tracer()),
-        sense: options
-            .sense
-            .iter()
-            .map(|url| url.trim().trim_end_matches('/').to_owned())
-            .filter(|url| !url.is_empty())
-            .collect(),
+        sense: bases(&options.sense),
+        shop: Shop::new(bases(&options.shop)),
         target: options.target.trim_end_matches('/').to_owned(),
         tracer: telemetry.tracer(),
         seen: Mutex::default(),
@@ -204,6 +217,17 @@ impl Visitors {
                 }
                 false
             }
+            Action::Browse | Action::Buy | Action::Transact => {
+                if self.shop.is_open() {
+                    self.action(action, async |visit| match action {
+                        Action::Buy => self.shop.buy(visit).await,
+                        Action::Transact => self.shop.transact(visit).await,
+                        _ => self.shop.browse(visit).await,
+                    })
+                    .await;
+                }
+                false
+            }
         };
         if changed || action == Action::Load {
             let answer = self.action(Action::Load, async |visit| visit.send(Method::GET, "/api/tasks", None).await).await;
@@ -273,7 +297,17 @@ impl Visit<'_> {
     }
 
     async fn ask(&self, method: Method, url: &str, body: Option<Value>) -> anyhow::Result<Answer> {
+        self.ask_with(HeaderMap::new(), method, url, body).await
+    }
+
+    /// The same as one who is logged in.
+    async fn ask_as(&self, token: &str, method: Method, url: &str, body: Option<Value>) -> anyhow::Result<Answer> {
         let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?);
+        self.ask_with(headers, method, url, body).await
+    }
+
+    async fn ask_with(&self, mut headers: HeaderMap, method: Method, url: &str, body: Option<Value>) -> anyhow::Result<Answer> {
         headers.insert("x-operation", HeaderValue::from_static(self.operation));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("braid-lab-traffic"));
         let body = body.map_or_else(Bytes::new, |body| {

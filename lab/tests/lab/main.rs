@@ -3,6 +3,7 @@
 
 mod common;
 mod sense;
+mod shop;
 mod supervisor;
 mod tasks;
 mod telemetry;

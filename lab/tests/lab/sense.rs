@@ -159,7 +159,21 @@ async fn traffic_has_circuits_tested() {
     let sense = Sense::start(&sink.endpoint).await;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (page, targets) = (format!("http://{nobody}"), sense.urls.join(","));
-    let flags = ["--otlp", &sink.endpoint, "traffic", "--target", &page, "--sense", &targets, "--rate", "40", "--duration", "2"];
+    let flags = [
+        "--otlp",
+        &sink.endpoint,
+        "traffic",
+        "--target",
+        &page,
+        "--sense",
+        &targets,
+        "--shop",
+        "",
+        "--rate",
+        "40",
+        "--duration",
+        "2",
+    ];
     assert!(Part::start(&flags).ended().await.success());
     let find = |received: &Received| {
         let tests = received.spans.iter().filter(|(_, span)| span.name == "test-circuit" && span.parent_span_id.is_empty());

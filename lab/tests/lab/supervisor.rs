@@ -59,7 +59,7 @@ fn free_offset() -> u16 {
     loop {
         let offset = first + NEXT.fetch_add(7, Ordering::Relaxed);
         let free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if [5000, 5001, 5002, 5003, 8081].iter().all(|port| free(port + offset)) {
+        if [5000, 5001, 5002, 5003, 8000, 8001, 8002, 8003, 8081].iter().all(|port| free(port + offset)) {
             return offset;
         }
     }

@@ -141,8 +141,21 @@ async fn without_a_collector_the_lab_works_and_says_so_once() {
 async fn traffic_is_the_root_of_traces_that_reach_the_database() {
     let sink = Sink::start().await;
     let lab = Lab::start(&sink.endpoint).await;
-    let flags =
-        ["--otlp", &sink.endpoint, "traffic", "--target", &lab.proxy_url, "--sense", "", "--rate", "40", "--duration", "2"];
+    let flags = [
+        "--otlp",
+        &sink.endpoint,
+        "traffic",
+        "--target",
+        &lab.proxy_url,
+        "--sense",
+        "",
+        "--shop",
+        "",
+        "--rate",
+        "40",
+        "--duration",
+        "2",
+    ];
     let mut traffic = Part::start(&flags);
     assert!(traffic.ended().await.success());
     let find = |received: &crate::common::Received| {
