@@ -1,5 +1,5 @@
 // Tempo's API.
-import { flatten, type OtlpTrace, type Span } from "../trace/model.ts";
+import { duration, flatten, type OtlpTrace, type Span } from "../trace/model.ts";
 import type { Range } from "../state/time.ts";
 import { json, type Query } from "./http.ts";
 import type { Exemplar, Labels, Series } from "./prometheus.ts";
@@ -13,6 +13,11 @@ export interface Found {
   durationMs?: number;
   serviceStats?: Record<string, { spanCount?: number; errorCount?: number }>;
   spanSet?: { matched?: number };
+}
+
+/** How long a trace took: whole milliseconds are all that a search knows. */
+export function took({ durationMs: ms = 0 }: Found): string {
+  return ms < 1 ? "< 1 ms" : ms < 1000 ? `${Math.round(ms)} ms` : duration(ms);
 }
 
 const seconds = (range: Range) => ({ start: Math.floor(range.from / 1000), end: Math.ceil(range.to / 1000) });

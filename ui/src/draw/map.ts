@@ -25,6 +25,8 @@ export function unhealthy(graph: Graph): Graph {
   return { ...graph, edges, nodes: graph.nodes.filter((n) => kept.has(n.id) || n.error_ratio > 0.01) };
 }
 
+const known = (seconds: number | null | undefined) => (Number.isFinite(seconds) ? format(seconds as number, "s") : "");
+
 const W = 168;
 const H = 52;
 /** The server gives centres, 60 from the left at the least; a node is wider than that. */
@@ -35,6 +37,8 @@ export class ServiceMap {
   #graph: Graph = { width: 0, height: 0, nodes: [], edges: [] };
   #selected = "";
   #scale = 1;
+  /** What is written already: centres and sizes. */
+  #words: { x: number; y: number; w: number; h: number }[] = [];
   #frame = scheduler(() => this.#draw());
   #watch: ResizeObserver;
 
@@ -76,6 +80,9 @@ export class ServiceMap {
     const most = edges.reduce((m, e) => Math.max(m, e.rate), 0) || 1;
     for (const e of edges) this.#edge(g, c, at.get(e.source), at.get(e.target), e, most);
     for (const n of nodes) this.#node(g, c, n);
+    // Of what is selected the arrows say it all; of a few arrows, too, wherever they have the room.
+    this.#words = nodes.map((n) => ({ x: n.x, y: n.y, w: W, h: H }));
+    for (const e of [...edges].sort((a, b) => b.rate - a.rate)) if (edges.length <= 40 || e.source === this.#selected || e.target === this.#selected) this.#said(g, c, at.get(e.source), at.get(e.target), e);
   }
 
   #edge(g: CanvasRenderingContext2D, c: Colours, from: GraphNode | undefined, to: GraphNode | undefined, e: GraphEdge, most: number) {
@@ -102,6 +109,31 @@ export class ServiceMap {
     g.globalAlpha = 1;
   }
 
+  /** Rate, errors and duration in the middle of an arrow. */
+  #said(g: CanvasRenderingContext2D, c: Colours, from: GraphNode | undefined, to: GraphNode | undefined, e: GraphEdge) {
+    if (!from || !to || from === to || (this.#selected && e.source !== this.#selected && e.target !== this.#selected)) return;
+    const lines = [`${short(e.rate)} /s`, e.error_ratio > 0 ? `${short(e.error_ratio * 100)} %` : "", known(e.server_latency?.p95 ?? e.client_latency?.p95)].filter(Boolean);
+    const gap = Math.abs(to.x - from.x) - W;
+    if (gap < 50) return;
+    const [x, y] = [(from.x + to.x) / 2, (from.y + to.y) / 2];
+    g.save();
+    g.font = FONT.replace("12px", "10.5px");
+    g.textAlign = "center";
+    const width = Math.max(...lines.map((l) => g.measureText(l).width)) + 6;
+    // Never over a node or other numbers: the table has those of such an arrow.
+    const free = this.#words.every((o) => Math.abs(o.x - x) >= (o.w + width) / 2 - 4 || Math.abs(o.y - y) >= o.h / 2 + 7 * lines.length);
+    if (free && width <= gap + 4) {
+      this.#words.push({ x, y, w: width, h: 14 * lines.length });
+      g.fillStyle = c.surface;
+      g.globalAlpha = 0.85;
+      g.fillRect(x - width / 2, y - 7 * lines.length, width, 14 * lines.length);
+      g.globalAlpha = 1;
+      g.fillStyle = e.error_ratio > 0.01 ? c.error : c.muted;
+      lines.forEach((l, i) => g.fillText(l, x, y + (i - (lines.length - 1) / 2) * 13));
+    }
+    g.restore();
+  }
+
   #node(g: CanvasRenderingContext2D, c: Colours, n: GraphNode) {
     const [x, y] = [n.x - W / 2, n.y - H / 2];
     g.fillStyle = c.raised;
@@ -115,7 +147,9 @@ export class ServiceMap {
     g.fillStyle = c.text;
     g.fillText(cut(n.name, W - 16, 6.8), n.x, n.y - 9);
     g.fillStyle = n.error_ratio > 0.01 ? c.error : c.muted;
-    const facts = n.type === "user" ? "where traces begin" : `${short(n.rate)} /s  ${n.error_ratio > 0 ? `${short(n.error_ratio * 100)} %  ` : ""}${n.latency ? format(n.latency.p95, "s") : ""}`;
+    // Nobody asks it: it only asks others.
+    const asked = n.rate > 0;
+    const facts = n.type === "user" ? "where traces begin" : asked ? [`${short(n.rate)} /s`, n.error_ratio > 0 ? `${short(n.error_ratio * 100)} %` : "", known(n.latency?.p95)].filter(Boolean).join("  ") : "asks others only";
     g.fillText(facts, n.x, n.y + 11);
     g.textAlign = "left";
   }

@@ -3,6 +3,8 @@ import { duration } from "../trace/model.ts";
 
 /** `1.2k`, `3.4M`, `0.056`. */
 export function short(n: number): string {
+  // JSON has no NaN: what is not known comes as null.
+  if (n === null) return "–";
   if (!Number.isFinite(n)) return Number.isNaN(n) ? "–" : n > 0 ? "∞" : "-∞";
   const a = Math.abs(n);
   if (a === 0) return "0";

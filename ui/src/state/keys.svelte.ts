@@ -58,6 +58,10 @@ export function keyboard(): () => void {
       if (input) {
         event.preventDefault();
         input.focus();
+      } else {
+        // A page without a field of its own: the field for all of them.
+        event.preventDefault();
+        layer.palette = true;
       }
     } else if (key === "[") shift(-0.5);
     else if (key === "]") shift(0.5);

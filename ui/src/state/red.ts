@@ -19,7 +19,14 @@ export interface Red {
   p95s: Points;
 }
 
-const mean = (points: Points) => (points.length ? points.reduce((n, [, v]) => n + (Number.isFinite(v) ? v : 0), 0) / points.length : 0);
+/** From the first step in which anything happened: what came into being a minute ago is not slowed down by the hour before. */
+function since(points: Points): Points {
+  const first = points.findIndex(([, v]) => v > 0);
+  return first > 0 ? points.slice(first) : points;
+}
+
+const sum = (points: Points) => points.reduce((n, [, v]) => n + (Number.isFinite(v) ? v : 0), 0);
+const mean = (points: Points) => (points.length ? sum(points) / points.length : 0);
 
 /** Rows by `key`, the busiest first; series that name none (nothing matched) are left out. */
 export function services(rate: In[], errors: In[], latency: In[], key = "resource.service.name"): Red[] {
@@ -27,19 +34,20 @@ export function services(rate: In[], errors: In[], latency: In[], key = "resourc
   return rate
     .flatMap((s): Red[] => {
       const name = s.labels[key];
-      const total = mean(s.points);
+      const happened = since(s.points);
+      const total = mean(happened);
       if (name === undefined || name === "nil" || total === 0) return [];
-      const failed = find(errors, name);
+      const failed = find(errors, name).filter(([t]) => t >= (happened[0]?.[0] ?? 0));
       // A step without a request has no latency; its zero says nothing.
       const slow = find(latency, name).filter(([, v]) => v > 0);
       const weight = new Map(s.points);
-      let [sum, n] = [0, 0];
+      let [slowness, n] = [0, 0];
       for (const [t, v] of slow) {
         const w = weight.get(t) ?? 0;
-        sum += v * w;
+        slowness += v * w;
         n += w;
       }
-      return [{ name, rate: total, share: mean(failed) / total, p95: n > 0 ? sum / n : mean(slow), rates: s.points, errors: failed, p95s: slow }];
+      return [{ name, rate: total, share: sum(failed) / sum(happened), p95: n > 0 ? slowness / n : mean(slow), rates: s.points, errors: failed, p95s: slow }];
     })
     .sort((a, b) => b.rate - a.rate);
 }

@@ -51,6 +51,9 @@ export function fullTime(ms: number, millis = false): string {
   return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${clockTime(ms, millis)}`;
 }
 
+/** The time of day alone where the range is within a day. */
+export const shortTime = (ms: number, { from, to }: Range) => (to - from <= 86400e3 && new Date(from).getDate() === new Date(to).getDate() ? clockTime(ms, true) : fullTime(ms, true));
+
 /** What the button says: "Last 1 hour", or both ends. */
 export function rangeText(from: string, to: string): string {
   const relative = /^now-(\d+)([smhdw])$/.exec(from);

@@ -21,8 +21,10 @@ const result = await page.evaluate(async () => {
     document.body.replaceChildren(e);
     return e;
   };
-  const scroll = (e, jump) =>
-    new Promise((resolve) => {
+  const scroll = async (e, jump) => {
+    // What was just built is laid out and painted first, and its garbage taken away: that is no scrolling.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    return new Promise((resolve) => {
       const times = [];
       let last = performance.now();
       const step = (now) => {
@@ -38,6 +40,7 @@ const result = await page.evaluate(async () => {
       };
       requestAnimationFrame(step);
     });
+  };
   const lines = Array.from({ length: 1_000_000 }, (_, i) => ({ ns: `${1700000000000 + i}000000`, ms: 1700000000000 + i, text: `{"message":"request ${i} completed","status":200,"path":"/api/items/${i % 97}"}`, level: ["info", "warn", "error"][i % 3], stream: { service_name: "shop" }, fields: {} }));
   const out = {};
   const list = place("loglist");

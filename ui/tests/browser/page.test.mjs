@@ -162,6 +162,32 @@ test("a trace's lines have those among them that only a business key joins, with
   await close();
 });
 
+test("a chosen line, a table twin and what is searched for are in the address: a link shows them again", async () => {
+  const { page, problems, close } = await open("#/logs?from=now-15m");
+  await page.locator(".loglist .line").nth(3).click();
+  const drawer = page.getByRole("complementary", { name: "Log line" });
+  await drawer.waitFor();
+  const said = await drawer.locator("pre").innerText();
+  await page.getByRole("button", { name: "Table", exact: true }).click();
+  await page.getByRole("columnheader", { name: "Least" }).waitFor();
+  assert.match(page.url(), /line=\d+.*table=levels/);
+  const again = await open(new URL(page.url()).hash);
+  const shown = again.page.getByRole("complementary", { name: "Log line" });
+  await shown.waitFor();
+  assert.equal(await shown.locator("pre").innerText(), said);
+  await again.page.getByRole("columnheader", { name: "Least" }).waitFor();
+  assert.deepEqual(again.problems, []);
+  await again.close();
+  await page.keyboard.press("Escape");
+  await drawer.waitFor({ state: "detached" });
+  await page.goto(`${braid.url}/#/trace/${SLOW}?find=SELECT`);
+  await page.getByRole("group", { name: "Waterfall of 1 spans", exact: false }).waitFor();
+  await page.locator(".loglist .line").first().click();
+  await page.waitForFunction(() => /line=\d+/.test(location.hash));
+  assert.deepEqual(problems, []);
+  await close();
+});
+
 test("older lines are read on as one scrolls", async () => {
   const now = Date.now() - 1800e3;
   const logRecords = Array.from({ length: 4500 }, (_, i) => ({ timeUnixNano: `${now + Math.floor(i / 3)}000000`, body: { stringValue: `chatter ${i}` } }));

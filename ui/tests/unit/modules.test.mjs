@@ -19,6 +19,8 @@ const { parse } = await load("/src/api/metrics_text.ts");
 const { selector, seriesName } = await load("/src/api/prometheus.ts");
 const { curl } = await load("/src/api/http.ts");
 const { brokenDown, filtered, named } = await load("/src/state/compare.ts");
+const { lineAt, lineName } = await load("/src/state/lines.ts");
+const { took } = await load("/src/api/tempo.ts");
 const { fresh } = await load("/src/state/feed.svelte.ts");
 const dashboard = await load("/src/dashboard/model.ts");
 
@@ -29,6 +31,24 @@ test("a trace is a tree: parents first, siblings by time, orphans and cycles are
   assert.deepEqual(tree.rows.map((r) => [r.span.id, r.depth]), [["a", 0], ["b", 1], ["c", 1], ["o", 0], ["x", 0], ["y", 1]]);
   assert.deepEqual([...childrenOf(tree.rows, 0)], [1, 2]);
   assert.deepEqual(build([]).rows, []);
+});
+
+test("a line is named by its time and its place among those of that time", () => {
+  const lines = ["9", "7", "7", "7", "1"].map((ns) => ({ ns }));
+  assert.deepEqual(lines.map((_, i) => lineName(lines, i)), ["9", "7", "7.1", "7.2", "1"]);
+  assert.deepEqual(lines.map((_, i) => lineAt(lines, lineName(lines, i))), [0, 1, 2, 3, 4]);
+  assert.deepEqual([lineName(lines, -1), lineAt(lines, ""), lineAt(lines, undefined), lineAt(lines, "7.3"), lineAt(lines, "8")], ["", -1, -1, -1, -1]);
+});
+
+test("a trace's length is told as exactly as a search knows it, and what is not known as such", () => {
+  assert.deepEqual([undefined, 0, 7, 999, 1500].map((durationMs) => took({ durationMs })), ["< 1 ms", "< 1 ms", "7 ms", "999 ms", "1.50 s"]);
+  assert.equal(format(null, "s"), "–");
+});
+
+test("what began a minute ago is not averaged over the hour before", () => {
+  const of = (values) => [{ labels: { "resource.service.name": "new" }, points: values.map((v, i) => [i * 1000, v]) }];
+  const [row] = services(of([0, 0, 0, 4, 6]), of([0, 0, 0, 1, 0]), of([0, 0, 0, 2, 2]));
+  assert.deepEqual([row.rate, row.share, row.p95, row.rates.length], [5, 0.1, 2, 5]);
 });
 
 test("what a comparison found becomes a query in the language of what was compared", () => {
