@@ -57,6 +57,11 @@ impl Ask {
         self.params.iter().filter(move |(n, _)| n == name || n.strip_suffix("[]") == Some(name)).map(|(_, v)| v.as_str())
     }
 
+    /// All parameters that have a value, as they came.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.params.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
     /// What was asked, for the log of slow queries: the parameters as they came, cut at 1,000 characters.
     pub(crate) fn words(&self) -> String {
         let all: Vec<String> = self.params.iter().chain(&self.path).map(|(k, v)| format!("{k}={v}")).collect();

@@ -90,7 +90,8 @@ impl Face {
             return (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         }
         if self != Self::Prometheus {
-            return (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message.to_owned()).into_response();
+            let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+            return (status, headers, message.to_owned()).into_response();
         }
         let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":");
         json::string(&mut body, message);

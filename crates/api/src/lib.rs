@@ -11,8 +11,10 @@ mod answer;
 mod ask;
 mod compare;
 mod correlation;
+mod cors;
 mod dashboards;
 mod face;
+mod go;
 mod graph;
 mod json;
 mod loki;
@@ -31,6 +33,7 @@ mod tests;
 
 pub use about::{About, Runtime};
 pub use admin::Admin;
+pub use cors::CorsOrigin;
 pub use dashboards::{Dashboard, DashboardError, Dashboards};
 pub use face::Face;
 pub use metrics::QueryMetrics;

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::face::PARTIAL;
-use crate::{Api, Asked, Face, admin, compare, correlation, dashboards, graph, loki, prometheus, tempo};
+use crate::{Api, Asked, Face, admin, compare, correlation, cors, dashboards, graph, loki, prometheus, tempo};
 
 /// Answers shorter than this are not worth compressing, bytes.
 const COMPRESS_FROM: usize = 1024;
@@ -83,7 +83,9 @@ impl Routes {
                 };
                 let (rows, bytes) = result.as_ref().map_or((0, 0), |a| (a.rows, a.body.len()));
                 let response = match result {
-                    Ok(answer) => respond(answer, gzip).await,
+                    Ok(answer) => {
+                        respond(Answer { content_type: content_type(face, path, answer.content_type), ..answer }, gzip).await
+                    }
                     Err(failure) => {
                         api.metrics.failed(face, &failure);
                         if is_plain(path) { face.fail_plainly(failure) } else { face.fail(failure) }
@@ -127,6 +129,14 @@ where
     };
     // A handler that is dropped stops its query.
     tokio::time::timeout(longest, run).await.unwrap_or(Err(Failure::Timeout))
+}
+
+/// Loki says in which characters its answers are, but for that of a path that it has from elsewhere.
+fn content_type(face: Face, path: &str, of_answer: &'static str) -> &'static str {
+    match of_answer {
+        "application/json" if face == Face::Loki && !path.ends_with("/buildinfo") => "application/json; charset=UTF-8",
+        other => other,
+    }
 }
 
 /// Whether Prometheus answers in plain text there, its errors too.
@@ -206,7 +216,7 @@ fn braid_router(api: &Arc<Api>) -> Router {
 
 /// What answers on Prometheus' own port.
 pub fn prometheus_port(api: &Arc<Api>) -> Router {
-    own_port(prometheus_router(api), Face::Prometheus)
+    cors::layer(own_port(prometheus_router(api), Face::Prometheus), &api.settings.cors_origin)
 }
 
 /// What answers on Loki's own port.
@@ -226,7 +236,8 @@ pub fn every_port(api: &Arc<Api>) -> Router {
     let own = braid_router(api).merge(graph_router(api)).merge(correlation_router(api));
     let own = own.merge(admin::routes(Routes::new(api, Face::Tempo)).router);
     let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api)).merge(own);
-    router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path())) })
+    let router = router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path())) });
+    cors::layer(router, &api.settings.cors_origin)
 }
 
 fn own_port(router: Router, face: Face) -> Router {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::loki::rules::Rules;
 use crate::loki::tail::Tails;
 use crate::queues::Queues;
-use crate::{About, Admin, Dashboards, QueryMetrics, Targets, TenantQueries};
+use crate::{About, Admin, CorsOrigin, Dashboards, QueryMetrics, Targets, TenantQueries};
 
 /// Bounds of queries. The defaults are those of the originals.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub threads: usize,
     /// What other systems know this one by, sorted by name: what is read remotely or federated carries these labels.
     pub external_labels: Vec<(String, String)>,
+    /// Which web pages of other origins may ask Prometheus' API.
+    pub cors_origin: CorsOrigin,
     /// How many log lines a LogQL metric query may read.
     pub max_lines: usize,
     /// How many log lines an answer may hold.
@@ -67,6 +69,7 @@ impl Default for Settings {
             max_query_memory: 128 << 20,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8),
             external_labels: Vec::new(),
+            cors_origin: CorsOrigin::default(),
             max_lines: 20_000_000,
             max_entries: 5000,
             max_trace_spans: 100_000,

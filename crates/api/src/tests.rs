@@ -225,7 +225,7 @@ async fn failures_have_the_shape_of_their_api() {
         ("/loki/api/v1/query?query=%7Ba=%22b%22%7D", 400, "log queries are not supported as an instant query type, please change your query to a range query type".to_owned()),
         ("/api/search?q=%7B", 400, "invalid TraceQL query: parse error at line 1, col 2: syntax error: unexpected $end, expecting an attribute, an intrinsic or a value".to_owned()),
         ("/api/traces/0", 404, "trace not found".to_owned()),
-        ("/api/traces/xyz", 400, "invalid trace id \"xyz\": 'z' is not a hexadecimal digit".to_owned()),
+        ("/api/traces/xyz", 400, "trace IDs can only contain hex characters: invalid character 'x' at position 1".to_owned()),
     ];
     for (uri, status, body) in cases {
         let (got_status, got) = get(&router, uri).await;
@@ -233,6 +233,130 @@ async fn failures_have_the_shape_of_their_api() {
     }
     let request = Request::get("/api/v1/labels").header("X-Scope-OrgID", "a/b").body(Body::empty()).expect("a request");
     assert_eq!(send(&router, request).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_named_in_the_words_of_their_api() {
+    let router = every();
+    let logs = |more: &str| format!("/loki/api/v1/query_range?query=%7Ba=%22b%22%7D&{more}");
+    let exact = |path: &str, error: &str| (path.to_owned(), error.to_owned());
+    let mut cases = vec![
+        exact("query?query=up&limit=x", "invalid parameter \"limit\": strconv.Atoi: parsing \"x\": invalid syntax"),
+        exact("query?query=up&limit=-1&time=x", "invalid parameter \"limit\": limit must be non-negative"),
+        exact("query?query=up&timeout=soon", "invalid parameter \"timeout\": cannot parse \"soon\" to a valid duration"),
+        exact("query?query=&lookback_delta=x", "error parsing lookback delta duration: cannot parse \"x\" to a valid duration"),
+        exact("labels?limit=-1", "invalid parameter \"limit\": limit must be non-negative"),
+        exact("metadata?limit=x", "limit must be a number"),
+        exact("status/tsdb?limit=0", "limit must be a positive number"),
+        exact("status/tsdb?limit=10001", "limit must not exceed 10000"),
+        exact("rules?type=x", "invalid parameter \"type\": not supported value \"x\""),
+        exact(
+            "rules?exclude_alerts=maybe",
+            "invalid parameter \"exclude_alerts\": error converting exclude_alerts: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+        ),
+        exact("rules?group_limit=0", "invalid parameter \"group_limit\": group_limit needs to be greater than 0"),
+        exact(
+            "rules?group_next_token=a",
+            "invalid parameter \"group_next_token\": group_limit needs to be present in order to paginate over the groups",
+        ),
+    ];
+    for (path, error) in &mut cases {
+        *path = format!("/api/v1/{path}");
+        *error = json!({"status": "error", "errorType": "bad_data", "error": error}).to_string();
+    }
+    cases.extend([
+        (logs("limit=0"), "limit must be a positive value".to_owned()),
+        (logs("limit=x"), "strconv.Atoi: parsing \"x\": invalid syntax".to_owned()),
+        (
+            logs("limit=5001"),
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query (5001 > 5000)".to_owned(),
+        ),
+        (logs("start=x"), "could not parse 'start' parameter: strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()),
+        (logs("since=60"), "could not parse 'since' parameter: not a valid duration string: \"60\"".to_owned()),
+        (logs("start=2&end=1"), "end timestamp must not be before or equal to start time".to_owned()),
+        (logs("direction=up"), "invalid direction 'up'".to_owned()),
+        (logs("interval=-1"), "interval must be >= 0".to_owned()),
+        (logs("interval=x"), "cannot parse \"x\" to a valid duration".to_owned()),
+        (logs("step=0"), "zero or negative query resolution step widths are not accepted. Try a positive integer".to_owned()),
+        ("/loki/api/v1/query?query=vector(1)&time=x".to_owned(), "strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()),
+        ("/loki/api/v1/query?query=vector(1)&direction=up".to_owned(), "invalid direction 'up'".to_owned()),
+        ("/loki/api/v1/index/volume?query=%7B%7D&limit=-1".to_owned(), "limit must be a positive value".to_owned()),
+        (
+            "/loki/api/v1/detected_fields?query=%7Ba=%22b%22%7D&line_limit=0".to_owned(),
+            "limit must be a positive value".to_owned(),
+        ),
+    ]);
+    let tempo = [
+        ("search?q=%7B%7D&tags=a%3Db", "invalid request: can't specify tags and q in the same query"),
+        ("search?tags=a%3Db%20a%3Dc", "invalid tags: tag a has been set twice"),
+        ("search?start=x", "invalid start: strconv.ParseUint: parsing \"x\": invalid syntax"),
+        ("search?start=10&end=5", "http parameter start must be before end. received start=10 end=5"),
+        ("search?start=10", "http parameter start must be before end. received start=10 end=0"),
+        ("search?limit=x", "invalid limit: strconv.Atoi: parsing \"x\": invalid syntax"),
+        ("search?limit=0", "invalid limit: must be a positive number"),
+        ("search?spss=-1", "invalid spss: must be a non-negative number"),
+        ("search?minDuration=10", "invalid minDuration: time: missing unit in duration \"10\""),
+        ("search?minDuration=20s&maxDuration=5s", "invalid maxDuration: must be greater than minDuration"),
+        ("search/tags?scope=x", "invalid scope: x"),
+        ("traces/12g", "trace IDs can only contain hex characters: invalid character 'g' at position 3"),
+        ("traces/000000000000000000000000000000001", "trace IDs can't be larger than 128 bits"),
+        ("traces/1?start=2&end=1", "http parameter start must be before end. received start=2 end=1"),
+    ];
+    cases.extend(tempo.map(|(path, error)| (format!("/api/{path}"), error.to_owned())));
+    for (uri, body) in cases {
+        let request = Request::get(&uri).body(Body::empty()).expect("a request");
+        let (status, headers, got) = send(&router, request).await;
+        let got = String::from_utf8(got).expect("text");
+        let sorted = serde_json::from_str::<Json>(&got).map_or(got.clone(), |j| j.to_string());
+        assert_eq!((status.as_u16(), sorted), (400, body), "{uri}");
+        // What is no JSON must not be taken for something else.
+        let plain = !uri.starts_with("/api/v1/");
+        assert_eq!(headers.get("x-content-type-options").is_some_and(|v| v == "nosniff"), plain, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn loki_thins_lines_out_and_says_what_it_read() {
+    let router = every();
+    let all = "/loki/api/v1/query_range?query=%7Bapp=~%22.%2B%22%7D&start=0&end=10000000000";
+    for (more, times) in [
+        ("", &["3000000000", "2000000000", "1000000000"][..]),
+        ("&interval=1", &["3000000000", "2000000000", "1000000000"]),
+        ("&interval=2s", &["3000000000", "1000000000"]),
+        ("&interval=1.5&direction=forward", &["1000000000", "3000000000"]),
+        ("&interval=2s&limit=1", &["3000000000"]),
+        ("&interval=1h", &["3000000000"]),
+    ] {
+        let found = get_json(&router, &format!("{all}{more}")).await;
+        let streams = found["data"]["result"].as_array().expect("streams");
+        let values = streams.iter().flat_map(|s| s["values"].as_array().expect("values"));
+        let mut got: Vec<&str> = values.filter_map(|v| v[0].as_str()).collect();
+        got.sort_unstable();
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        assert_eq!(got, times, "{more}");
+    }
+    let read = async |path: &str| {
+        let stats = get_json(&router, path).await["data"]["stats"].clone();
+        let n = |key: &str| stats["summary"][key].as_u64();
+        (n("totalLinesProcessed"), n("totalBytesProcessed"), n("totalEntriesReturned"))
+    };
+    assert_eq!(read(all).await, (Some(3), Some(12 + 3 + 5), Some(3)));
+    let of = |query: &str| format!("/loki/api/v1/query_range?query={query}&start=0&end=4&step=2");
+    assert_eq!(read(&of("count_over_time(%7Bapp=%22shop%22%7D%5B2s%5D)")).await.0, Some(2));
+    assert_eq!(read(&of("bytes_over_time(%7Bapp=%22shop%22%7D%5B2s%5D)")).await.1, Some(15));
+    let request = Request::get("/loki/api/v1/labels").body(Body::empty()).expect("a request");
+    assert_eq!(send(&router, request).await.1["content-type"], "application/json; charset=UTF-8");
+}
+
+#[tokio::test]
+async fn tempo_takes_other_parameters_for_tags_where_nothing_else_is_asked() {
+    let router = every();
+    let found =
+        async |query: &str| get_json(&router, &format!("/api/search?{query}")).await["traces"].as_array().map_or(0, Vec::len);
+    assert_eq!(found("service.name=shop").await, 1);
+    assert_eq!(found("service.name=other&limit=5&spss=1").await, 0);
+    assert_eq!(found("service.name=other&start=1&end=100").await, 1, "a search of a range");
 }
 
 #[tokio::test]
@@ -269,6 +393,40 @@ async fn answers_are_compressed_where_that_is_accepted() {
     assert_eq!(unpacked, plain);
     let request = Request::get(uri).header("accept-encoding", "gzip;q=0").body(Body::empty()).expect("a request");
     assert!(send(&router, request).await.1.get("content-encoding").is_none());
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_ask_prometheus_api_where_the_pattern_allows_them() {
+    let of = |pattern: &str| {
+        let cors_origin = crate::CorsOrigin::new(pattern).expect("a pattern");
+        let settings = Settings { cors_origin, ..Settings::default() };
+        Arc::new(Api::new(Arc::new(store()), Arc::new(NoTargets), settings))
+    };
+    let (any, one) = (prometheus_port(&of(".*")), every_port(&of("https?://(a|b)\\.example")));
+    let asked = async |router: &Router, method: &str, path: &str, origin: Option<&str>| {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let (status, headers, body) = send(router, request.body(Body::empty()).expect("a request")).await;
+        let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
+        let vary: Vec<_> = headers.get_all("vary").iter().filter_map(|v| v.to_str().ok()).collect();
+        assert_eq!(vary.contains(&"Origin"), path.starts_with("/api/v1/"), "{method} {path}: {vary:?}");
+        assert_eq!(headers.get("access-control-allow-credentials"), None);
+        (status.as_u16(), body.is_empty(), header("access-control-allow-origin"), header("access-control-allow-methods"))
+    };
+    let (methods, page) = ("GET, POST, OPTIONS".to_owned(), Some("https://a.example"));
+    let query = "/api/v1/query?query=1";
+    assert_eq!(asked(&any, "OPTIONS", query, page).await, (204, true, "*".to_owned(), methods.clone()));
+    assert_eq!(asked(&any, "OPTIONS", "/api/v1/nothing", page).await, (204, true, "*".to_owned(), methods.clone()));
+    assert_eq!(asked(&any, "GET", query, page).await, (200, false, "*".to_owned(), methods.clone()));
+    assert_eq!(asked(&any, "GET", query, None).await, (200, false, "-".to_owned(), "-".to_owned()));
+    assert_eq!(asked(&one, "GET", query, page).await.2, "https://a.example");
+    assert_eq!(asked(&one, "GET", "/api/v1/query?query=x%7B", page).await, (400, false, "https://a.example".to_owned(), methods));
+    for stranger in ["https://a.example.evil", "https://c.example", "null", ""] {
+        assert_eq!(asked(&one, "GET", query, Some(stranger)).await.2, "-", "{stranger}");
+    }
+    assert_eq!(asked(&one, "GET", "/loki/api/v1/labels", page).await.2, "-");
 }
 
 #[tokio::test]
@@ -467,11 +625,22 @@ async fn each_port_says_when_it_is_ready_and_404_in_its_own_shape() {
             "lastScrapeDuration": 0.01,
             "health": "down",
             "scrapeInterval": "15s",
-            "scrapeTimeout": "2500ms",
+            "scrapeTimeout": "2s500ms",
         })
     );
     assert_eq!(targets["data"]["droppedTargets"], json!([{"discoveredLabels": {"__address__": "h:2"}, "scrapePool": "j"}]));
     assert_eq!(targets["data"]["droppedTargetCounts"], json!({"j": 1}));
+    for (state, active, dropped, counts) in [
+        ("Active", 1, 0, json!(null)),
+        ("dropped", 0, 1, json!({"j": 1})),
+        ("any", 1, 1, json!({"j": 1})),
+        ("x", 0, 0, json!(null)),
+    ] {
+        let found = get_json(&prometheus, &format!("/api/v1/targets?state={state}")).await["data"].clone();
+        let count = |list: &str| found[list].as_array().map(Vec::len);
+        assert_eq!((count("activeTargets"), count("droppedTargets")), (Some(active), Some(dropped)), "{state}");
+        assert_eq!(found["droppedTargetCounts"], counts, "{state}");
+    }
     let row = json!({"target": {"job": "j"}, "metric": "m", "type": "counter", "help": "H", "unit": ""});
     for (query, rows) in [("", json!([row])), ("?match_target={job=\"other\"}", json!([])), ("?limit=0", json!([]))] {
         let found = get_json(

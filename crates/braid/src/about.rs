@@ -72,6 +72,7 @@ impl About {
             ("storage.tsdb.path", config.storage.dir.display().to_string()),
             ("storage.tsdb.retention.size", config.storage.max_size.map_or_else(|| "0B".to_owned(), |bytes| format!("{bytes}B"))),
             ("storage.tsdb.retention.time", retention.clone()),
+            ("web.cors.origin", queries.cors_origin.pattern().to_owned()),
             ("web.enable-admin-api", config.admin_api.to_string()),
             ("web.enable-lifecycle", "true".to_owned()),
             ("web.enable-otlp-receiver", "true".to_owned()),

@@ -69,7 +69,16 @@ impl Lines {
     pub(crate) fn ask<T>(&self, tenant: &Tenant, ask: impl FnOnce(&Question<'_>) -> T) -> T {
         let (reader, cancelled) = (self.store.snapshot(), AtomicBool::new(false));
         // The cases know only the labels that they load.
-        let discover_levels = false;
-        ask(&Question { reader: &*reader, tenant, max_lines: 1_000_000, discover_levels, cancelled: &cancelled })
+        let (discover_levels, tally) = (false, logql::Tally::default());
+        let (max_lines, max_label_bytes) = (1_000_000, 1 << 30);
+        ask(&Question {
+            reader: &*reader,
+            tenant,
+            max_lines,
+            max_label_bytes,
+            discover_levels,
+            cancelled: &cancelled,
+            tally: &tally,
+        })
     }
 }

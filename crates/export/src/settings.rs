@@ -28,6 +28,19 @@ pub struct Settings {
     pub limits: wire::Limits,
 }
 
+impl Settings {
+    /// With Prometheus' `global.external_labels`: a remote-write exporter sends them too, its own ones of the same name winning.
+    pub fn name_by(&mut self, global: &[(String, String)]) {
+        if let Peer::RemoteWrite { external_labels, .. } = &mut self.peer {
+            for (name, value) in global {
+                if !external_labels.iter().any(|(own, _)| own == name) {
+                    external_labels.push((name.clone(), value.clone()));
+                }
+            }
+        }
+    }
+}
+
 /// What the other side speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {

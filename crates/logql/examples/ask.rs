@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use braid_logql::{Direction, Expr, Grid, Metric, Question, lines, metric, parse};
+use braid_logql::{Direction, Expr, Grid, Metric, Question, Tally, lines, metric, parse};
 use model::{Tenant, TimeRange};
 use store::series::SeriesOptions;
 use store::{Options, Source, Store};
@@ -56,13 +56,15 @@ fn main() {
         let ask = || {
             let reader = store.snapshot();
             let cancelled = AtomicBool::new(false);
-            let tenant = Tenant::default();
+            let (tenant, tally) = (Tenant::default(), Tally::default());
             let question = Question {
                 reader: &*reader,
                 tenant: &tenant,
                 max_lines: 100_000_000,
+                max_label_bytes: 1 << 30,
                 discover_levels: true,
                 cancelled: &cancelled,
+                tally: &tally,
             };
             match &expr {
                 Expr::Log(log) => {

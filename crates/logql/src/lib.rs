@@ -37,7 +37,7 @@ pub use error::{EvalError, ParseError};
 pub use eval::{Grid, Metric, metric};
 pub use fields::{DetectedField, FieldType, detected_fields, field_values};
 pub use levels::SOURCES as LEVEL_SOURCES;
-pub use lines::{Direction, Line, Question, each_line, lines};
+pub use lines::{Direction, Line, Question, Tally, each_line, lines, lines_apart};
 pub use live::{Arrived, Arriving, Tail};
 pub use parser::{MAX_QUERY, parse, parse_matchers};
 pub use pipeline::{Category, LabelSet, Labels};

@@ -1,7 +1,7 @@
 //! Log queries: lines with their labels, as Loki shows them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use model::{Tenant, TimeRange};
 use store::{Order, Predicate, Reader, Scan, Table};
@@ -13,7 +13,8 @@ use crate::pipeline::{Category, Hints, LabelSet, Labels, Pipeline};
 use crate::predicate::{is_pushed, predicate};
 use crate::rows::{NeededLabels, Needs, Rows};
 
-/// Bytes of text that the lines of one answer may have: a line may be as large as a request.
+/// Bytes that the lines of one answer may have, their labels included: a line may be as large as a request, and a parser or a template may
+/// make labels of all of it.
 const MAX_ANSWER: usize = 96 << 20;
 
 /// What a query is asked of, and within which bounds.
@@ -25,10 +26,41 @@ pub struct Question<'a> {
     pub tenant: &'a Tenant,
     /// How many lines a metric query may read.
     pub max_lines: usize,
+    /// Bytes of text that the labels of its series may have.
+    pub max_label_bytes: usize,
     /// Whether each line's level is found and added to its structured metadata as `detected_level` (Loki's `discover_log_levels`).
     pub discover_levels: bool,
     /// Set by whoever no longer wants the answer; looked at for each batch.
     pub cancelled: &'a AtomicBool,
+    /// Where what is read is counted.
+    pub tally: &'a Tally,
+}
+
+/// What answering a question took.
+#[derive(Debug, Default)]
+pub struct Tally {
+    lines: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Tally {
+    /// Adds lines, and bytes of their text.
+    pub(crate) fn add(&self, lines: u64, bytes: u64) {
+        self.lines.fetch_add(lines, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Lines that were looked at; those that the store left out by itself are none of them.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of those whose text was read.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 /// Which lines come first, and which of them are left out by the limit.
@@ -99,6 +131,21 @@ pub fn lines(
     direction: Direction,
     limit: usize,
 ) -> Result<Vec<Line>, EvalError> {
+    lines_apart(question, query, range, direction, limit, 0)
+}
+
+/// The same of lines of which each is at least `apart` nanoseconds from the one before it (Loki's `interval`); 0 for all of them.
+///
+/// # Errors
+/// [`EvalError`].
+pub fn lines_apart(
+    question: &Question<'_>,
+    query: &LogQuery,
+    range: TimeRange,
+    direction: Direction,
+    limit: usize,
+    apart: i64,
+) -> Result<Vec<Line>, EvalError> {
     let order = match direction {
         Direction::Forward => Order::OldestFirst,
         Direction::Backward => Order::NewestFirst,
@@ -106,15 +153,25 @@ pub fn lines(
     let pipeline = pipeline(query, Hints::default())?;
     let sure = pipeline.is_empty();
     // Where the store can tell of most lines whether they pass, the first ones that may pass are enough, nearly always.
-    let few = (sure || Said::of(query).complete()).then_some(limit);
+    let few = (apart == 0 && (sure || Said::of(query).complete())).then_some(limit);
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let (out, read) = first_lines(question, query, &pipeline, range, order, limit, few)?;
+    let wanted = Wanted { range, order, limit, apart };
+    let (out, read) = first_lines(question, query, &pipeline, wanted, few)?;
     if sure || out.len() == limit || few.is_none_or(|few| read < few) {
         return Ok(out);
     }
-    Ok(first_lines(question, query, &pipeline, range, order, limit, None)?.0)
+    Ok(first_lines(question, query, &pipeline, wanted, None)?.0)
+}
+
+/// Which of the lines that a query chooses.
+#[derive(Clone, Copy)]
+struct Wanted {
+    range: TimeRange,
+    order: Order,
+    limit: usize,
+    apart: i64,
 }
 
 /// The first lines that pass, at most `limit`, of the first `few` rows; and how many rows were looked at.
@@ -122,19 +179,20 @@ fn first_lines(
     question: &Question<'_>,
     query: &LogQuery,
     pipeline: &Pipeline,
-    range: TimeRange,
-    order: Order,
-    limit: usize,
+    Wanted { range, order, limit, apart }: Wanted,
     few: Option<usize>,
 ) -> Result<(Vec<Line>, usize), EvalError> {
-    let (mut out, mut bytes, mut read) = (Vec::new(), 0, 0);
+    let (mut out, mut bytes, mut read): (Vec<Line>, _, _) = (Vec::new(), 0, 0);
     let needs = Needs { line: true, labels: NeededLabels::All };
     each_row(question, query, &Predicate::True, range, order, few, &needs, &mut |rows, row, labels| {
         read += 1;
-        rows.labels(row, labels);
         let time = rows.time(row);
+        if apart > 0 && out.last().is_some_and(|last| time.abs_diff(last.time) < apart.unsigned_abs()) {
+            return Ok(true);
+        }
+        rows.labels(row, labels);
         if let Some(text) = pipeline.run(rows.line(row), time, labels) {
-            bytes += text.len();
+            bytes += text.len() + labels.size();
             if bytes > MAX_ANSWER {
                 return Err(EvalError::TooMuchMemory(format!(
                     "the lines of the answer take more than {} MiB: ask for fewer lines at a time",
@@ -209,14 +267,22 @@ pub(crate) fn each_row(
     let mut labels = Labels::default();
     for batch in question.reader.scan(&scan)? {
         let batch = batch?;
-        if question.cancelled.load(Ordering::Relaxed) {
-            return Err(EvalError::Cancelled);
-        }
         let mut rows = Rows::new(&batch, levels);
+        let (mut read, mut more) = (0, Ok(true));
         for row in 0..batch.rows() {
-            if !each(&mut rows, row, &mut labels)? {
-                return Ok(());
+            // A line may take long: a template runs for each.
+            if question.cancelled.load(Ordering::Relaxed) {
+                return Err(EvalError::Cancelled);
             }
+            read += 1;
+            more = each(&mut rows, row, &mut labels);
+            if !matches!(more, Ok(true)) {
+                break;
+            }
+        }
+        question.tally.add(read as u64, rows.bytes(read));
+        if !more? {
+            return Ok(());
         }
     }
     Ok(())

@@ -228,6 +228,15 @@ impl<'b> Rows<'b> {
         }
     }
 
+    /// Bytes of the text of the first `rows` rows, as it is stored; 0 where it is not read.
+    pub(crate) fn bytes(&self, rows: usize) -> u64 {
+        let Some(array) = self.line else { return 0 };
+        match array.as_string_opt::<i32>() {
+            Some(texts) => texts.value_offsets()[rows].abs_diff(texts.value_offsets()[0]).into(),
+            None => (0..rows).filter_map(|row| text_at(array, row)).map(|text| text.len() as u64).sum(),
+        }
+    }
+
     /// The labels of the row's stream, those that were asked for.
     pub(crate) fn stream(&mut self, row: usize) -> Arc<LabelSet> {
         self.keys.clear();

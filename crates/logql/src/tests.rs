@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use store::memory::Memory;
 use wire::LogSink;
 
-use crate::{Direction, EvalError, Expr, Grid, LabelSet, Line, Metric, Question, lines, metric, parse, parse_matchers};
+use crate::{Direction, EvalError, Expr, Grid, LabelSet, Line, Metric, Question, Tally, lines, metric, parse, parse_matchers};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -45,8 +45,9 @@ fn log<'a>(time: i64, line: &'a str, attributes: &'a [Attr<'a>]) -> Log<'a> {
 }
 
 fn ask<T>(store: &Memory, f: impl FnOnce(&Question<'_>) -> T) -> T {
-    let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
-    f(&Question { reader: &view, tenant: &tenant, max_lines: 1000, discover_levels: false, cancelled: &cancelled })
+    let (view, tenant, cancelled, tally) = (store.view(), Tenant::default(), AtomicBool::new(false), Tally::default());
+    let (reader, tenant, cancelled, tally) = (&view, &tenant, &cancelled, &tally);
+    f(&Question { reader, tenant, max_lines: 1000, max_label_bytes: 1 << 20, discover_levels: false, cancelled, tally })
 }
 
 fn read(store: &Memory, query: &str, direction: Direction, limit: usize) -> Vec<Line> {
@@ -165,8 +166,9 @@ fn metric_queries_count_lines_of_a_range_whose_far_end_is_open() {
         assert_eq!(run(query, 0, 5), *expected, "{query}");
     }
     let Ok(expr) = parse(r#"count_over_time({app="a"}[1h])"#) else { panic!("valid") };
-    let (view, tenant, cancelled) = (store.view(), Tenant::default(), AtomicBool::new(false));
-    let question = Question { reader: &view, tenant: &tenant, max_lines: 3, discover_levels: false, cancelled: &cancelled };
+    let (view, tenant, cancelled, tally) = (store.view(), Tenant::default(), AtomicBool::new(false), Tally::default());
+    let (reader, tenant, cancelled, tally) = (&view, &tenant, &cancelled, &tally);
+    let question = Question { reader, tenant, max_lines: 3, max_label_bytes: 1 << 20, discover_levels: false, cancelled, tally };
     let result = metric(&question, &expr, Grid { start: 10 * SECOND, end: 10 * SECOND, step: 1 });
     assert!(matches!(result, Err(EvalError::TooManyLines(3))), "{result:?}");
 }

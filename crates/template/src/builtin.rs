@@ -9,7 +9,7 @@ const NONE: &[Kind] = &[];
 
 /// The function of that name.
 pub(crate) fn find(name: &str) -> Option<Function> {
-    let f = |parameters, variadic, call| Some(Function { parameters, variadic, call });
+    let f = |parameters, variadic, call| Some(Function { parameters, variadic, call, cost: 1 });
     let any = Some(Kind::Any);
     match name {
         "and" => f(ANY, any, |v| Ok(v.iter().find(|v| !v.truth()).or(v.last()).cloned().unwrap_or_default())),

@@ -5,6 +5,10 @@ use crate::{ExecError, Kind, Limits, Value, builtin, quote};
 
 /// How deep templates call each other.
 const MAX_CALLS: usize = 100;
+/// A function takes a step more for each so many bytes that it reads or makes.
+const BYTES_A_STEP: usize = 1024;
+/// Bytes that a function is given besides its longest argument: what it makes of them is bounded only once it has made it.
+const MOST_GIVEN: usize = 4 << 20;
 
 impl Template {
     /// What the template makes of `data`. `locals` are the values of this execution, by the names that were given to
@@ -83,7 +87,11 @@ impl<'t> Run<'t> {
     }
 
     fn step(&mut self) -> Done<()> {
-        self.steps += 1;
+        self.steps(1)
+    }
+
+    fn steps(&mut self, count: usize) -> Done<()> {
+        self.steps = self.steps.saturating_add(count);
         if self.steps > self.limits.steps {
             return self.fail(format!("more than {} steps", self.limits.steps));
         }
@@ -156,17 +164,15 @@ impl<'t> Run<'t> {
     fn range(&mut self, branch: &'t Branch, dot: &Value) -> Done<()> {
         let scope = self.variables.len();
         let value = self.pipe(&branch.pipe, dot)?;
-        let items: Vec<(Value, Value)> = match &value {
-            Value::List(list) => list.iter().enumerate().map(|(i, v)| (Value::Int(i as i64), v.clone())).collect(),
-            Value::Map(map) => map.entries.iter().map(|(k, v)| (Value::Str(k.clone()), v.clone())).collect(),
-            Value::Int(n) | Value::Int64(n) => {
-                let most = (*n).clamp(0, self.limits.steps as i64 + 1);
-                (0..most).map(|i| (Value::Int(i), Value::Int(i))).collect()
-            }
-            Value::Nil => Vec::new(),
+        let items: Box<dyn Iterator<Item = (Value, Value)>> = match &value {
+            Value::List(list) => Box::new(list.iter().enumerate().map(|(i, v)| (Value::Int(i as i64), v.clone()))),
+            Value::Map(map) => Box::new(map.entries.iter().map(|(k, v)| (Value::Str(k.clone()), v.clone()))),
+            Value::Int(n) | Value::Int64(n) => Box::new((0..*n).map(|i| (Value::Int(i), Value::Int(i)))),
+            Value::Nil => Box::new(std::iter::empty()),
             other => return self.fail(format!("range can't iterate over {other}")),
         };
-        if items.is_empty() {
+        let mut items = items.peekable();
+        if items.peek().is_none() {
             if let Some(list) = &branch.otherwise {
                 self.list(list, dot)?;
             }
@@ -388,10 +394,22 @@ impl<'t> Run<'t> {
             let kind = kind(arguments.len());
             given.push(self.fits(last, kind)?);
         }
-        (function.call)(&given).or_else(|e| {
-            self.at = Some(node);
-            self.fail(format!("error calling {name}: {e}"))
-        })
+        let before = self.at.replace(node);
+        let sizes = || given.iter().map(Value::size);
+        let (all, longest) = (sizes().sum::<usize>(), sizes().max().unwrap_or(0));
+        self.steps(function.cost + all / BYTES_A_STEP)?;
+        let made = match all - longest > MOST_GIVEN {
+            true => Err("the text grows too long".to_owned()),
+            false => (function.call)(&given),
+        };
+        let made = made.or_else(|e| self.fail(format!("error calling {name}: {e}")))?;
+        let size = made.size();
+        if size > self.limits.output.max(longest) && made.as_str().is_some() {
+            return self.fail(format!("error calling {name}: the text grows too long"));
+        }
+        self.steps(size / BYTES_A_STEP)?;
+        self.at = before;
+        Ok(made)
     }
 
     /// `and` and `or` evaluate no further than they must.

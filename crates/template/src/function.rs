@@ -56,6 +56,8 @@ pub struct Function {
     pub variadic: Option<Kind>,
     /// What it does; the error says why it could not.
     pub call: fn(&[Value]) -> Result<Value, String>,
+    /// How many steps a call is, besides those for what it reads and makes.
+    pub cost: usize,
 }
 
 /// The functions of the caller, and the names of values that each execution brings along
@@ -81,7 +83,15 @@ impl Functions {
         variadic: Option<Kind>,
         call: fn(&[Value]) -> Result<Value, String>,
     ) -> &mut Self {
-        self.functions.insert(name, Function { parameters, variadic, call });
+        self.functions.insert(name, Function { parameters, variadic, call, cost: 1 });
+        self
+    }
+
+    /// A call of a function that has been added is so many steps.
+    pub fn costs(&mut self, name: &str, steps: usize) -> &mut Self {
+        if let Some(function) = self.functions.get_mut(name) {
+            function.cost = steps;
+        }
         self
     }
 

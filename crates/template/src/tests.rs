@@ -105,6 +105,18 @@ fn executions_are_bounded() {
     assert!(bad("{{range 1000000000}}x{{end}}"));
     assert!(bad("{{define \"T\"}}{{template \"T\"}}{{end}}{{template \"T\"}}"));
     assert!(bad(&format!("{{{{range 20}}}}{}{{{{end}}}}", "x".repeat(10))));
+    // A call costs what it reads and makes, and nothing grows past what may be written.
+    let wide = Limits { steps: 1000, output: 1 << 16 };
+    let run_wide = |text: &str| match Template::parse("t", text, &functions()) {
+        Ok(t) => t.execute(&data(), &[], wide).map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    let long = "x".repeat(40_000);
+    let twice = run_wide(&format!("{{{{$x := \"{long}\"}}}}{{{{$y := print $x $x}}}}{{{{len $y}}}}"));
+    assert!(twice.as_ref().is_err_and(|e| e.contains("error calling print: the text grows too long")), "{twice:?}");
+    let often = run_wide(&format!("{{{{$x := \"{long}\"}}}}{{{{range 900}}}}{{{{$y := upper $x}}}}{{{{end}}}}"));
+    assert!(often.as_ref().is_err_and(|e| e.contains("more than 1000 steps")), "{often:?}");
+    assert_eq!(run_wide("{{range 1000000000000}}{{break}}{{end}}ok"), Ok("ok".to_owned()));
     assert!(run(&"{{if .a}}".repeat(10_000)).is_err());
     assert!(run(&format!("{{{{{}1{}}}}}", "(".repeat(10_000), ")".repeat(10_000))).is_err());
 }

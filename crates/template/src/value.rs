@@ -64,6 +64,17 @@ impl Value {
         Self::Str(text.as_ref().into())
     }
 
+    /// Bytes of the texts in it, and some for each value that it holds.
+    pub(crate) fn size(&self) -> usize {
+        const EACH: usize = 16;
+        match self {
+            Self::Str(text) => text.len(),
+            Self::List(items) => items.iter().map(|item| EACH + item.size()).sum(),
+            Self::Map(map) => map.entries.iter().map(|(key, item)| EACH + key.len() + item.size()).sum(),
+            _ => EACH,
+        }
+    }
+
     /// Go's name of the type.
     #[must_use]
     pub fn type_name(&self) -> String {

@@ -90,7 +90,7 @@ impl Inside {
 pub(crate) async fn compare(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let subject = Subject::read(&ask)?;
     let time = |name: &str, default: i64| match ask.get(name) {
-        Some(text) => loki_ns(text).ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no time"))),
+        Some(text) => loki_ns(text).map_err(|why| Failure::BadData(format!("invalid {name}: {why}"))),
         None => Ok(default),
     };
     let duration = |name: &str, default: i64| match ask.get(name) {
@@ -130,7 +130,8 @@ impl Comparison {
                 (ranked(&spans::count(reader, tenant, range, predicate, &inside, cancelled)?, limit), of)
             }
             Subject::Lines(query) => {
-                let logql = loki::question(api, reader, &tenant, cancelled);
+                let tally = logql::Tally::default();
+                let logql = loki::question(api, reader, &tenant, cancelled, &tally);
                 (ranked(&lines::count(&logql, &query, range, &inside)?, limit), query.to_string())
             }
             Subject::Samples(selected) => {

@@ -26,7 +26,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 fn range(ask: &Ask) -> Result<TimeRange, Failure> {
     let time = |name: &str| {
         let Some(text) = ask.get(name) else { return Ok(None) };
-        loki_ns(text).map(Some).ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no time")))
+        loki_ns(text).map(Some).map_err(|why| Failure::BadData(format!("invalid {name}: {why}")))
     };
     let (start, end) = (time("start")?.unwrap_or(i64::MIN), time("end")?.map_or(i64::MAX, |e| e.saturating_add(1)));
     if end <= start {

@@ -30,7 +30,7 @@ fn times(ask: &Ask) -> Result<(i64, i64), Failure> {
     let time = |name: &str| {
         let Some(text) = ask.get(name) else { return Ok(None) };
         let time = loki_ns(text).map(|ns| Some(ns.div_euclid(1_000_000)));
-        time.ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no time")))
+        time.map_err(|why| Failure::BadData(format!("invalid {name}: {why}")))
     };
     let end = time("end")?.unwrap_or(ask.now_ns / 1_000_000);
     let start = time("start")?.unwrap_or(end.saturating_sub(HOUR_MS));

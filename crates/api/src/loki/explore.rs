@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use logql::{Direction, Expr, LabelCost, Line, LogQuery};
+use logql::{Direction, Expr, LabelCost, Line, LogQuery, Tally};
 
 use super::index::counted;
-use super::query::{check_steps, parse, question, step};
-use super::range;
+use super::query::{check_entries, check_steps, parse, question, step};
+use super::{positive, range};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -17,7 +17,7 @@ const PATTERN_STEP: i64 = 10_000_000_000;
 /// Patterns of an answer.
 const MAX_PATTERNS: usize = 300;
 /// Lines that are looked at for fields, and fields or values of an answer, where the request does not say.
-const FIELD_LINES: usize = 1000;
+const FIELD_LINES: usize = 100;
 const FIELDS: usize = 1000;
 /// Labels that are of interest whatever their values.
 const ALWAYS: [&str; 4] = ["cluster", "namespace", "instance", "pod"];
@@ -36,8 +36,9 @@ pub(super) async fn patterns(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure>
     check_steps(range, step)?;
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
-        let found = logql::patterns(&question(&state, &*reader, &tenant, cancelled), &query, range, step, MAX_PATTERNS)?;
+        let (reader, tally) = (state.source.snapshot(), Tally::default());
+        let question = question(&state, &*reader, &tenant, cancelled, &tally);
+        let found = logql::patterns(&question, &query, range, step, MAX_PATTERNS)?;
         let mut out = String::from("{\"status\":\"success\",\"data\":[");
         json::list(&mut out, &found, |out, pattern| {
             out.push_str("{\"pattern\":");
@@ -60,22 +61,16 @@ async fn sampled<T: Send + 'static>(
     ask: &Ask,
     read: impl FnOnce(&[Line], usize) -> T + Send + 'static,
 ) -> Result<(T, usize, Option<String>), Failure> {
-    let (query, range, tenant) = (log_query(ask)?, range(ask, 1)?, ask.tenant()?);
-    let most = api.settings.max_entries;
-    let lines = ask.count("line_limit", FIELD_LINES)?;
-    if lines > most {
-        return Err(Failure::BadData(format!(
-            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({lines} > {most})"
-        )));
-    }
-    let limit = match ask.get("limit") {
-        Some(_) => ask.count("limit", FIELDS)?,
-        None => ask.count("field_limit", FIELDS)?,
-    };
+    let range = range(ask, 1)?;
+    let lines = positive(ask, "line_limit", FIELD_LINES)?;
+    let limit = positive(ask, if ask.get("limit").is_some() { "limit" } else { "field_limit" }, FIELDS)?;
+    check_steps(range, step(ask, range)?)?;
+    let (query, tenant) = (log_query(ask)?, ask.tenant()?);
+    check_entries(api, lines)?;
     let state = api.clone();
     blocking(api, None, move |cancelled| {
-        let reader = state.source.snapshot();
-        let question = question(&state, &*reader, &tenant, cancelled);
+        let (reader, tally) = (state.source.snapshot(), Tally::default());
+        let question = question(&state, &*reader, &tenant, cancelled, &tally);
         let found = logql::lines(&question, &query, range, Direction::Backward, lines)?;
         Ok((read(&found, limit), limit, reader.partial()))
     })

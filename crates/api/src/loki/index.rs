@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use logql::{LabelCost, StreamStats, Volume, VolumeBy};
+use logql::{LabelCost, StreamStats, Tally, Volume, VolumeBy};
 use model::TimeRange;
 use store::{LabelMatcher, MatchOp};
 
-use super::query::{Read, check_steps, envelope, question, step};
+use super::query::{Took, check_steps, envelope, question, step};
 use super::{matchers, range};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
+use crate::go::atoi;
 use crate::run::blocking;
 use crate::{Api, json};
+
+/// Volumes of an answer where the request does not say.
+const LIMIT: usize = 100;
 
 /// Streams, lines and bytes that a query would read; a stream counts as one chunk.
 pub(super) async fn stats(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
@@ -24,11 +28,13 @@ type Counted = (StreamStats, Vec<(String, LabelCost)>, Option<String>);
 
 /// The streams of the parameter `query`, and what each label of theirs costs.
 pub(super) async fn counted(api: &Arc<Api>, ask: &Ask) -> Result<Counted, Failure> {
-    let (range, matchers, tenant) = (range(ask, 6)?, matchers(ask)?, ask.tenant()?);
+    let (range, matchers, tenant) = (range(ask, 1)?, matchers(ask)?, ask.tenant()?);
     let state = api.clone();
     blocking(api, None, move |cancelled| {
         let reader = state.source.snapshot();
-        let (stats, costs) = logql::stream_stats(&question(&state, &*reader, &tenant, cancelled), &matchers, range)?;
+        let tally = Tally::default();
+        let question = question(&state, &*reader, &tenant, cancelled, &tally);
+        let (stats, costs) = logql::stream_stats(&question, &matchers, range)?;
         Ok((stats, costs.into_iter().collect(), reader.partial()))
     })
     .await
@@ -95,31 +101,38 @@ fn asked(ask: &Ask) -> Result<Asked, Failure> {
         "labels" => VolumeBy::Labels(names),
         _ => return Err(Failure::BadData("invalid aggregation option".to_owned())),
     };
-    Ok(Asked { range: range(ask, 6)?, matchers, by, limit: ask.count("limit", 100)? })
+    let limit = match ask.get("limit").map(atoi).transpose().map_err(Failure::BadData)?.unwrap_or(0) {
+        0 => LIMIT,
+        n => usize::try_from(n).map_err(|_| Failure::BadData("limit must be a positive value".to_owned()))?,
+    };
+    Ok(Asked { range: range(ask, 1)?, matchers, by, limit })
 }
 
-async fn volumes(api: &Arc<Api>, ask: &Ask, asked: Asked, step: i64) -> Result<(Vec<Volume>, Option<String>), Failure> {
+type Volumes = (Vec<Volume>, Took, Option<String>);
+
+async fn volumes(api: &Arc<Api>, ask: &Ask, asked: Asked, step: i64, took: Took) -> Result<Volumes, Failure> {
     let tenant = ask.tenant()?;
     let state = api.clone();
     blocking(api, None, move |cancelled| {
-        let reader = state.source.snapshot();
-        let question = question(&state, &*reader, &tenant, cancelled);
+        let mut took = took.run();
+        let (reader, tally) = (state.source.snapshot(), Tally::default());
+        let question = question(&state, &*reader, &tenant, cancelled, &tally);
         let mut found = logql::volume(&question, &asked.matchers, asked.range, &asked.by, step)?;
         let sum = |v: &Volume| v.bytes.values().sum::<u64>();
         // Of equal ones the first by name.
         found.sort_by(|a, b| sum(b).cmp(&sum(a)).then_with(|| a.labels.cmp(&b.labels)));
         found.truncate(asked.limit);
-        Ok((found, reader.partial()))
+        took.read(&tally);
+        Ok((found, took, reader.partial()))
     })
     .await
 }
 
 /// Bytes by label sets or labels, the largest first.
 pub(super) async fn volume(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let began = std::time::Instant::now();
-    let asked = asked(&ask)?;
+    let (took, asked) = (Took::begin(&ask), asked(&ask)?);
     let at_ms = asked.range.end.div_euclid(1_000_000);
-    let (found, partial) = volumes(&api, &ask, asked, 0).await?;
+    let (found, took, partial) = volumes(&api, &ask, asked, 0, took).await?;
     let mut out = String::from("[");
     json::list(&mut out, &found, |out, volume| {
         out.push_str("{\"metric\":");
@@ -129,17 +142,16 @@ pub(super) async fn volume(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         out.push('}');
     });
     out.push(']');
-    Ok(envelope("vector", &out, found.len(), Read::default(), began, false, partial))
+    Ok(envelope("vector", &out, found.len(), &took, partial))
 }
 
 /// The same in steps; each is told at its end.
 pub(super) async fn volume_range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let began = std::time::Instant::now();
-    let asked = asked(&ask)?;
+    let (took, asked) = (Took::begin(&ask), asked(&ask)?);
     let range = asked.range;
     let step = step(&ask, range)?;
     check_steps(range, step)?;
-    let (found, partial) = volumes(&api, &ask, asked, step).await?;
+    let (found, took, partial) = volumes(&api, &ask, asked, step, took).await?;
     let mut out = String::from("[");
     json::list(&mut out, &found, |out, volume| {
         out.push_str("{\"metric\":");
@@ -154,5 +166,5 @@ pub(super) async fn volume_range(api: Arc<Api>, ask: Ask) -> Result<Answer, Fail
         out.push_str("]}");
     });
     out.push(']');
-    Ok(envelope("matrix", &out, found.len(), Read::default(), began, false, partial))
+    Ok(envelope("matrix", &out, found.len(), &took, partial))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use logql::{Expr, LabelSet, Line, LineFilter, LineOp, LineTerm, Stage};
 
-use super::query::{asked_lines, found_lines, parse};
+use super::query::{Took, asked_lines, found_lines, parse};
 use super::{labels, range};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -21,8 +21,8 @@ pub(super) async fn query(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         let term = LineTerm { text: pattern.to_owned(), ip: false };
         log.stages.insert(0, Stage::LineFilters(vec![LineFilter { op: LineOp::Matches, terms: vec![term] }]));
     }
-    let asked = asked_lines(&api, &ask, log, range(&ask, 1)?)?;
-    let (lines, partial) = found_lines(&api, &ask, asked).await?;
+    let asked = asked_lines(&ask, range(&ask, 1)?)?;
+    let (lines, _, partial) = found_lines(&api, &ask, log, asked, Took::begin(&ask)).await?;
     let body = format!("{{\"streams\":{},\"stats\":{{}}}}", streams_json(&lines));
     Ok(Answer::json(body, lines.len()).partial(partial))
 }

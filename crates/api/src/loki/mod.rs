@@ -16,6 +16,7 @@ use store::LabelMatcher;
 
 use crate::answer::Failure;
 use crate::ask::Ask;
+use crate::go::atoi;
 use crate::serve::Routes;
 use crate::time::{loki_duration_ns, loki_ns};
 
@@ -76,23 +77,42 @@ fn matchers(ask: &Ask) -> Result<Vec<LabelMatcher>, Failure> {
     logql::parse_matchers(text).map_err(|e| Failure::BadData(e.to_string()))
 }
 
+/// A time; what is wrong with it is said without the parameter's name.
 fn time(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {
-    let Some(text) = ask.get(name) else { return Ok(None) };
-    loki_ns(text).map(Some).ok_or_else(|| Failure::BadData(format!("could not parse '{name}' parameter: {text:?} is no time")))
+    ask.get(name).map(loki_ns).transpose().map_err(Failure::BadData)
+}
+
+/// One end of a range.
+fn bound(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {
+    ask.get(name).map(loki_ns).transpose().map_err(|why| unparsed(name, &why))
+}
+
+fn unparsed(name: &str, why: &str) -> Failure {
+    Failure::BadData(format!("could not parse '{name}' parameter: {why}"))
 }
 
 fn duration(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {
-    let Some(text) = ask.get(name) else { return Ok(None) };
-    let bad = || Failure::BadData(format!("could not parse '{name}' parameter: {text:?} is no duration"));
-    loki_duration_ns(text).map(Some).ok_or_else(bad)
+    ask.get(name).map(loki_duration_ns).transpose().map_err(Failure::BadData)
+}
+
+/// A count that must be more than 0.
+fn positive(ask: &Ask, name: &str, default: usize) -> Result<usize, Failure> {
+    let Some(text) = ask.get(name) else { return Ok(default) };
+    let wrong = || Failure::BadData("limit must be a positive value".to_owned());
+    usize::try_from(atoi(text).map_err(Failure::BadData)?).ok().filter(|n| *n > 0).ok_or_else(wrong)
 }
 
 /// `start` to `end`; where `start` is not given, `since`, or `default_hours`, before the end.
 fn range(ask: &Ask, default_hours: i64) -> Result<TimeRange, Failure> {
-    let end = time(ask, "end")?.unwrap_or(ask.now_ns);
-    let since = duration(ask, "since")?.unwrap_or(default_hours * HOUR_NS);
+    let since = match ask.get("since") {
+        None => default_hours * HOUR_NS,
+        Some(text) => promql::parse_duration(text)
+            .and_then(|ms| ms.checked_mul(1_000_000))
+            .ok_or_else(|| unparsed("since", &format!("not a valid duration string: {text:?}")))?,
+    };
+    let end = bound(ask, "end")?.unwrap_or(ask.now_ns);
     // A window that ends in the future still starts relative to now.
-    let start = time(ask, "start")?.unwrap_or(end.min(ask.now_ns).saturating_sub(since));
+    let start = bound(ask, "start")?.unwrap_or(end.min(ask.now_ns).saturating_sub(since));
     if end < start {
         return Err(Failure::BadData("end timestamp must not be before or equal to start time".to_owned()));
     }

@@ -14,6 +14,7 @@ use axum::routing::MethodFilter;
 
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
+use crate::go::atoi;
 use crate::json;
 use crate::serve::Routes;
 use crate::time::prometheus_ms;
@@ -85,6 +86,13 @@ fn required_time(ask: &Ask, name: &str) -> Result<i64, Failure> {
     let text = ask.get(name).unwrap_or("");
     let bad = || Failure::BadData(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"));
     prometheus_ms(text).ok_or_else(bad)
+}
+
+/// The parameter `limit`; 0 for none.
+fn limit(ask: &Ask) -> Result<usize, Failure> {
+    let Some(text) = ask.get("limit") else { return Ok(0) };
+    let limit = atoi(text).and_then(|n| usize::try_from(n).map_err(|_| "limit must be non-negative".to_owned()));
+    limit.map_err(|why| Failure::BadData(format!("invalid parameter \"limit\": {why}")))
 }
 
 /// Cuts a list at the parameter `limit` (0: no limit) and says so.

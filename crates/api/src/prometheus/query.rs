@@ -9,7 +9,7 @@ use model::{Labels, Tenant};
 use promql::{Expr, Grid, Options, Outcome, Question, Sample};
 use store::Reader;
 
-use super::{cut, envelope, required_time, time};
+use super::{cut, envelope, limit, required_time, time};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -46,16 +46,23 @@ fn duration(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {
 }
 
 impl Query {
-    fn read(api: &Api, ask: &Ask) -> Result<Self, Failure> {
+    /// In the order in which Prometheus looks at the parameters: of several that are wrong it names the first.
+    fn read(api: &Api, ask: &Ask, limit: usize) -> Result<Self, Failure> {
+        let timeout = duration(ask, "timeout")?.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+        let lookback_ms = match ask.get("lookback_delta") {
+            None => None,
+            Some(text) => Some(prometheus_duration_ms(text).ok_or_else(|| {
+                Failure::BadData(format!("error parsing lookback delta duration: cannot parse {text:?} to a valid duration"))
+            })?),
+        };
         let text = ask.get("query").unwrap_or("").to_owned();
         let expr = promql::parse(&text).map_err(|e| bad("query", e))?;
-        let timeout = duration(ask, "timeout")?.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         Ok(Self {
             expr,
             tenant: ask.tenant()?,
-            lookback_ms: duration(ask, "lookback_delta")?.filter(|ms| *ms > 0).unwrap_or(api.settings.lookback_ms),
+            lookback_ms: lookback_ms.filter(|ms| *ms > 0).unwrap_or(api.settings.lookback_ms),
             timeout,
-            limit: ask.count("limit", 0)?,
+            limit,
             stats: ask.get("stats").unwrap_or("").to_owned(),
             came: Instant::now(),
             text,
@@ -112,8 +119,9 @@ impl Query {
 }
 
 pub(super) async fn instant(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let limit = limit(&ask)?;
     let at = time(&ask, "time")?.unwrap_or(ask.now_ns.div_euclid(1_000_000));
-    let query = Query::read(&api, &ask)?;
+    let query = Query::read(&api, &ask, limit)?;
     let state = api.clone();
     blocking(&api, query.timeout, move |cancelled| {
         let begun = Instant::now();
@@ -125,6 +133,7 @@ pub(super) async fn instant(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> 
 }
 
 pub(super) async fn range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
+    let limit = limit(&ask)?;
     let (start, end) = (required_time(&ask, "start")?, required_time(&ask, "end")?);
     if end < start {
         return Err(bad("end", "end timestamp must not be before start time"));
@@ -139,7 +148,7 @@ pub(super) async fn range(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
                 .to_owned(),
         ));
     }
-    let query = Query::read(&api, &ask)?;
+    let query = Query::read(&api, &ask, limit)?;
     if !matches!(query.expr.value_type(), promql::Type::Scalar | promql::Type::Vector) {
         let got = query.expr.value_type().as_str();
         return Err(bad("query", format!("invalid expression type {got:?} for range query, must be Scalar or instant Vector")));

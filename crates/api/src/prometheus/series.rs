@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Labels, Tenant};
 use store::{LabelMatcher, Reader};
 
-use super::{cut, envelope, time};
+use super::{cut, envelope, limit, time};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -31,7 +31,7 @@ impl Wanted {
             selectors: selectors.collect::<Result<_, _>>()?,
             first_ms: time(ask, "start")?.unwrap_or(i64::MIN),
             last_ms: time(ask, "end")?.unwrap_or(i64::MAX),
-            limit: ask.count("limit", 0)?,
+            limit: limit(ask)?,
         };
         if wanted.last_ms < wanted.first_ms {
             return Err(Failure::BadData("invalid parameter \"end\": end timestamp must not be before start time".to_owned()));

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::envelope;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
+use crate::go::{atoi, parse_bool, parse_int};
 use crate::run::blocking;
 use crate::{About, Api};
 
@@ -35,12 +36,34 @@ pub(super) async fn version(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
     Ok(Answer::json(build().to_string(), 1))
 }
 
-/// No rules are evaluated here yet.
+/// No rules are evaluated here yet; what asks for some of them is checked all the same.
 pub(super) async fn rules(_: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    match ask.get("type").unwrap_or("") {
-        "" | "alert" | "record" => Ok(envelope("{\"groups\":[]}", 0, &[], &[])),
-        other => Err(Failure::BadData(format!("invalid parameter \"type\": not supported value {other:?}"))),
+    let bad = |name: &str, why: String| Failure::BadData(format!("invalid parameter {name:?}: {why}"));
+    for text in ask.all("match") {
+        promql::parse_selector(text).map_err(|e| bad("match[]", e.to_string()))?;
     }
+    let kind = ask.get("type").unwrap_or("").to_lowercase();
+    if !matches!(kind.as_str(), "" | "alert" | "record") {
+        return Err(bad("type", format!("not supported value {kind:?}")));
+    }
+    if let Some(text) = ask.get("exclude_alerts") {
+        parse_bool(&text.to_lowercase())
+            .map_err(|why| bad("exclude_alerts", format!("error converting exclude_alerts: {why}")))?;
+    }
+    match ask.get("group_limit") {
+        Some(text) => {
+            let wrong = |why| bad("group_limit", format!("group_limit needs to be a valid number: {why}"));
+            if parse_int(text).map_err(wrong)? <= 0 {
+                return Err(bad("group_limit", "group_limit needs to be greater than 0".to_owned()));
+            }
+        }
+        None if ask.get("group_next_token").is_some() => {
+            let why = "group_limit needs to be present in order to paginate over the groups";
+            return Err(bad("group_next_token", why.to_owned()));
+        }
+        None => {}
+    }
+    Ok(envelope("{\"groups\":[]}", 0, &[], &[]))
 }
 
 /// Who knows the process.
@@ -99,15 +122,24 @@ const HEAD_MS: i64 = 3 * 3_600_000;
 /// What the series of the last three hours cost, by name, label and pair.
 pub(super) async fn tsdb(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let tenant = ask.tenant()?;
-    let limit = ask.count("limit", TOP)?;
-    if limit == 0 || limit > MOST {
-        return Err(Failure::BadData(format!("limit must be a positive number, at most {MOST}")));
+    let limit = match ask.get("limit") {
+        None => TOP,
+        Some(text) => atoi(text)
+            .ok()
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| *n > 0)
+            .ok_or_else(|| Failure::BadData("limit must be a positive number".to_owned()))?,
+    };
+    if limit > MOST {
+        return Err(Failure::BadData(format!("limit must not exceed {MOST}")));
     }
     let now = ask.now_ns.div_euclid(1_000_000);
     let state = api.clone();
     blocking(&api, None, move |_| {
         let reader = state.source.snapshot();
-        let series = reader.series(&tenant, &[], now.saturating_sub(HEAD_MS), now)?;
+        let first = now.saturating_sub(HEAD_MS);
+        let series = reader.series(&tenant, &[], first, now)?;
+        let chunks = reader.select(&tenant, &[], first, now)?.runs();
         let mut names: HashMap<&str, u64> = HashMap::new();
         let mut pairs: HashMap<(&str, &str), u64> = HashMap::new();
         for (name, value) in series.iter().flat_map(|labels| labels.iter()) {
@@ -126,7 +158,8 @@ pub(super) async fn tsdb(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
             "headStats": {
                 "numSeries": series.len(),
                 "numLabelPairs": pairs.len(),
-                "minTime": now.saturating_sub(HEAD_MS),
+                "chunkCount": chunks,
+                "minTime": first,
                 "maxTime": now,
             },
             "seriesCountByMetricName": top(names, limit, str::to_owned),

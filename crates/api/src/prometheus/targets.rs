@@ -10,12 +10,8 @@ use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::{Api, ScrapeTarget};
 
-fn go_duration(d: Duration) -> String {
-    match d.as_millis() {
-        ms if ms % 60_000 == 0 && ms > 0 => format!("{}m", ms / 60_000),
-        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
-        ms => format!("{ms}ms"),
-    }
+fn duration(d: Duration) -> String {
+    syntax::prometheus_duration_text(i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn target(t: &ScrapeTarget) -> Value {
@@ -30,8 +26,8 @@ fn target(t: &ScrapeTarget) -> Value {
         "lastScrape": last.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |t| t.to_string()),
         "lastScrapeDuration": t.last_duration.as_secs_f64(),
         "health": t.health,
-        "scrapeInterval": go_duration(t.interval),
-        "scrapeTimeout": go_duration(t.timeout),
+        "scrapeInterval": duration(t.interval),
+        "scrapeTimeout": duration(t.timeout),
     })
 }
 
@@ -42,16 +38,19 @@ fn map(pairs: &[(String, String)]) -> Map<String, Value> {
 pub(super) async fn targets(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let pool = ask.get("scrapePool");
     let (mut active, mut dropped) = (api.targets.active(), api.targets.dropped());
-    active.retain(|t| pool.is_none_or(|p| p == t.pool) && ask.get("state") != Some("dropped"));
-    dropped.retain(|d| pool.is_none_or(|p| p == d.pool) && ask.get("state") != Some("active"));
+    let state = ask.get("state").unwrap_or("any").to_lowercase();
+    let shows = |which: &str| state == "any" || state == which;
     let counts: Map<String, Value> = dropped.iter().map(|d| (d.pool.clone(), Value::from(d.count))).collect();
+    active.retain(|t| pool.is_none_or(|p| p == t.pool) && shows("active"));
+    dropped.retain(|d| pool.is_none_or(|p| p == d.pool) && shows("dropped"));
     let shown = |d: &crate::DroppedTargets| -> Vec<Value> {
         d.discovered.iter().map(|labels| json!({"discoveredLabels": map(labels), "scrapePool": d.pool})).collect()
     };
     let data = json!({
         "activeTargets": active.iter().map(target).collect::<Vec<_>>(),
         "droppedTargets": dropped.iter().flat_map(shown).collect::<Vec<_>>(),
-        "droppedTargetCounts": counts,
+        // Of all pools; as in Prometheus null where dropped ones are not asked for.
+        "droppedTargetCounts": if shows("dropped") { Value::from(counts) } else { Value::Null },
     });
     Ok(envelope(&data.to_string(), active.len(), &[], &[]))
 }

@@ -33,7 +33,7 @@ fn metrics_query(ask: &Ask) -> Result<Query, Failure> {
 fn times(ask: &Ask) -> Result<(i64, i64), Failure> {
     let time = |name: &str| {
         let Some(text) = ask.get(name) else { return Ok(None) };
-        loki_ns(text).map(Some).ok_or_else(|| bad(format!("invalid {name}: {text:?} is no time")))
+        loki_ns(text).map(Some).map_err(|why| bad(format!("invalid {name}: {why}")))
     };
     let since = match ask.get("since") {
         Some(text) => parse_duration(text).ok_or_else(|| bad(format!("invalid since: {text:?} is no duration")))?,

@@ -20,6 +20,7 @@ use traceql::Static;
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
+use crate::go;
 use crate::serve::Routes;
 use protobuf::Message;
 
@@ -111,23 +112,22 @@ async fn buildinfo(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
 
 /// `start` to `end`, in seconds; each open where it is not given.
 pub(crate) fn range(ask: &Ask) -> Result<TimeRange, Failure> {
-    let read = |name: &str| {
+    let read = |name: &str| -> Result<Option<i64>, Failure> {
         let Some(text) = ask.get(name) else { return Ok(None) };
-        let seconds = text.parse::<i64>().ok().filter(|s| s.abs() < i64::MAX / SECOND_NS);
-        seconds
-            .map(|s| Some(s * SECOND_NS))
-            .ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no time in seconds")))
+        // 0 means "not given" to Tempo.
+        let seconds = go::parse_int(text).map_err(|why| Failure::BadData(format!("invalid {name}: {why}")))?;
+        Ok(Some(seconds).filter(|s| *s != 0))
     };
     let (start, end) = (read("start")?, read("end")?);
     if let (Some(start), Some(end)) = (start, end)
         && end < start
     {
-        return Err(Failure::BadData("invalid start and end: the end is before the start".to_owned()));
+        let why = format!("http parameter start must be before end. received start={start} end={end}");
+        return Err(Failure::BadData(why));
     }
-    // 0 means "not given" to Tempo.
-    let start = start.filter(|s| *s != 0).unwrap_or(i64::MIN);
+    let start = start.map_or(i64::MIN, |s| s.saturating_mul(SECOND_NS));
     // The last second belongs to the range.
-    let end = end.filter(|e| *e != 0).map_or(i64::MAX, |e| e.saturating_add(SECOND_NS));
+    let end = end.map_or(i64::MAX, |e| e.saturating_add(1).saturating_mul(SECOND_NS));
     Ok(TimeRange::new(start, end))
 }
 

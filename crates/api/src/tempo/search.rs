@@ -4,36 +4,72 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use traceql::{Found, FoundSet, FoundSpan, FoundTrace, Plan, Question, Static, logfmt, parse_duration, tags_query};
+use model::TimeRange;
+use traceql::{Found, FoundSet, FoundSpan, FoundTrace, Plan, Question, Static, logfmt, tags_query};
 
 use super::{any_value, range, shade};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
-use crate::{Api, json};
+use crate::{Api, go, json};
+
+/// Parameters of a search that are no tags.
+const OWN: [&str; 7] = ["minDuration", "maxDuration", "limit", "spss", "start", "end", "most_recent"];
 
 /// What stands for the root's service and name until it has arrived.
 const ROOT_MISSING: &str = "<root span not yet received>";
 
 fn plan(ask: &Ask) -> Result<Plan, Failure> {
     let bad = |e: traceql::ParseError| Failure::BadData(format!("invalid TraceQL query: {e}"));
-    let query = match ask.get("q") {
-        Some(q) => traceql::parse(q).map_err(bad)?,
-        None => tags_query(&logfmt(ask.get("tags").unwrap_or(""))),
+    let query = match (ask.get("q"), ask.get("tags")) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::BadData("invalid request: can't specify tags and q in the same query".to_owned()));
+        }
+        (Some(q), None) => traceql::parse(q).map_err(bad)?,
+        (None, Some(text)) => {
+            let tags = logfmt(text);
+            let twice = tags.iter().enumerate().find(|(at, (tag, _))| tags[..*at].iter().any(|(other, _)| other == tag));
+            if let Some((_, (tag, _))) = twice {
+                return Err(Failure::BadData(format!("invalid tags: tag {tag} has been set twice")));
+            }
+            tags_query(&tags)
+        }
+        // As the first versions of Grafana asked: each parameter that means nothing else is a tag.
+        (None, None) if ask.get("start").is_none() && ask.get("end").is_none() => {
+            let tags = ask.pairs().filter(|(name, _)| !OWN.contains(name)).map(|(n, v)| (n.to_owned(), v.to_owned()));
+            tags_query(&tags.collect::<Vec<_>>())
+        }
+        (None, None) => tags_query(&[]),
     };
     let mut plan = Plan::new(&query)
         .ok_or_else(|| Failure::BadData("invalid TraceQL query: a metrics query: ask /api/metrics/query_range".to_owned()))?;
     let duration = |name: &str| {
-        let Some(text) = ask.get(name) else { return Ok(None) };
-        parse_duration(text).map(Some).ok_or_else(|| Failure::BadData(format!("invalid {name}: {text:?} is no duration")))
+        ask.get(name).map(go::parse_duration).transpose().map_err(|why| Failure::BadData(format!("invalid {name}: {why}")))
     };
     plan.min_duration = duration("minDuration")?;
     plan.max_duration = duration("maxDuration")?;
+    if let (Some(min), Some(max)) = (plan.min_duration, plan.max_duration)
+        && min > max
+    {
+        return Err(Failure::BadData("invalid maxDuration: must be greater than minDuration".to_owned()));
+    }
     Ok(plan)
 }
 
 pub(super) async fn search(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     search_aloud(api, ask, |_| {}).await
+}
+
+/// The range; unlike elsewhere a search has both ends or neither.
+fn range_of_search(ask: &Ask) -> Result<TimeRange, Failure> {
+    let second =
+        |name: &str| ask.get(name).map_or(Ok(0), go::parse_u32).map_err(|why| Failure::BadData(format!("invalid {name}: {why}")));
+    let (start, end) = (second("start")?, second("end")?);
+    if (start, end) != (0, 0) && end <= start {
+        let why = format!("http parameter start must be before end. received start={start} end={end}");
+        return Err(Failure::BadData(why));
+    }
+    range(ask)
 }
 
 /// Between two answers that are not the last one: at least so long.
@@ -45,11 +81,14 @@ pub(super) async fn search_aloud(
     ask: Ask,
     mut heard: impl FnMut(String) + Send + 'static,
 ) -> Result<Answer, Failure> {
-    let (plan, range, tenant) = (plan(&ask)?, range(&ask)?, ask.tenant()?);
-    let (limit, spans_per_set) = (ask.count("limit", 20)?, ask.count("spss", 3)?);
-    if limit == 0 {
-        return Err(Failure::BadData("invalid limit: must be a positive number".to_owned()));
-    }
+    let range = range_of_search(&ask)?;
+    let (plan, tenant) = (plan(&ask)?, ask.tenant()?);
+    let count = |name: &str, default: i64, least: i64, what: &str| {
+        let bad = |why: String| Failure::BadData(format!("invalid {name}: {why}"));
+        let n = ask.get(name).map_or(Ok(default), go::atoi).map_err(bad)?;
+        usize::try_from(n).ok().filter(|_| n >= least).ok_or_else(|| bad(format!("must be a {what} number")))
+    };
+    let (limit, spans_per_set) = (count("limit", 20, 1, "positive")?, count("spss", 3, 0, "non-negative")?);
     let (state, texts) = (api.clone(), [ask.get("q").map(str::to_owned), ask.get("tags").map(str::to_owned)]);
     blocking(&api, None, move |cancelled| {
         let reader = shade::snapshot(&*state.source, &texts.each_ref().map(Option::as_deref));

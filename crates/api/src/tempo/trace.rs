@@ -62,6 +62,14 @@ pub(super) async fn v2(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     Ok(answer.partial(partial))
 }
 
+/// A trace id, refused in Tempo's words.
+fn trace_id(text: &str) -> Result<TraceId, String> {
+    if let Some((at, c)) = text.chars().enumerate().find(|(_, c)| !c.is_ascii_hexdigit()) {
+        return Err(format!("trace IDs can only contain hex characters: invalid character '{c}' at position {}", at + 1));
+    }
+    text.parse().map_err(|_| "trace IDs can't be larger than 128 bits".to_owned())
+}
+
 /// Which spans of a trace are wanted: those that a query chooses.
 struct Wanted {
     plan: Plan,
@@ -102,7 +110,7 @@ impl Wanted {
 /// The trace as `TracesData`, how many spans it has, and why it may lack some; `may_choose` of the spans with `q`.
 async fn find(api: Arc<Api>, ask: Ask, may_choose: bool) -> Result<(Vec<u8>, usize, Option<String>), Failure> {
     let id = ask.path("id");
-    let id: TraceId = id.parse().map_err(|e| Failure::BadData(format!("invalid trace id {id:?}: {e}")))?;
+    let id = trace_id(id).map_err(Failure::BadData)?;
     let (range, tenant) = (range(&ask)?, ask.tenant()?);
     let wanted = if may_choose { wanted(&ask, id)? } else { None };
     let range = TimeRange::new(range.start.saturating_sub(MARGIN_NS), range.end.saturating_add(MARGIN_NS));

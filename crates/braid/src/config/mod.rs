@@ -258,8 +258,10 @@ impl Config {
         let (scrapes, mut external_labels) = scrape::jobs(name, text, path.parent().unwrap_or(Path::new("")))?;
         let config = Self::validate(name, file.unwrap_or_default(), scrapes, overrides)?;
         external_labels.sort();
+        let mut exporters = config.exporters;
+        exporters.iter_mut().for_each(|exporter| exporter.name_by(&external_labels));
         let queries = api::Settings { external_labels, ..config.queries };
-        Ok(Self { shown: shown::shown(text), queries, ..config })
+        Ok(Self { shown: shown::shown(text), queries, exporters, ..config })
     }
 
     fn validate(name: &str, file: raw::File, scrapes: Vec<ScrapeConfig>, overrides: &Overrides) -> Result<Self, ConfigError> {
@@ -344,6 +346,10 @@ impl Config {
             max_entries: file.limits.max_entries_limit_per_query.unwrap_or(asked.max_entries),
             max_tails: file.limits.max_concurrent_tail_requests.unwrap_or(asked.max_tails),
             log_retention: storage.logs,
+            cors_origin: match &file.web.cors.origin {
+                None => asked.cors_origin,
+                Some(pattern) => api::CorsOrigin::new(pattern).map_err(|e| ConfigError::value(name, "web.cors.origin", e))?,
+            },
             ..asked
         };
         if queries.concurrency == 0 {

@@ -64,8 +64,16 @@ pub(super) struct Dashboards {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Web {
     pub(super) enable_admin_api: bool,
+    pub(super) cors: WebCors,
     /// Queries that take longer are logged.
     pub(super) slow_query: Option<String>,
+}
+
+/// `--web.cors.origin`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WebCors {
+    pub(super) origin: Option<String>,
 }
 
 /// Who may do what.

@@ -163,9 +163,11 @@ const ROWS: &[Row] = &[
 /// What a request needs. A path that has no row needs `read` to be looked at and `admin` for all else: what is forgotten is closed.
 pub(super) fn need(method: &Method, path: &str) -> Need {
     let looks = looks(method);
+    // A browser asks before it sends, without credentials; the answer holds nothing.
+    let asks_first = *method == Method::OPTIONS;
     match row(path) {
-        // A browser asks before it sends, without credentials; the answer holds nothing.
-        Some((_, INGEST, _) | (_, _, INGEST)) if *method == Method::OPTIONS => OPEN,
+        Some((_, INGEST, _) | (_, _, INGEST)) if asks_first => OPEN,
+        _ if asks_first && path.starts_with("/api/v1/") => OPEN,
         Some((_, look, act)) => {
             if looks {
                 *look
@@ -271,7 +273,8 @@ mod tests {
             (Method::POST, "/-/reload", ADMIN),
             (Method::POST, "/v1/traces", INGEST),
             (Method::OPTIONS, "/v1/traces", OPEN),
-            (Method::OPTIONS, "/api/v1/query", READ),
+            (Method::OPTIONS, "/api/v1/query", OPEN),
+            (Method::OPTIONS, "/loki/api/v1/query", READ),
             (Method::POST, "/api/v1/query", READ),
             (Method::POST, "/api/logs", INGEST),
             (Method::GET, "/api/logs", READ),

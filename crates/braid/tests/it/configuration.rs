@@ -53,6 +53,7 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
         ),
         ("storage:\n  sync: never\n", "braid.yaml: storage.sync: \"never\" is neither \"always\" nor an interval such as 100ms"),
         ("memory: lots\n", "braid.yaml: memory: \"lots\" is no size; examples: 512MiB, 2GB, 1048576"),
+        ("web: {cors: {origin: '('}}\n", "braid.yaml: web.cors.origin: unclosed group"),
         ("memory: 1MiB\n", "braid.yaml: memory: less than 64MiB"),
         ("ports: {loki: 3000}\n", "braid.yaml: ports: braid and loki both ask for 127.0.0.1:3000"),
         ("listen: nowhere\n", "braid.yaml: listen: \"nowhere\" is no address of the form host:port (invalid socket address)"),

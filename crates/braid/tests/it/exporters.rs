@@ -152,6 +152,27 @@ fn another_braid_answers_the_same_by_loki_push_and_remote_write() {
     assert!(found.text().contains("hello"), "{}", found.text());
 }
 
+#[test]
+fn remote_write_carries_the_external_labels_of_the_whole_and_its_own() {
+    let (here, there) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let other = Braid::start(there.path());
+    let yaml = format!(
+        "global: {{external_labels: {{cluster: all, zone: all, job: all}}}}\nexporters:\n  prometheusremotewrite:\n    endpoint: \
+         'http://{}/api/v1/write'\n    external_labels: {{zone: own}}\n    remote_write_queue: {QUEUE}\n    {SOON}\nservice: \
+         {{pipelines: {{metrics: {{exporters: [prometheusremotewrite]}}}}}}\n",
+        other.at("prometheus")
+    );
+    let file = here.path().join("braid.yaml");
+    std::fs::write(&file, yaml).expect("written");
+    let braid = Braid::start_with(here.path(), &["--config", &file.display().to_string()]);
+    let time = now();
+    let samples = write_request(&[("up", &[("job", "node")], &[((time / 1_000_000) as i64, 1.0)])]);
+    post(braid.at("prometheus"), "/api/v1/write", &[PROTOBUF], &samples).expect(204);
+    let found = other.eventually("the sample", |b| series(b, time).first().map(|(labels, _)| labels.clone()));
+    let expected = [("__name__", "up"), ("cluster", "all"), ("job", "node"), ("zone", "own")];
+    assert_eq!(found, expected.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect());
+}
+
 /// Lets connections through to somewhere, or closes them.
 struct Gate {
     address: String,

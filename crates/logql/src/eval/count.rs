@@ -84,6 +84,7 @@ impl Count {
     pub(super) fn series(&self, question: &Question<'_>, range: &RangeAggregation, window: Window) -> Result<Series, EvalError> {
         let mut by_labels: HashMap<LabelSet, Vec<u64>> = HashMap::new();
         for Counted { key, counts } in question.reader.aggregate(&self.aggregation)? {
+            question.tally.add(counts.iter().sum(), 0);
             let pairs = self.names.iter().zip(key).filter_map(|(name, value)| match value {
                 Some(OwnedValue::Str(text)) if !text.is_empty() => Some((name.as_str(), text)),
                 _ => None,

@@ -82,6 +82,8 @@ impl Naming {
 struct Samples {
     ids: HashMap<LabelSet, usize>,
     names: Vec<LabelSet>,
+    /// Of the texts in them.
+    bytes: usize,
     samples: Vec<Vec<(i64, f64)>>,
     /// Series of streams that are named by their own labels.
     streams: HashMap<usize, usize>,
@@ -95,6 +97,7 @@ impl Samples {
             return *id;
         }
         let id = self.names.len();
+        self.bytes += name.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>();
         self.ids.insert(name.clone(), id);
         self.names.push(name);
         self.samples.push(Vec::new());
@@ -205,6 +208,12 @@ fn by_line(
             Naming::Some { names, without } => samples.id(labels.grouped(names, *without)),
         };
         samples.samples[id].push((time, number));
+        if samples.bytes > question.max_label_bytes {
+            return Err(EvalError::TooMuchMemory(format!(
+                "the labels of the series take more than {} MiB: sum by fewer of them",
+                question.max_label_bytes >> 20
+            )));
+        }
         Ok(true)
     })?;
     let window = Window { grid, range_ns: range.range_ns, offset_ns: range.offset_ns };

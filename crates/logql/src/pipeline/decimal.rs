@@ -45,7 +45,7 @@ impl Decimal {
                 let power = 10i128.pow(QUOTIENT_DIGITS + 1);
                 let quotient = a.checked_mul(power)?.checked_div(b)?;
                 // Half is rounded away from zero.
-                let digits = (quotient + if quotient < 0 { -5 } else { 5 }) / 10;
+                let digits = quotient.saturating_add(if quotient < 0 { -5 } else { 5 }) / 10;
                 Some(Self { digits, scale: QUOTIENT_DIGITS })
             }
             op => {

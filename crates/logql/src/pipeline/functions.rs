@@ -53,9 +53,13 @@ pub(crate) fn functions() -> Functions {
     f.add("trimAll", SS, None, |v| text(s(v, 1).trim_matches(|c| s(v, 0).contains(c))));
     f.add("trimPrefix", SS, None, |v| text(s(v, 1).strip_prefix(s(v, 0)).unwrap_or(s(v, 1))));
     f.add("trimSuffix", SS, None, |v| text(s(v, 1).strip_suffix(s(v, 0)).unwrap_or(s(v, 1))));
-    f.add("regexReplaceAll", SSS, None, |v| text(compile(s(v, 0))?.replace_all(s(v, 1), s(v, 2))));
-    f.add("regexReplaceAllLiteral", SSS, None, |v| text(compile(s(v, 0))?.replace_all(s(v, 1), regex::NoExpand(s(v, 2)))));
+    f.add("regexReplaceAll", SSS, None, |v| replace_matches(s(v, 0), s(v, 1), s(v, 2), true));
+    f.add("regexReplaceAllLiteral", SSS, None, |v| replace_matches(s(v, 0), s(v, 1), s(v, 2), false));
     f.add("count", SS, None, |v| Ok(Value::Int(compile(s(v, 0))?.find_iter(s(v, 1)).count() as i64)));
+    // Each call compiles its pattern.
+    for name in ["regexReplaceAll", "regexReplaceAllLiteral", "count"] {
+        f.costs(name, 100);
+    }
     f.add("urldecode", S, None, |v| urldecode(s(v, 0)));
     f.add("urlencode", S, None, |v| text(urlencode(s(v, 0))));
     f.add("bytes", S, None, |v| Ok(Value::Float(parse_bytes(s(v, 0))? as f64)));
@@ -267,6 +271,30 @@ fn replace(of: &str, what: &str, by: &str, count: i64) -> Result1 {
     text(of.replacen(what, by, times))
 }
 
+/// Every match of a pattern by a text, in which `$1` stands for a group where it `expands`.
+fn replace_matches(pattern: &str, of: &str, by: &str, expands: bool) -> Result1 {
+    let regex = compile(pattern)?;
+    let references = if expands { by.matches('$').count() } else { 0 };
+    let (mut out, mut last) = (String::new(), 0);
+    for found in regex.captures_iter(of) {
+        let Some(all) = found.get(0) else { continue };
+        out.push_str(&of[last..all.start()]);
+        last = all.end();
+        // No group is longer than the match.
+        let most = by.len().saturating_add(references.saturating_mul(all.len()));
+        if out.len().saturating_add(most) > MOST.max(of.len()) {
+            return Err("the text grows too long".to_owned());
+        }
+        if expands {
+            found.expand(by, &mut out);
+        } else {
+            out.push_str(by);
+        }
+    }
+    out.push_str(&of[last..]);
+    text(out)
+}
+
 fn align(count: i64, of: &str, left: bool) -> Result1 {
     let length = of.chars().count();
     let Ok(count) = usize::try_from(count) else { return text(of) };
@@ -412,6 +440,18 @@ mod tests {
         assert_eq!(base64_decode("bar"), Ok(vec![0x6d, 0xaa]));
         assert_eq!(base64_decode("a b="), Err("illegal base64 data at input byte 1".to_owned()));
         assert_eq!(urldecode("%zz").map(|v| v.to_string()), Err("invalid URL escape \"%zz\"".to_owned()));
+    }
+
+    #[test]
+    fn what_a_text_may_grow_to_is_bounded_before_it_grows() {
+        let (long, longer) = ("a".repeat(1000), "b".repeat(100_000));
+        assert_eq!(replace_matches("(a)(b)", "xabab", "$2$1", true).map(|v| v.to_string()), Ok("xbaba".to_owned()));
+        assert_eq!(replace_matches("", "ab", "-", true).map(|v| v.to_string()), Ok("-a-b-".to_owned()));
+        assert_eq!(replace_matches("a", "xay", "$0", false).map(|v| v.to_string()), Ok("x$0y".to_owned()));
+        for (pattern, by) in [("", &longer), ("a", &longer), (".*", &"$0".repeat(10_000))] {
+            assert!(replace_matches(pattern, &long, by, true).is_err(), "{pattern}");
+        }
+        assert!(replace_matches("a", &long, &longer, false).is_err());
     }
 
     #[test]

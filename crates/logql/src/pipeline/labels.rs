@@ -1,6 +1,7 @@
 //! The labels of a line while its pipeline runs.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Where a label comes from. Later ones hide earlier ones of the same name.
@@ -85,11 +86,24 @@ impl std::fmt::Display for LabelSet {
 pub struct Labels {
     stream: Arc<LabelSet>,
     added: Vec<(Category, Arc<str>, Arc<str>)>,
+    /// Labels of the stream that are gone.
     deleted: Vec<Arc<str>>,
     /// Every name that was set, whatever became of it: parsers take the first of each.
     extracted: Vec<Arc<str>>,
+    /// Once there are many, where each name is in `added`, and what is in `extracted`: looked through one by one, the labels of a line would
+    /// take the square of their number.
+    many: Option<Box<Many>>,
     error: Cow<'static, str>,
     details: Cow<'static, str>,
+}
+
+/// So many labels are looked through one by one.
+const FEW: usize = 64;
+
+#[derive(Debug, Default)]
+struct Many {
+    slots: HashMap<Arc<str>, Vec<usize>>,
+    extracted: HashSet<Arc<str>>,
 }
 
 impl Labels {
@@ -101,6 +115,7 @@ impl Labels {
         self.added.clear();
         self.deleted.clear();
         self.extracted.clear();
+        self.many = None;
         self.reset_error();
         self.reset_details();
     }
@@ -146,55 +161,110 @@ impl Labels {
         }
     }
 
+    /// Where in `added` labels of that name are.
+    fn slots<'n>(&'n self, name: &'n str) -> impl Iterator<Item = usize> + 'n {
+        let (known, rest) = match &self.many {
+            Some(many) => (many.slots.get(name).map_or(&[][..], Vec::as_slice), 0..0),
+            None => (&[][..], 0..self.added.len()),
+        };
+        known.iter().copied().chain(rest.filter(move |at| &*self.added[*at].1 == name))
+    }
+
     fn find(&self, category: Category, name: &str) -> Option<usize> {
-        self.added.iter().position(|(c, n, _)| *c == category && &**n == name)
+        self.slots(name).find(|at| self.added[*at].0 == category)
     }
 
     /// Whether the label was set by a stage or the metadata.
     pub(crate) fn is_added(&self, name: &str) -> bool {
-        self.added.iter().any(|(_, n, _)| &**n == name)
+        self.slots(name).next().is_some()
     }
 
     /// Whether a label of that name was set before.
     pub(crate) fn is_extracted(&self, name: &str) -> bool {
-        self.extracted.iter().any(|n| &**n == name)
+        match &self.many {
+            Some(many) => many.extracted.contains(name),
+            None => self.extracted.iter().any(|n| &**n == name),
+        }
+    }
+
+    fn push(&mut self, category: Category, name: &Arc<str>, value: Arc<str>) {
+        self.added.push((category, name.clone(), value));
+        match &mut self.many {
+            Some(many) => {
+                many.slots.entry(name.clone()).or_default().push(self.added.len() - 1);
+                many.extracted.insert(name.clone());
+            }
+            None => {
+                self.extracted.push(name.clone());
+                if self.added.len() > FEW {
+                    let mut many = Many { extracted: self.extracted.drain(..).collect(), ..Many::default() };
+                    for (at, (_, name, _)) in self.added.iter().enumerate() {
+                        many.slots.entry(name.clone()).or_default().push(at);
+                    }
+                    self.many = Some(Box::new(many));
+                }
+            }
+        }
+    }
+
+    /// Removes the labels of that name of which `goes` holds.
+    fn remove(&mut self, name: &str, goes: impl Fn(Category) -> bool) {
+        let Some(many) = &mut self.many else {
+            return self.added.retain(|(c, n, _)| &**n != name || !goes(*c));
+        };
+        while let Some(at) = many.slots.get(name).and_then(|slots| slots.iter().copied().find(|at| goes(self.added[*at].0))) {
+            // The last one takes its place.
+            let last = self.added.len() - 1;
+            let moved = self.added[last].1.clone();
+            self.added.swap_remove(at);
+            if let Some(slots) = many.slots.get_mut(name) {
+                slots.retain(|slot| *slot != at);
+            }
+            if let Some(slot) = many.slots.get_mut(&moved).and_then(|slots| slots.iter_mut().find(|slot| **slot == last)) {
+                *slot = at;
+            }
+        }
+    }
+
+    /// Bytes that the labels of the line itself take, about.
+    pub(crate) fn size(&self) -> usize {
+        const EACH: usize = 64;
+        self.added.iter().map(|(_, n, v)| EACH + n.len() + v.len()).sum::<usize>() + self.details.len()
     }
 
     /// Sets a label. Metadata do not hide what was parsed.
     pub(crate) fn set(&mut self, category: Category, name: &Arc<str>, value: Arc<str>) {
         let mut slot = None;
         let mut hidden = false;
-        for (i, (c, n, _)) in self.added.iter().enumerate() {
-            if n == name {
-                match c {
-                    c if *c == category => slot = Some(i),
-                    c if *c > category && category == Category::Metadata => return,
-                    c if *c > category => {}
-                    _ => hidden = true,
-                }
+        for at in self.slots(name) {
+            match self.added[at].0 {
+                c if c == category => slot = Some(at),
+                c if c > category && category == Category::Metadata => return,
+                c if c > category => {}
+                _ => hidden = true,
             }
         }
         match slot {
-            Some(i) => self.added[i].2 = value,
-            None => {
-                self.added.push((category, name.clone(), value));
-                self.extracted.push(name.clone());
-            }
+            Some(at) => self.added[at].2 = value,
+            None => self.push(category, name, value),
         }
         if hidden {
-            self.added.retain(|(c, n, _)| *c >= category || n != name);
+            self.remove(name, |c| c < category);
         }
     }
 
     /// Removes a label.
     pub(crate) fn delete(&mut self, name: &str) {
-        self.added.retain(|(_, n, _)| &**n != name);
-        self.deleted.push(name.into());
+        self.remove(name, |_| true);
+        if self.stream.get(name).is_some() && !self.deleted.iter().any(|d| &**d == name) {
+            self.deleted.push(name.into());
+        }
     }
 
     /// A label's value and where it comes from.
     pub(crate) fn get(&self, name: &str) -> Option<(Category, &Arc<str>)> {
-        if let Some((category, _, value)) = self.added.iter().filter(|(_, n, _)| &**n == name).min_by_key(|(c, _, _)| *c) {
+        let added = self.slots(name).map(|at| &self.added[at]);
+        if let Some((category, _, value)) = added.min_by_key(|(c, _, _)| *c) {
             return Some((*category, value));
         }
         if self.deleted.iter().any(|d| &**d == name) {
@@ -232,13 +302,13 @@ impl Labels {
     /// Calls `each` for every label, in no order.
     pub fn each(&self, mut each: impl FnMut(Category, &Arc<str>, &Arc<str>)) {
         for (name, value) in self.stream.pairs() {
-            let gone = self.deleted.iter().any(|d| d == name) || self.added.iter().any(|(_, n, _)| n == name);
+            let gone = self.deleted.iter().any(|d| d == name) || self.is_added(name);
             if !gone {
                 each(Category::Stream, name, value);
             }
         }
         for (category, name, value) in &self.added {
-            let hidden = *category < Category::Parsed && self.added.iter().any(|(c, n, _)| c > category && n == name);
+            let hidden = *category < Category::Parsed && self.slots(name).any(|at| self.added[at].0 > *category);
             if !hidden {
                 each(*category, name, value);
             }

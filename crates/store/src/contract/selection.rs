@@ -19,6 +19,9 @@ pub trait Selection: Send + Sync {
     /// How many samples are decoded, about, when all of them are read.
     fn samples(&self) -> u64;
 
+    /// In how many runs of samples they are kept, about.
+    fn runs(&self) -> u64;
+
     /// Reads the series at positions `which` and hands those that have samples to `each`, in order, until it breaks.
     ///
     /// # Errors

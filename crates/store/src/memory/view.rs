@@ -93,6 +93,10 @@ impl Selection for Chosen {
         self.series.iter().map(|s| (s.times.len() + s.histograms.len()) as u64).sum()
     }
 
+    fn runs(&self) -> u64 {
+        self.series.len() as u64
+    }
+
     fn read(&self, which: Range<usize>, each: &mut EachSeries<'_>) -> Result<(), StoreError> {
         for (at, series) in self.series.iter().enumerate().take(which.end).skip(which.start) {
             if each(at, &mut series.clone()).is_break() {

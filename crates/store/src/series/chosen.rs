@@ -45,6 +45,8 @@ pub(super) struct Chosen {
     pub(super) found: Vec<(u16, u32)>,
     /// Samples of each series, about.
     pub(super) samples: Vec<u32>,
+    /// Runs of all series, about.
+    pub(super) runs: u64,
     pub(super) range: RangeInclusive<i64>,
     /// Places that were found damaged meanwhile: nothing more is read from them.
     pub(super) broken: Vec<AtomicBool>,
@@ -61,6 +63,7 @@ impl Chosen {
             starts: vec![0],
             found: Vec::new(),
             samples: Vec::new(),
+            runs: 0,
             range,
             broken: Vec::new(),
         }
@@ -140,6 +143,10 @@ impl Selection for Chosen {
 
     fn samples(&self) -> u64 {
         self.samples.iter().map(|n| u64::from(*n)).sum()
+    }
+
+    fn runs(&self) -> u64 {
+        self.runs
     }
 
     fn read(&self, which: Range<usize>, each: &mut EachSeries<'_>) -> Result<(), StoreError> {

@@ -156,6 +156,12 @@ impl Slot {
         u32::try_from(sealed(&self.sealed) + self.offsets.len() + rare).unwrap_or(u32::MAX)
     }
 
+    /// In how many runs they are, the open ones too.
+    pub(super) fn runs(&self) -> u64 {
+        let rare = self.rare().map_or(0, |r| r.sealed.len() + usize::from(!r.open.is_empty()));
+        (self.sealed.len() + usize::from(!self.offsets.is_empty()) + rare) as u64
+    }
+
     /// Whether there is a sample within `range`.
     pub(super) fn has_sample(&self, range: &RangeInclusive<i64>) -> bool {
         let sealed = |run: &Sealed| {

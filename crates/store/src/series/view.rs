@@ -107,10 +107,13 @@ impl SeriesView {
                         let inside = index.runs(*position).iter().filter(|run| run.overlaps(&range));
                         let (runs, count) = inside.fold((0, 0_u32), |(n, count), run| (n + 1, count.saturating_add(run.count)));
                         samples = samples.saturating_add(count);
+                        chosen.runs += runs;
                         runs > 0
                     }),
                     (Place::Part(_), Some(slots)) => slots.position(id).inspect(|position| {
-                        samples = samples.saturating_add(slots.slots()[*position as usize].count());
+                        let slot = &slots.slots()[*position as usize];
+                        samples = samples.saturating_add(slot.count());
+                        chosen.runs += slot.runs();
                     }),
                     (Place::Part(_), None) => None,
                 };

@@ -5,6 +5,8 @@ mod answer;
 mod bits;
 mod chunk;
 mod float_histogram;
+mod histogram;
+mod integer_histogram;
 mod request;
 mod xor;
 

@@ -126,15 +126,20 @@ fn doubles(wire: Wire<'_>, out: &mut Vec<f64>) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Appends the message's fields: with integers where all counts are.
-pub(crate) fn put_histogram(out: &mut Vec<u8>, time: i64, start: i64, h: &Histogram) {
+/// Whether it can be told as a histogram of integers, which Prometheus checks to add up.
+pub(crate) fn counts_integers(h: &Histogram) -> bool {
     let integer = |n: &f64| *n >= 0.0 && *n <= EXACT && n.fract() == 0.0 && !(*n == 0.0 && n.is_sign_negative());
     let adds_up = {
         let found = h.zero_count + h.positive.iter().chain(&h.negative).sum::<f64>();
         model::is_stale(h.sum) || if h.sum.is_nan() { found <= h.count } else { found == h.count }
     };
     let all = [h.count, h.zero_count];
-    let integers = adds_up && all.iter().chain(&h.positive).chain(&h.negative).all(integer);
+    adds_up && all.iter().chain(&h.positive).chain(&h.negative).all(integer)
+}
+
+/// Appends the message's fields: with integers where all counts are.
+pub(crate) fn put_histogram(out: &mut Vec<u8>, time: i64, start: i64, h: &Histogram) {
+    let integers = counts_integers(h);
     if integers {
         write::set_varint(out, 1, h.count as u64);
     } else {

@@ -8,7 +8,7 @@ mod v2;
 mod walk;
 
 pub use encode::Encoder;
-pub(crate) use histogram::{put_histogram, span, zigzag};
+pub(crate) use histogram::{counts_integers, put_histogram, span, zigzag};
 pub(crate) use labels::{put_label, read_labels};
 pub(crate) use v2::walk as walk_v2;
 pub(crate) use walk::walk;

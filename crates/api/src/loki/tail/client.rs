@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::{Message, WebSocket};
-use logql::{Arrived, Direction, LabelSet, Line, LogQuery, Tail};
+use logql::{Arrived, Direction, LabelSet, Line, LogQuery, Tail, Tally};
 use model::{Tenant, TimeRange};
 use tokio::sync::Notify;
 
@@ -151,10 +151,11 @@ async fn history(api: &Arc<Api>, joined: &Joined, asked: &Asked) -> Result<Vec<L
     let (state, tenant) = (api.clone(), joined.client.tenant.clone());
     let (query, start, limit) = (asked.query.clone(), asked.start, asked.limit);
     blocking(api, None, move |cancelled| {
-        let reader = state.source.snapshot();
+        let (reader, tally) = (state.source.snapshot(), Tally::default());
+        let question = question(&state, &*reader, &tenant, cancelled, &tally);
         // What is from now on comes from the log; clocks of senders may be ahead.
         let range = TimeRange::new(start, i64::MAX);
-        let mut lines = logql::lines(&question(&state, &*reader, &tenant, cancelled), &query, range, Direction::Backward, limit)?;
+        let mut lines = logql::lines(&question, &query, range, Direction::Backward, limit)?;
         lines.reverse();
         Ok(lines)
     })

@@ -18,9 +18,10 @@ use logql::{Expr, LogQuery};
 pub(crate) use hub::Tails;
 
 use super::query::categorizes;
-use super::{HOUR_NS, time};
+use super::{HOUR_NS, bound, positive};
 use crate::answer::Failure;
 use crate::ask::Ask;
+use crate::go::atoi;
 use crate::{Api, Face};
 use client::Client;
 
@@ -53,7 +54,8 @@ fn asked(api: &Api, ask: &Ask, legacy: bool) -> Result<Asked, Failure> {
         Expr::Log(query) => query,
         _ => return Err(Failure::BadData("only log queries can be tailed".to_owned())),
     };
-    let delay = ask.count("delay_for", 0)? as u64;
+    let delay = ask.get("delay_for").map(atoi).transpose().map_err(Failure::BadData)?.unwrap_or(0);
+    let delay = u64::try_from(delay).map_err(|_| Failure::BadData("delay_for must not be negative".to_owned()))?;
     if delay > MAX_DELAY {
         return Err(Failure::BadData(format!("delay_for can't be greater than {MAX_DELAY}")));
     }
@@ -62,8 +64,8 @@ fn asked(api: &Api, ask: &Ask, legacy: bool) -> Result<Asked, Failure> {
         false if categorizes(ask) => Shape::Categorized,
         false => Shape::Flat,
     };
-    let start = time(ask, "start")?.unwrap_or(ask.now_ns - HOUR_NS);
-    let limit = ask.count("limit", 100)?.min(api.settings.max_entries);
+    let start = bound(ask, "start")?.unwrap_or(ask.now_ns - HOUR_NS);
+    let limit = positive(ask, "limit", 100)?.min(api.settings.max_entries);
     Ok(Asked { query, start, limit, delay: Duration::from_secs(delay), shape })
 }
 
