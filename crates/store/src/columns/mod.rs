@@ -50,6 +50,7 @@ mod tests;
 mod text;
 mod unpack;
 mod view;
+mod xor;
 
 pub use cache::CacheStats;
 pub(crate) use cache::ColumnCache;

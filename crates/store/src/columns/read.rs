@@ -27,7 +27,9 @@ use super::cache::ColumnCache;
 use super::id::ColumnId;
 use super::packed::Packed;
 use super::pick::Picked;
-use super::segment::{KEY_COLUMNS, KEY_FORMAT, KEY_IDS, KEY_REST, KEY_TENANTS, SHARED_FORMAT, SegmentColumn, schema};
+use super::segment::{
+    KEY_COLUMNS, KEY_EARLIER_IDS, KEY_FORMAT, KEY_IDS, KEY_REST, KEY_TENANTS, SHARED_FORMAT, SegmentColumn, schema,
+};
 use crate::contract::Field;
 use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
 use wire::Signal;
@@ -536,7 +538,8 @@ fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError> {
     let rest: Vec<((String, String, String), u64)> =
         value(KEY_REST).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
     let rest = rest.iter().filter_map(|((a, b, c), n)| Some((ColumnId::parse(a, b, c)?, *n))).collect();
-    let filters = value(KEY_IDS).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
+    let filters =
+        value(KEY_IDS).or_else(|| value(KEY_EARLIER_IDS)).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
     let tenants = match format == SHARED_FORMAT {
         true => {
             let said = value(KEY_TENANTS).and_then(|v| serde_json::from_str(v).ok());

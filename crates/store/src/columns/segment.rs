@@ -44,7 +44,10 @@ pub(crate) const KEY_FORMAT: &str = "braid.format";
 pub(crate) const KEY_TABLE: &str = "braid.table";
 pub(crate) const KEY_COLUMNS: &str = "braid.columns";
 pub(crate) const KEY_REST: &str = "braid.rest";
-pub(crate) const KEY_IDS: &str = "braid.ids";
+/// Where the filters of ids are, a row group each. Earlier segments have them under another key, and in their form only: who
+/// knows that one alone reads without.
+pub(crate) const KEY_IDS: &str = "braid.filters";
+pub(crate) const KEY_EARLIER_IDS: &str = "braid.ids";
 pub(crate) const KEY_TENANTS: &str = "braid.tenants";
 
 /// A column of a segment.
