@@ -99,6 +99,21 @@ impl<'a> Found<'a> {
         Self { keys: keys.iter().map(lend).collect(), ..Self::default() }
     }
 
+    /// What a resource has, and then a record of it.
+    #[must_use]
+    pub fn of_sender(sender: &'a [KeyValue<'static>], own: Vec<KeyValue<'a>>) -> Self {
+        if sender.is_empty() {
+            return Self { keys: own, ..Self::default() };
+        }
+        let mut found = Self::beginning_with(sender);
+        for key in own {
+            if found.keys.len() < MAX_FOUND && !found.keys.iter().any(|k| k.key == key.key && k.value == key.value) {
+                found.keys.push(key);
+            }
+        }
+        found
+    }
+
     fn add(&mut self, key: u8, value: Cow<'a, str>, found: FoundIn) {
         let value = match value {
             Cow::Borrowed(v) => Cow::Borrowed(v.trim()),

@@ -13,6 +13,7 @@ mod event;
 pub mod find;
 mod join;
 pub mod keys;
+mod lines;
 mod loom;
 mod names;
 mod registry;

@@ -26,6 +26,7 @@ use crate::carriers::{Index, hash_of};
 use crate::counters::{Counters, add};
 use crate::entity::Overrides;
 use crate::keys::{Finder, Found};
+use crate::lines::KeptLines;
 use crate::names::Names;
 use crate::registry::Registry;
 use crate::sender::{Sender, Senders};
@@ -89,6 +90,14 @@ pub(crate) struct Loom {
     open: usize,
     durable: Durable,
     lone: Allowance,
+}
+
+/// What the store has kept of a request that its table has walked.
+pub(crate) enum Walked<'k> {
+    /// Nothing: the request tells.
+    Not,
+    Spans(&'k wire::KeptSpans),
+    Lines(&'k KeptLines),
 }
 
 /// A window that has closed.
@@ -193,28 +202,27 @@ impl Loom {
     /// Takes the rows of a request.
     #[cfg(test)]
     pub(crate) fn take(&mut self, record: &store::Record) {
-        self.take_without(record, &[], None);
+        self.take_without(record, &[], &Walked::Not);
     }
 
-    /// Takes the rows of a request that later deletions left. `spans`: as the store has walked them, where it still knows.
-    pub(crate) fn take_without(
-        &mut self,
-        record: &store::Record,
-        deleted: &[Arc<store::Tombstone>],
-        spans: Option<&wire::KeptSpans>,
-    ) {
+    /// Takes the rows of a request that later deletions left. `walked`: what the store has kept of it.
+    pub(crate) fn take_without(&mut self, record: &store::Record, deleted: &[Arc<store::Tombstone>], walked: &Walked<'_>) {
         let tenant = self.tenant(&record.tenant);
         let origin = Origin { tenant, sequence: record.sequence, received: record.received };
         self.advance(record.received);
         let limits = self.wire.clone();
-        let outcome = match record.encoding.signal() {
-            Signal::Traces if let Some(spans) = spans => {
+        let outcome = match (record.encoding.signal(), walked) {
+            (_, Walked::Spans(spans)) => {
                 spans.give(&mut Spans::new(self, origin));
                 Ok(wire::Summary::default())
             }
-            Signal::Traces => deletes::walk_spans(record, deleted, &limits, &mut Spans::new(self, origin)),
-            Signal::Logs => deletes::walk_logs(record, deleted, &limits, &mut Logs::new(self, origin)),
-            Signal::Metrics => {
+            (_, Walked::Lines(lines)) => {
+                lines.give(&mut Logs::new(self, origin));
+                Ok(wire::Summary::default())
+            }
+            (Signal::Traces, _) => deletes::walk_spans(record, deleted, &limits, &mut Spans::new(self, origin)),
+            (Signal::Logs, _) => deletes::walk_logs(record, deleted, &limits, &mut Logs::new(self, origin)),
+            (Signal::Metrics, _) => {
                 let mut has = HasExemplars::default();
                 let first = deletes::walk_samples(record, deleted, &limits, &mut has);
                 match first {

@@ -12,16 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use model::Tenant;
+use model::{Group, Tenant, Value};
 use parking_lot::{Condvar, Mutex};
 use store::{AtCap, NamedReader, Request, Source, Store, StoreError, Writer};
 use wire::{Encoding, Signal};
 
 use crate::counters::{Counters, add};
-use crate::loom::{Closed, Loom};
+use crate::keys::Finder;
+use crate::lines::Keeper;
+use crate::loom::{Closed, Loom, Walked};
 use crate::registry::Registry;
 use crate::window::Part;
-use crate::{CorrelateError, Settings, find, row};
+use crate::{CorrelateError, SERVICE, Settings, find, row};
 
 /// The name of the cursor, for whoever switches correlation off.
 pub const READER: &str = "correlate";
@@ -83,8 +85,9 @@ impl Correlator {
         let counters = Arc::new(Counters::default());
         let registry = Arc::new(Mutex::new(Registry::default()));
         let loom = Loom::new(&settings, Arc::clone(&counters), Arc::clone(&registry)).map_err(CorrelateError::Keys)?;
-        let finder = loom.finder();
-        let reader = store.reader(READER, AtCap::DropOldest)?.with_spans(move |key| finder.knows(key));
+        let (finder, last) = (loom.finder(), Arc::default());
+        let reader = store.reader(READER, AtCap::DropOldest)?.with_spans(Asked(Arc::clone(&finder)));
+        let reader = reader.with_lines(move || Box::new(Keeper::new(Arc::clone(&finder), Arc::clone(&last))));
         let shared = Arc::new(Shared {
             settings,
             counters,
@@ -154,6 +157,20 @@ impl Correlator {
 impl Drop for Correlator {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// What is asked of spans that somebody else walks.
+struct Asked(Arc<Finder>);
+
+impl wire::Wanted for Asked {
+    fn group(&self, group: &Group<'_>) -> bool {
+        !group.resource.iter().any(|a| a.key == "service.name" && a.value == Value::Str(SERVICE))
+    }
+
+    #[inline]
+    fn attribute(&self, name: &[u8]) -> bool {
+        self.0.knows(name)
     }
 }
 
@@ -244,9 +261,13 @@ impl Worker {
                 // What was woven of the deleted rows is rows of its own.
                 self.loom.advance(record.received);
             } else {
-                let spans = self.reader.spans_of(&record);
-                let deleted = if spans.is_some() { Vec::new() } else { self.reader.deleted_of(&record) };
-                self.loom.take_without(&record, &deleted, spans);
+                let walked = match (self.reader.spans_of(&record), self.reader.lines_of(&record)) {
+                    (Some(spans), _) => Walked::Spans(spans),
+                    (None, Some(lines)) => Walked::Lines(lines),
+                    (None, None) => Walked::Not,
+                };
+                let deleted = if let Walked::Not = walked { self.reader.deleted_of(&record) } else { Vec::new() };
+                self.loom.take_without(&record, &deleted, &walked);
             }
             if self.loom.closed() >= ENOUGH {
                 break;

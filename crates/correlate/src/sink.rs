@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use model::{Group, Log, Span, TraceId, Value};
+use model::{Group, Log, Span, TraceId};
 use wire::{Exemplar, LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
 use crate::entity;
 use crate::entity::Entity;
 use crate::keys::{Finder, Found, FoundIn, KeyValue};
+use crate::lines::{Line, look};
 use crate::loom::Loom;
 use crate::names::Name;
 use crate::sender::Sender;
-use crate::window::{LogId, MAX_QUOTE, Position, Waiting};
-
-/// Severity numbers from here on are errors (OpenTelemetry's data model: ERROR, FATAL).
-const ERROR_FROM: i32 = 17;
+use crate::window::{LogId, Position, Waiting};
 
 /// The request that rows come from.
 #[derive(Debug, Clone, Copy)]
@@ -124,59 +122,44 @@ impl LogSink for Logs<'_> {
     }
 
     fn log(&mut self, log: &Log<'_>) {
-        let Rows { loom, finder, origin, sender, service } = &mut self.rows;
-        let index = self.index;
+        let finder = Arc::clone(&self.rows.finder);
+        let (line, body, oversized) = look(&finder, self.index, log);
         self.index += 1;
-        let body: &str = match &log.body {
-            Value::Str(text) => text,
-            Value::Nested(text) => text,
-            _ => "",
-        };
-        let mut found = Found::beginning_with(&sender.keys);
-        finder.attributes(log.attributes, FoundIn::Attribute, &mut found);
-        if !log.trace_id.is_none() {
-            found.trace = Some(log.trace_id);
-        }
-        let as_such = found.trace.is_some();
-        finder.text(body, &mut found);
-        loom.oversized(found.oversized);
-        let id = || LogId::of(log.time, body);
-        if let Some(trace) = found.trace {
-            let Some(slot) = loom.window(*origin, trace, as_such) else { return };
+        self.oversized(oversized);
+        self.line(line, || LogId::of(log.time, body));
+    }
+}
+
+impl Logs<'_> {
+    pub(crate) fn oversized(&self, values: u64) {
+        self.rows.loom.oversized(values);
+    }
+
+    /// Takes what was found in a line of the group.
+    pub(crate) fn line(&mut self, line: Line<'_>, id: impl FnOnce() -> LogId) {
+        let Rows { loom, origin, sender, service, .. } = &mut self.rows;
+        let found = Found::of_sender(&sender.keys, line.keys);
+        if let Some(trace) = line.trace {
+            let Some(slot) = loom.window(*origin, trace, line.as_such) else { return };
             let Some(mut window) = loom.opened(slot) else { return };
-            window.time(log.time, origin.received);
-            window.log(id, log.severity_number >= ERROR_FROM);
+            window.time(line.time, origin.received);
+            window.log(id, line.failed);
             window.service(*service);
             loom.keys(slot, &found);
         } else if !found.keys.is_empty() {
             let Entity { service, instance } = &sender.entity;
             loom.wait(Waiting {
                 tenant: origin.tenant,
-                at: Position { sequence: origin.sequence, index },
+                at: Position { sequence: origin.sequence, index: line.index },
                 received: origin.received,
                 log: id(),
                 service: service.clone(),
                 host: instance.clone(),
-                severity: severity(log).to_owned(),
-                line: body[..body.floor_char_boundary(MAX_QUOTE)].to_owned(),
+                severity: line.severity.to_owned(),
+                line: line.quote.to_owned(),
                 keys: found.keys.into_iter().map(KeyValue::into_owned).collect(),
             });
         }
-    }
-}
-
-fn severity<'a>(log: &Log<'a>) -> &'a str {
-    if !log.severity_text.is_empty() {
-        return &log.severity_text[..log.severity_text.floor_char_boundary(32)];
-    }
-    match log.severity_number {
-        1..=4 => "TRACE",
-        5..=8 => "DEBUG",
-        9..=12 => "INFO",
-        13..=16 => "WARN",
-        17..=20 => "ERROR",
-        21..=24 => "FATAL",
-        _ => "",
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 use model::{Attr, Group, Log, Span, SpanId, Tenant, TraceId, Value};
 use parking_lot::Mutex;
 use proptest::prelude::*;
-use store::Record;
+use store::{LineKeeper, Record};
 use wire::otlp::{LogEncoder, TraceEncoder};
-use wire::{Encoding, LogSink, SpanSink};
+use wire::{Encoding, Limits, LogSink, Signal, SpanSink};
 
 use crate::counters::Counters;
-use crate::loom::Loom;
+use crate::lines::{Keeper, KeptLines};
+use crate::loom::{Loom, Walked};
 use crate::registry::Registry;
 use crate::window::Part;
 use crate::{Settings, row};
@@ -25,16 +26,19 @@ const START: i64 = 1_800_000_000 * SECOND;
 pub(crate) struct Loomed {
     pub(crate) loom: Loom,
     counters: Arc<Counters>,
+    registry: Arc<Mutex<Registry>>,
     sequence: u64,
     records: Vec<Record>,
+    /// Requests are taken as the store keeps them for a reader.
+    kept: bool,
 }
 
 impl Loomed {
     pub(crate) fn new(settings: &Settings) -> Self {
         let counters = Arc::new(Counters::default());
         let registry = Arc::new(Mutex::new(Registry::default()));
-        let loom = Loom::new(settings, Arc::clone(&counters), registry).expect("sound keys");
-        Self { loom, counters, sequence: 0, records: Vec::new() }
+        let loom = Loom::new(settings, Arc::clone(&counters), Arc::clone(&registry)).expect("sound keys");
+        Self { loom, counters, registry, sequence: 0, records: Vec::new(), kept: false }
     }
 
     /// A request that arrives `at` seconds after the start.
@@ -42,7 +46,17 @@ impl Loomed {
         self.sequence += 1;
         let received = START + (at * SECOND as f64) as i64;
         let record = Record { sequence: self.sequence, tenant: Tenant::default(), encoding, received, payload: payload.into() };
-        self.loom.take(&record);
+        match encoding.signal() {
+            Signal::Logs if self.kept => {
+                let mut keeper = Box::new(Keeper::new(self.loom.finder(), Arc::default()));
+                wire::walk_logs(encoding, &record.payload, &Limits::default(), received, &mut *keeper).expect("sound");
+                let (lines, _) = keeper.finish().expect("not too much");
+                let lines = lines.downcast_ref::<KeptLines>().expect("its own");
+                let bare = Record { payload: Vec::new().into(), ..record.clone() };
+                self.loom.take_without(&bare, &[], &Walked::Lines(lines));
+            }
+            _ => self.loom.take(&record),
+        }
         self.records.push(record);
     }
 
@@ -129,6 +143,46 @@ fn a_window_closes_by_arrival_and_says_what_belongs_together() {
     assert_eq!(part.keys, keys);
     assert!(part.joins() && !part.late);
     assert_eq!(part.sequences, (1, 3));
+}
+
+#[test]
+fn lines_that_the_table_has_looked_through_are_as_lines_that_are_read() {
+    let parts = |kept: bool| {
+        let mut l = loom();
+        l.kept = kept;
+        for (trace, key) in [(1, "C-1"), (2, "C-2"), (3, "C-2")] {
+            l.span(0.0, trace, "a", &[("circuit_id", key)]);
+        }
+        let mut encoder = wire::PushEncoder::default();
+        let id = "01010101010101010101010101010101";
+        let long = format!("circuit_id=C-1 {}", "x".repeat(5000));
+        let oversized = format!("circuit_id={}", "x".repeat(5000));
+        let streams = [
+            (vec![("app", "b")], vec!["nothing", "circuit_id=C-1 down", "circuitId: C-2", long.as_str(), oversized.as_str()]),
+            (vec![("app", "c"), ("circuit_id", "C-1")], vec!["only the stream has a key", "product_id=P-1"]),
+            (vec![("app", "d")], vec![id, "trace_id=00000000000000000000000000000000 circuit_id=C-1"]),
+        ];
+        let json = format!(r#"{{"trace_id":"{id}","product_id":"P-7"}}"#);
+        for (at, (labels, lines)) in streams.iter().enumerate() {
+            for line in lines.iter().copied().chain([json.as_str()]) {
+                encoder.line(labels.iter().copied(), START + at as i64, line);
+            }
+        }
+        l.request(0.5, Encoding::LokiPush, encoder.finish().expect("sound"));
+        for (trace, line) in [(1, "failed"), (0, "request_id=R-1"), (0, "circuit_id=C-2")] {
+            l.log(1.0, trace, "e", line);
+        }
+        let oversized = l.counters.oversized_keys.load(Ordering::Relaxed);
+        l.loom.tell();
+        let seen: Vec<_> = l.registry.lock().of(&Tenant::default()).into_iter().map(|s| (s.entity, s.from, s.groups)).collect();
+        (l.at(60.0), l.at(120.0), oversized, seen)
+    };
+    let (read, kept) = (parts(false), parts(true));
+    assert_eq!(read, kept);
+    assert!(read.2 == 1 && read.3.len() == 5, "{read:?}");
+    let joined: usize = read.0.iter().map(|part| part.joined.len()).sum();
+    assert!(joined >= 6, "{:#?}", read.0);
+    assert!(read.0.iter().any(|part| part.logs > 1));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use braid_graph::{Counters, Generator, Settings};
 use model::Tenant;
-use wire::{Encoding, Limits, SpanKeeper, walk_spans};
+use wire::{Encoding, Limits, Room, SpanKeeper, walk_spans};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -23,23 +23,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut spans = 0;
     for _ in 0..passes.max(1) {
         let mut generator = Generator::new(Settings::default(), Arc::new(Counters::default()));
-        let wants = generator.wants();
+        let mut room = Room::default();
         let (mut spent, mut now) = (0.0, 0);
         spans = 0;
         for payload in &payloads {
             now += 10_000_000;
-            let keep = || {
-                let mut keeper = SpanKeeper::new(|key: &[u8]| wants(key));
+            let keep = |generator: &Generator| {
+                let mut keeper = SpanKeeper::new(generator.wants(), room);
                 walk_spans(Encoding::OtlpTraces, payload, &limits, &mut keeper).map(|_| keeper.finish())
             };
-            let kept = if how == "kept" { keep()? } else { None };
+            let kept = if how == "kept" { keep(&generator)? } else { None };
+            room = kept.as_ref().map_or(room, wire::KeptSpans::room);
             let begun = Instant::now();
             match (&kept, how.as_str()) {
                 (Some(kept), _) => {
                     generator.take_kept(&tenant, kept, now);
                     spans += kept.len() as u64;
                 }
-                (None, "walk") => spans += keep()?.map_or(0, |kept| kept.len() as u64),
+                (None, "walk") => spans += keep(&generator)?.map_or(0, |kept| kept.len() as u64),
                 (None, _) => spans += generator.take(&tenant, Encoding::OtlpTraces, payload, now)?,
             }
             spent += begun.elapsed().as_nanos() as f64;

@@ -8,12 +8,12 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::Tenant;
 use serde::{Deserialize, Serialize};
-use wire::{Encoding, KeptSpans, Limits, WireError};
+use wire::{Encoding, KeptSpans, Limits, Wanted, WireError};
 
 use crate::Counters;
 use crate::counters::{add, set};
 use crate::edges::Edges;
-use crate::groups::{NameSet, Names, Resources, asked_of_spans, wanted};
+use crate::groups::{Asked, NameSet, Names, Resources, asked_of_spans, wanted};
 use crate::seen::Seen;
 use crate::series::{Buckets, Counter, Histogram, Out, Style, Table, Values, printed};
 use crate::settings::Settings;
@@ -243,10 +243,9 @@ impl Generator {
         add(&self.counters.spans, spans.len() as u64);
     }
 
-    /// Says of which attributes of spans the generator makes something.
-    pub fn wants(&self) -> impl Fn(&[u8]) -> bool + Send + Sync + 'static {
-        let asked = asked_of_spans(&self.shape.settings);
-        move |key| asked.has(key)
+    /// Says what of spans the generator makes something of.
+    pub fn wants(&self) -> impl Wanted + Send + Sync + 'static {
+        Asked { attributes: asked_of_spans(&self.shape.settings), ignored: self.shape.settings.ignored_services.clone() }
     }
 
     fn walk<T>(&mut self, tenant: &Tenant, now: i64, walk: impl FnOnce(&mut Walk<'_>) -> T) -> T {
@@ -270,7 +269,6 @@ impl Generator {
     /// It is `now`: halves that have waited long enough go.
     pub fn pass(&mut self, now: i64) {
         let shape = &self.shape;
-        self.seen.age(now);
         let Some(settings) = &shape.settings.service_graphs else { return };
         for counts in self.tenants.values_mut() {
             let mut room = shape.settings.max_active_series.saturating_sub(counts.series(shape));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
-use model::Attr;
+use model::{Attr, Group};
 
 use crate::settings::{Settings, SpanMetrics};
 use crate::text::{cut, find, free_label_name, text};
@@ -151,6 +151,26 @@ impl NameSet {
     #[inline]
     pub(crate) fn has(&self, name: &[u8]) -> bool {
         self.by_length.get(name.len()).is_some_and(|same| same.iter().any(|n| **n == *name))
+    }
+}
+
+/// What is asked of spans that somebody else walks.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) attributes: NameSet,
+    /// Services whose spans are passed over.
+    pub(crate) ignored: Vec<String>,
+}
+
+impl wire::Wanted for Asked {
+    fn group(&self, group: &Group<'_>) -> bool {
+        let service = find(group.resource, "service.name").map(text);
+        service.is_none_or(|service| !self.ignored.iter().any(|ignored| *ignored == service))
+    }
+
+    #[inline]
+    fn attribute(&self, name: &[u8]) -> bool {
+        self.attributes.has(name)
     }
 }
 

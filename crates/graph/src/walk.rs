@@ -68,7 +68,9 @@ impl SpanSink for Walk<'_> {
             return;
         }
         let [a, b] = [&span.trace_id.0[..8], &span.trace_id.0[8..]].map(|half| half.try_into().map_or(0, u64::from_le_bytes));
-        if !self.seen.is_new(self.hasher.hash_one((self.tenant, a, b, u64::from_le_bytes(span.span_id.0)))) {
+        // With its kind: in Zipkin's way both sides of a request have one id.
+        let who = (self.tenant, a, b, u64::from_le_bytes(span.span_id.0), span.kind);
+        if !self.seen.is_new(self.hasher.hash_one(who)) {
             add(&self.counters.duplicates, 1);
             return;
         }

@@ -31,6 +31,7 @@ pub use contract::{
 pub use deletes::Tombstones;
 pub use engine::{Engine, NamedReader, Options, Stats};
 pub use log::AtCap;
+pub use recent::{KeptLines, LineKeeper};
 pub use remote::{RemoteOptions, RemoteStats};
 pub use store::Store;
 pub use table::{Frozen, Record, SegmentFile, SegmentMeta, SegmentSource, Segments, Table as SignalTable};

@@ -1,73 +1,101 @@
-//! What the table of spans has walked lately, kept for readers of the log that come a moment later.
+//! What the tables of spans and of lines have walked lately, kept for readers of the log that come a moment later.
 //!
-//! A reader says which attributes it wants; then whatever is applied to the table is kept ([`wire::KeptSpans`]) until every such
-//! reader has passed it, or there is too much of it. So it is a short cut only: what is not here (read after a restart, by a
+//! A reader says what it wants of spans or of lines; then that of whatever is applied to the table is kept until every such reader
+//! has passed it, or there is too much of it. So it is a short cut only: what is not here (read after a restart, by a
 //! reader that is behind, before the table had it) is read from the log, to the same effect.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use model::Group;
 use parking_lot::Mutex;
-use wire::KeptSpans;
+use wire::{KeptSpans, LogSink, Wanted};
 
 use crate::Record;
 
-/// Bytes that are kept at most.
+/// Bytes that are kept at most, of each signal.
 const MOST: usize = 8 << 20;
 
-/// Says of which attributes of spans a reader wants to hear.
-pub(crate) type Wants = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+/// Says what of spans a reader wants to hear.
+pub(crate) type WantsSpans = Arc<dyn Wanted + Send + Sync>;
+
+/// What a reader has kept of a request's lines.
+pub type KeptLines = Arc<dyn Any + Send + Sync>;
+
+/// Looks on as the table takes the lines of a request, and keeps of them what a reader will want.
+pub trait LineKeeper: LogSink {
+    /// What it has kept, and how many bytes that takes; `None` where that is too much: the reader reads the request from the log.
+    fn finish(self: Box<Self>) -> Option<(KeptLines, usize)>;
+}
+
+/// Makes a keeper for a request.
+pub(crate) type KeepsLines = Arc<dyn Fn() -> Box<dyn LineKeeper> + Send + Sync>;
+
+/// What is kept of spans, for all readers together.
+pub(crate) type RecentSpans = Recent<WantsSpans, Arc<KeptSpans>>;
+/// What is kept of lines, for one reader: another one reads the log.
+pub(crate) type RecentLines = Recent<KeepsLines, KeptLines>;
 
 /// What all readers want, and how often that has changed.
-#[derive(Clone, Default)]
-pub(crate) struct Wanted {
-    all: Arc<[Wants]>,
+#[derive(Clone)]
+pub(crate) struct Wishes<W> {
+    pub(crate) all: Arc<[W]>,
     version: u64,
 }
 
-impl Wanted {
-    #[inline]
-    pub(crate) fn has(&self, key: &[u8]) -> bool {
-        self.all.iter().any(|wants| wants(key))
+impl<W> Default for Wishes<W> {
+    fn default() -> Self {
+        Self { all: Arc::new([]), version: 0 }
     }
 }
 
-struct Kept {
+impl Wanted for Wishes<WantsSpans> {
+    fn group(&self, group: &Group<'_>) -> bool {
+        self.all.iter().any(|wants| wants.group(group))
+    }
+
+    #[inline]
+    fn attribute(&self, name: &[u8]) -> bool {
+        self.all.iter().any(|wants| wants.attribute(name))
+    }
+}
+
+struct Kept<K> {
     version: u64,
     memory: usize,
-    request: Request,
+    request: Walked<K>,
 }
 
-/// A request of spans that was walked.
+/// A request that was walked.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
+pub(crate) struct Walked<K> {
     /// What the log says of it; without its payload.
     pub(crate) record: Record,
-    pub(crate) spans: Arc<KeptSpans>,
+    pub(crate) kept: K,
 }
 
-struct Known {
-    wants: Wants,
+struct Known<W> {
+    wants: W,
     /// The version that has its wishes.
     since: u64,
     /// The last sequence that it asked for.
     passed: u64,
 }
 
-#[derive(Default)]
-struct State {
+struct State<W, K> {
     /// By number; the numbers of those that have gone are free.
-    readers: Vec<Option<Known>>,
-    wanted: Wanted,
-    kept: VecDeque<Kept>,
+    readers: Vec<Option<Known<W>>>,
+    wishes: Wishes<W>,
+    kept: VecDeque<Kept<K>>,
     bytes: usize,
 }
 
-impl State {
+impl<W: Clone, K> State<W, K> {
     fn changed(&mut self) {
-        let all = self.readers.iter().flatten().map(|known| Arc::clone(&known.wants)).collect();
-        self.wanted = Wanted { all, version: self.wanted.version + 1 };
+        let all = self.readers.iter().flatten().map(|known| known.wants.clone()).collect();
+        self.wishes = Wishes { all, version: self.wishes.version + 1 };
     }
 
     /// Lets go of what every reader has passed, and of the oldest where there is too much.
@@ -83,37 +111,51 @@ impl State {
 }
 
 /// See the module.
-#[derive(Default)]
-pub struct Recent(Mutex<State>);
+pub struct Recent<W, K>(Mutex<State<W, K>>);
 
-impl std::fmt::Debug for Recent {
+impl<W, K> Default for Recent<W, K> {
+    fn default() -> Self {
+        Self(Mutex::new(State { readers: Vec::new(), wishes: Wishes::default(), kept: VecDeque::new(), bytes: 0 }))
+    }
+}
+
+impl<W, K> std::fmt::Debug for Recent<W, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recent").field("bytes", &self.0.lock().bytes).finish_non_exhaustive()
     }
 }
 
-impl Recent {
+impl<W: Clone, K: Clone> Recent<W, K> {
     /// What is wanted of what comes; `None` where there is nobody to keep it for.
-    pub(crate) fn wanted(&self) -> Option<Wanted> {
+    pub(crate) fn wishes(&self) -> Option<Wishes<W>> {
         let state = self.0.lock();
-        (!state.wanted.all.is_empty()).then(|| state.wanted.clone())
+        (!state.wishes.all.is_empty()).then(|| state.wishes.clone())
     }
 
-    /// Keeps the spans of a request, the next of the log.
-    pub(crate) fn keep(&self, record: &Record, wanted: &Wanted, spans: KeptSpans) {
+    /// Keeps what was wished for of a request, the next of the log.
+    pub(crate) fn keep(&self, record: &Record, wishes: &Wishes<W>, kept: K, memory: usize) {
         let mut state = self.0.lock();
-        let memory = spans.memory();
         state.bytes += memory;
         let record = Record { payload: Bytes::new(), tenant: record.tenant.clone(), ..*record };
-        let request = Request { record, spans: Arc::new(spans) };
-        state.kept.push_back(Kept { version: wanted.version, memory, request });
+        state.kept.push_back(Kept { version: wishes.version, memory, request: Walked { record, kept } });
         state.trim();
     }
 
-    /// A reader that wants these attributes.
-    pub(crate) fn reader(self: &Arc<Self>, wants: Wants) -> RecentReader {
+    /// A reader that wants this.
+    pub(crate) fn reader(self: &Arc<Self>, wants: W) -> RecentReader<W, K> {
+        let number = Self::add(&mut self.0.lock(), wants);
+        RecentReader { recent: Arc::clone(self), number }
+    }
+
+    /// The same, where there is no other.
+    pub(crate) fn only_reader(self: &Arc<Self>, wants: W) -> Option<RecentReader<W, K>> {
         let mut state = self.0.lock();
-        let known = Known { wants, since: state.wanted.version + 1, passed: 0 };
+        let number = state.readers.iter().all(Option::is_none).then(|| Self::add(&mut state, wants))?;
+        Some(RecentReader { recent: Arc::clone(self), number })
+    }
+
+    fn add(state: &mut State<W, K>, wants: W) -> usize {
+        let known = Known { wants, since: state.wishes.version + 1, passed: 0 };
         let number = match state.readers.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
@@ -123,20 +165,25 @@ impl Recent {
         };
         state.readers[number] = Some(known);
         state.changed();
-        RecentReader { recent: Arc::clone(self), number }
+        number
     }
 }
 
 /// One reader's way to what is kept; nothing is kept for it once it is dropped.
-#[derive(Debug)]
-pub(crate) struct RecentReader {
-    recent: Arc<Recent>,
+pub(crate) struct RecentReader<W: Clone, K> {
+    recent: Arc<Recent<W, K>>,
     number: usize,
 }
 
-impl RecentReader {
+impl<W: Clone, K> std::fmt::Debug for RecentReader<W, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecentReader").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl<W: Clone, K: Clone> RecentReader<W, K> {
     /// The request `sequence`, if it is there; earlier ones are not asked for any more.
-    pub(crate) fn take(&self, sequence: u64) -> Option<Request> {
+    pub(crate) fn take(&self, sequence: u64) -> Option<Walked<K>> {
         let mut state = self.recent.0.lock();
         let known = state.readers[self.number].as_mut()?;
         known.passed = known.passed.max(sequence);
@@ -148,7 +195,7 @@ impl RecentReader {
     }
 }
 
-impl Drop for RecentReader {
+impl<W: Clone, K> Drop for RecentReader<W, K> {
     fn drop(&mut self) {
         let mut state = self.recent.0.lock();
         state.readers[self.number] = None;
@@ -161,26 +208,28 @@ impl Drop for RecentReader {
 mod tests {
     use super::*;
 
-    fn all() -> Wants {
-        Arc::new(|_| true)
+    fn all() -> WantsSpans {
+        Arc::new(|_: &[u8]| true)
     }
 
-    fn keep(recent: &Recent, sequence: u64) {
-        if let Some(wanted) = recent.wanted() {
+    fn keep(recent: &RecentSpans, sequence: u64) {
+        if let Some(wishes) = recent.wishes() {
             let tenant = model::Tenant::default();
             let record =
                 Record { sequence, tenant, encoding: wire::Encoding::OtlpTraces, received: 7, payload: Bytes::from_static(b"x") };
-            recent.keep(&record, &wanted, KeptSpans::default());
+            let spans = KeptSpans::default();
+            let memory = spans.memory();
+            recent.keep(&record, &wishes, Arc::new(spans), memory);
         }
     }
 
-    fn held(recent: &Recent) -> Vec<u64> {
+    fn held(recent: &RecentSpans) -> Vec<u64> {
         recent.0.lock().kept.iter().map(|kept| kept.request.record.sequence).collect()
     }
 
     #[test]
     fn a_request_is_kept_until_the_slowest_reader_has_passed_it() {
-        let recent = Arc::new(Recent::default());
+        let recent = Arc::new(RecentSpans::default());
         keep(&recent, 1);
         assert!(held(&recent).is_empty(), "for nobody nothing is kept");
         let (one, two) = (recent.reader(all()), recent.reader(all()));
@@ -200,20 +249,30 @@ mod tests {
 
     #[test]
     fn what_was_kept_before_a_reader_came_may_lack_what_it_wants() {
-        let recent = Arc::new(Recent::default());
-        let first = recent.reader(Arc::new(|key| key == b"a"));
+        let recent = Arc::new(RecentSpans::default());
+        let first = recent.reader(Arc::new(|key: &[u8]| key == b"a"));
         keep(&recent, 1);
-        let second = recent.reader(Arc::new(|key| key == b"b"));
+        let second = recent.reader(Arc::new(|key: &[u8]| key == b"b"));
         keep(&recent, 2);
         assert!(second.take(1).is_none() && first.take(1).is_some());
         assert!(second.take(2).is_some());
-        let wanted = recent.wanted().expect("two readers");
-        assert!(wanted.has(b"a") && wanted.has(b"b") && !wanted.has(b"c"));
+        let wishes = recent.wishes().expect("two readers");
+        let has = |key: &[u8]| wishes.attribute(key);
+        assert!(has(b"a") && has(b"b") && !has(b"c"));
+    }
+
+    #[test]
+    fn where_one_reads_alone_another_has_no_place() {
+        let recent = Arc::new(RecentSpans::default());
+        let one = recent.only_reader(all()).expect("the first");
+        assert!(recent.only_reader(all()).is_none());
+        drop(one);
+        assert!(recent.only_reader(all()).is_some());
     }
 
     #[test]
     fn the_oldest_goes_where_there_is_too_much() {
-        let recent = Arc::new(Recent::default());
+        let recent = Arc::new(RecentSpans::default());
         let reader = recent.reader(all());
         let many = MOST / KeptSpans::default().memory() + 10;
         for sequence in 1..=many as u64 {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Encoding, Signal, Summary};
 
 use crate::engine::Live;
-use crate::recent::Recent;
+use crate::recent::{RecentLines, RecentSpans};
 use crate::{StoreError, Tombstone};
 
 /// One request as the log gives it back.
@@ -140,7 +140,7 @@ pub trait Table: Send + Sync {
 
     /// What it keeps of the rows that it was given lately, for readers of the log; none where it keeps nothing.
     #[doc(hidden)]
-    fn recent(&self) -> Option<&Arc<Recent>> {
+    fn recent(&self) -> Option<(&Arc<RecentSpans>, &Arc<RecentLines>)> {
         None
     }
 

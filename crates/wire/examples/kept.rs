@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use braid_wire::{Encoding, Limits, SpanKeeper, SpanSink, walk_spans};
+use braid_wire::{Encoding, Limits, Room, SpanKeeper, SpanSink, walk_spans};
 use model::{Group, Span};
 
 /// A reader that adds up what it is told.
@@ -48,12 +48,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let limits = Limits::default();
     let mut times: [Vec<f64>; 4] = Default::default();
     let (mut spans, mut memory) = (0, 0);
+    let mut room = Room::default();
     for _ in 0..passes.max(1) {
         let mut spent = [0.0; 4];
         (spans, memory) = (0, 0);
         for payload in &payloads {
             let mut time = |at: usize, begun: Instant| spent[at] += begun.elapsed().as_nanos() as f64;
-            let keeper = || SpanKeeper::new(|key: &[u8]| wanted.contains(&key));
+            let keeper = || SpanKeeper::new(|key: &[u8]| wanted.contains(&key), room);
             let begun = Instant::now();
             let mut alone = All(0, None.or_else(|| Some(keeper()).filter(|_| false)));
             spans += walk_spans(Encoding::OtlpTraces, payload, &limits, &mut alone)?.accepted;
@@ -64,6 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let kept = beside.1.and_then(SpanKeeper::finish).ok_or("too much")?;
             time(1, begun);
             memory += kept.memory();
+            room = kept.room();
             let begun = Instant::now();
             let mut walked = Sum(&wanted, 0);
             walk_spans(Encoding::OtlpTraces, payload, &limits, &mut walked)?;

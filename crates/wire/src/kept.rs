@@ -14,6 +14,8 @@ use crate::SpanSink;
 const MAX_KEYS: usize = 64;
 /// Bytes of text that are kept of a request; a request with more is not kept.
 const MAX_TEXT: usize = 4 << 20;
+/// Different names that are remembered while a request is walked, wanted or not.
+const MAX_MET: usize = 256;
 
 /// A stretch of the kept text.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +27,11 @@ struct Text {
 #[derive(Debug)]
 enum KeptValue {
     Text(Text),
-    Other(OwnedValue),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    /// In a box, so that the others stay small.
+    Other(Box<OwnedValue>),
 }
 
 #[derive(Debug)]
@@ -51,6 +57,14 @@ struct KeptSpan {
     size: u32,
     /// In `attributes`; as far as the next span's.
     first: u32,
+}
+
+/// How much room the spans of a request need; the next one most likely as much.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Room {
+    text: usize,
+    attributes: usize,
+    spans: usize,
 }
 
 /// What is kept: of resources all attributes, of scopes nothing, of spans their ids, name, kind, times, status and size, and
@@ -90,6 +104,12 @@ impl KeptSpans {
             + self.spans.capacity() * size_of::<KeptSpan>()
     }
 
+    /// How much room they need.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room { text: self.text.len(), attributes: self.attributes.len(), spans: self.spans.len() }
+    }
+
     fn text(&self, at: Text) -> &str {
         &self.text[at.from as usize..at.to as usize]
     }
@@ -97,6 +117,9 @@ impl KeptSpans {
     fn value<'k>(&'k self, value: &'k KeptValue) -> Value<'k> {
         match value {
             KeptValue::Text(at) => Value::Str(self.text(*at)),
+            KeptValue::Bool(b) => Value::Bool(*b),
+            KeptValue::Int(i) => Value::Int(*i),
+            KeptValue::Double(d) => Value::Double(*d),
             KeptValue::Other(value) => value.as_value(),
         }
     }
@@ -141,18 +164,62 @@ impl KeptSpans {
     }
 }
 
-/// Keeps the spans that pass by; `wants` says of which attributes.
+/// What readers want to hear of spans; the same answer to the same question.
+pub trait Wanted {
+    /// Whether anything of the spans of this group.
+    fn group(&self, _group: &Group<'_>) -> bool {
+        true
+    }
+
+    /// Whether the spans' attributes of this name.
+    fn attribute(&self, name: &[u8]) -> bool;
+}
+
+/// Attributes alone.
+impl<F: Fn(&[u8]) -> bool> Wanted for F {
+    fn attribute(&self, name: &[u8]) -> bool {
+        self(name)
+    }
+}
+
+/// An attribute's name that was met, in the keeper's `names`.
+#[derive(Debug)]
+struct Met {
+    name: Text,
+    /// Its number in [`KeptSpans::keys`], where it is wanted.
+    number: Option<u32>,
+    /// The name that followed it last time.
+    next: u32,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// Keeps the spans that pass by.
 pub struct SpanKeeper<W> {
     kept: KeptSpans,
     wants: W,
     size: usize,
     too_much: bool,
+    /// Nobody wants this group.
+    passing: bool,
+    names: String,
+    met: Vec<Met>,
+    /// The name that a span's first attribute had last time.
+    first: u32,
 }
 
-impl<W: Fn(&[u8]) -> bool> SpanKeeper<W> {
-    /// A keeper of the attributes whose names `wants` accepts.
-    pub fn new(wants: W) -> Self {
-        Self { kept: KeptSpans::default(), wants, size: 0, too_much: false }
+impl<W: Wanted> SpanKeeper<W> {
+    /// A keeper of what is wanted, with room for as much as `last` is: lists that grow by doubling are copied, and touch twice the
+    /// memory that they need.
+    pub fn new(wants: W, last: Room) -> Self {
+        let kept = KeptSpans {
+            text: String::with_capacity(last.text),
+            attributes: Vec::with_capacity(last.attributes),
+            spans: Vec::with_capacity(last.spans),
+            ..KeptSpans::default()
+        };
+        let (size, too_much, passing) = (0, false, false);
+        Self { kept, wants, size, too_much, passing, names: String::new(), met: Vec::new(), first: NONE }
     }
 
     /// What was kept; `None` where that is too much.
@@ -175,16 +242,53 @@ impl<W: Fn(&[u8]) -> bool> SpanKeeper<W> {
     fn keep_value(&mut self, value: &Value<'_>) -> KeptValue {
         match value {
             Value::Str(text) => KeptValue::Text(self.keep_text(text)),
-            Value::Bool(b) => KeptValue::Other(OwnedValue::Bool(*b)),
-            Value::Int(i) => KeptValue::Other(OwnedValue::Int(*i)),
-            Value::Double(d) => KeptValue::Other(OwnedValue::Double(*d)),
-            Value::Bytes(bytes) => KeptValue::Other(OwnedValue::Bytes(bytes.to_vec())),
-            Value::Nested(json) => KeptValue::Other(OwnedValue::Nested(json.clone().into_owned())),
+            Value::Bool(b) => KeptValue::Bool(*b),
+            Value::Int(i) => KeptValue::Int(*i),
+            Value::Double(d) => KeptValue::Double(*d),
+            Value::Bytes(bytes) => KeptValue::Other(Box::new(OwnedValue::Bytes(bytes.to_vec()))),
+            Value::Nested(json) => KeptValue::Other(Box::new(OwnedValue::Nested(json.clone().into_owned()))),
         }
     }
 
-    /// The number of an attribute's name.
+    /// The number of an attribute's name, where it is wanted. Spans of one kind repeat their names in the same order, so nearly
+    /// always it is the name that followed `previous` last time: readers are asked once a name.
     #[inline]
+    fn number(&mut self, previous: &mut u32, name: &str) -> Option<u32> {
+        let predicted = self.met.get(*previous as usize).map_or(self.first, |met| met.next);
+        let is = |met: &Met| self.names[met.name.from as usize..met.name.to as usize] == *name;
+        let at = match self.met.get(predicted as usize) {
+            Some(met) if is(met) => predicted,
+            _ => {
+                let at = match self.met.iter().position(is) {
+                    Some(at) => at as u32,
+                    None => self.meet(name),
+                };
+                match self.met.get_mut(*previous as usize) {
+                    Some(met) => met.next = at,
+                    None => self.first = at,
+                }
+                at
+            }
+        };
+        *previous = at;
+        self.met[at as usize].number
+    }
+
+    #[cold]
+    fn meet(&mut self, name: &str) -> u32 {
+        if self.met.len() >= MAX_MET {
+            // Spans that all have names of their own: asking each time is no worse than looking through these.
+            self.met.clear();
+            self.names.clear();
+            self.first = NONE;
+        }
+        let number = self.wants.attribute(name.as_bytes()).then(|| self.key(name));
+        let from = self.names.len() as u32;
+        self.names.push_str(name);
+        self.met.push(Met { name: Text { from, to: self.names.len() as u32 }, number, next: NONE });
+        (self.met.len() - 1) as u32
+    }
+
     fn key(&mut self, name: &str) -> u32 {
         if let Some(at) = self.kept.keys.iter().position(|key| self.kept.text(*key) == name) {
             return at as u32;
@@ -199,8 +303,12 @@ impl<W: Fn(&[u8]) -> bool> SpanKeeper<W> {
     }
 }
 
-impl<W: Fn(&[u8]) -> bool> SpanSink for SpanKeeper<W> {
+impl<W: Wanted> SpanSink for SpanKeeper<W> {
     fn group(&mut self, group: &Group<'_>) {
+        self.passing = !self.wants.group(group);
+        if self.passing {
+            return;
+        }
         let start = self.kept.resource.len() as u32;
         for attribute in group.resource {
             let pair = (self.keep_text(attribute.key), self.keep_value(&attribute.value));
@@ -221,18 +329,19 @@ impl<W: Fn(&[u8]) -> bool> SpanSink for SpanKeeper<W> {
 
     #[inline]
     fn wants(&self, key: &[u8]) -> bool {
-        (self.wants)(key)
+        self.wants.attribute(key)
     }
 
     fn span(&mut self, span: &Span<'_>) {
-        if self.too_much {
+        if self.too_much || self.passing {
             return;
         }
         let first = self.kept.attributes.len() as u32;
+        let mut previous = NONE;
         for attribute in span.attributes {
-            if (self.wants)(attribute.key.as_bytes()) {
-                let pair = (self.key(attribute.key), self.keep_value(&attribute.value));
-                self.kept.attributes.push(pair);
+            if let Some(number) = self.number(&mut previous, attribute.key) {
+                let value = self.keep_value(&attribute.value);
+                self.kept.attributes.push((number, value));
             }
         }
         let (name, status_message) = (self.keep_text(span.name), self.keep_text(span.status_message));
@@ -313,7 +422,7 @@ mod tests {
     }
 
     fn keep(body: &[u8]) -> Option<KeptSpans> {
-        let mut keeper = SpanKeeper::new(|key: &[u8]| key != b"noise");
+        let mut keeper = SpanKeeper::new(|key: &[u8]| key != b"noise", Room::default());
         walk_spans(Encoding::OtlpTraces, body, &Limits::default(), &mut keeper).expect("sound");
         keeper.finish()
     }
@@ -327,6 +436,60 @@ mod tests {
         kept.give(&mut given);
         assert_eq!(walked.0, given.0);
         assert_eq!((kept.len(), walked.0.len()), (6, 2 + 6 * 2));
+    }
+
+    #[test]
+    fn groups_that_nobody_wants_are_passed_over() {
+        struct Shop;
+        impl Wanted for Shop {
+            fn group(&self, group: &Group<'_>) -> bool {
+                group.resource.iter().any(|a| a.value == Value::Str("shop"))
+            }
+            fn attribute(&self, _: &[u8]) -> bool {
+                true
+            }
+        }
+        let mut keeper = SpanKeeper::new(Shop, Room::default());
+        walk_spans(Encoding::OtlpTraces, &request(3, 2, ""), &Limits::default(), &mut keeper).expect("sound");
+        let (kept, mut given) = (keeper.finish().expect("not too much"), Told::default());
+        kept.give(&mut given);
+        assert_eq!(kept.len(), 3);
+        assert!(given.0[0].contains("shop") && !given.0.iter().any(|told| told.contains("cart")));
+    }
+
+    #[test]
+    fn names_in_any_order_are_told_apart() {
+        let names: Vec<String> = (0..2 * MAX_MET).map(|i| format!("name.{i}")).collect();
+        let mut encoder = TraceEncoder::default();
+        encoder.group(&Group::default());
+        let mut wanted = Vec::new();
+        for i in 0..40 {
+            // Each span has a few of them, in an order of its own; every 32nd is wanted.
+            let own = (0..30).map(|k| &names[(i * 131 + k * 37) % names.len()]);
+            let attributes: Vec<Attr<'_>> = own.map(|key| Attr { key, value: Value::Str(key) }).collect();
+            wanted.push(attributes.iter().map(|a| a.key.to_owned()).filter(|key| is_wanted(key.as_bytes())).collect::<Vec<_>>());
+            let (trace_id, span_id) = (TraceId([1; 16]), SpanId([i as u8 + 1; 8]));
+            encoder.span(&Span { trace_id, span_id, attributes: &attributes, ..Span::default() });
+        }
+        fn is_wanted(key: &[u8]) -> bool {
+            let number = std::str::from_utf8(&key[5..]).ok().and_then(|n| n.parse::<usize>().ok());
+            number.is_some_and(|n| n % 32 == 0)
+        }
+        #[derive(Default)]
+        struct Pairs(Vec<Vec<String>>);
+        impl SpanSink for Pairs {
+            fn group(&mut self, _: &Group<'_>) {}
+            fn span(&mut self, span: &Span<'_>) {
+                assert!(span.attributes.iter().all(|a| a.value == Value::Str(a.key)));
+                self.0.push(span.attributes.iter().map(|a| a.key.to_owned()).collect());
+            }
+        }
+        let mut keeper = SpanKeeper::new(is_wanted, Room::default());
+        let body = encoder.finish().expect("sound");
+        walk_spans(Encoding::OtlpTraces, &body, &Limits::default(), &mut keeper).expect("sound");
+        let mut given = Pairs::default();
+        keeper.finish().expect("not too much").give(&mut given);
+        assert_eq!(given.0, wanted);
     }
 
     #[test]

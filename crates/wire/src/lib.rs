@@ -32,7 +32,7 @@ pub mod zipkin;
 
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
-pub use kept::{KeptSpans, SpanKeeper};
+pub use kept::{KeptSpans, Room, SpanKeeper, Wanted};
 pub use limits::Limits;
 pub use loki::{PushEncoder, SERVICE_NAME_SOURCES};
 pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};

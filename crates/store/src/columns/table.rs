@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{Group, Span};
-use wire::{Encoding, Limits, Signal, SpanKeeper, SpanSink, Summary};
+use model::{Group, Log, Span};
+use parking_lot::Mutex;
+use wire::{Encoding, Limits, LogSink, Room, Signal, SpanKeeper, SpanSink, Summary};
 
 use super::cache::ColumnCache;
 use super::flush::{flush, shares, signal};
@@ -12,7 +13,7 @@ use super::merge::merge;
 use super::read::Footers;
 use super::view::View;
 use crate::contract::Table;
-use crate::recent::Recent;
+use crate::recent::{RecentLines, RecentSpans};
 use crate::{Frozen, Options, Record, SegmentMeta, Segments, SignalTable, StoreError, Tombstone, deletes};
 
 /// What both tables share.
@@ -23,7 +24,11 @@ struct ColumnTable {
     segments: Arc<dyn Segments>,
     limits: Limits,
     share_below: usize,
-    recent: Option<Arc<Recent>>,
+    /// What is kept of what was applied; one of them stays empty.
+    spans: Arc<RecentSpans>,
+    lines: Arc<RecentLines>,
+    /// What keeping the last spans took.
+    room: Mutex<Room>,
 }
 
 impl ColumnTable {
@@ -35,7 +40,9 @@ impl ColumnTable {
             segments,
             limits,
             share_below,
-            recent: (table == Table::Spans).then(Arc::default),
+            spans: Arc::default(),
+            lines: Arc::default(),
+            room: Mutex::default(),
         }
     }
 
@@ -45,16 +52,14 @@ impl ColumnTable {
 
     fn apply(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
         let limits = &self.limits;
-        if deleted.is_empty()
-            && let Some((recent, wanted)) = self.recent.as_ref().and_then(|recent| Some((recent, recent.wanted()?)))
-        {
-            let mut keeper = SpanKeeper::new(|key: &[u8]| wanted.has(key));
-            let walk = |sink: &mut Filler<'_>| deletes::walk_spans(record, deleted, limits, &mut Beside(sink, &mut keeper));
-            let summary = self.head.fill(&record.tenant, walk)?;
-            if let Some(spans) = keeper.finish() {
-                recent.keep(record, &wanted, spans);
+        if deleted.is_empty() {
+            let summary = match self.table {
+                Table::Spans => self.apply_kept_spans(record)?,
+                Table::Logs => self.apply_kept_lines(record)?,
+            };
+            if let Some(summary) = summary {
+                return Ok(summary);
             }
-            return Ok(summary);
         }
         Ok(self.head.fill(&record.tenant, |sink| match self.table {
             Table::Spans => deletes::walk_spans(record, deleted, limits, sink),
@@ -69,8 +74,39 @@ impl ColumnTable {
     }
 }
 
+impl ColumnTable {
+    /// Applies spans and keeps of them what readers of the log want; `None` where there are no such readers.
+    fn apply_kept_spans(&self, record: &Record) -> Result<Option<Summary>, StoreError> {
+        let Some(wishes) = self.spans.wishes() else { return Ok(None) };
+        let mut keeper = SpanKeeper::new(wishes.clone(), *self.room.lock());
+        let walk = |sink: &mut Filler<'_>| deletes::walk_spans(record, &[], &self.limits, &mut Beside(sink, &mut keeper));
+        let summary = self.head.fill(&record.tenant, walk)?;
+        if let Some(spans) = keeper.finish() {
+            if !spans.is_empty() {
+                *self.room.lock() = spans.room();
+            }
+            let memory = spans.memory();
+            self.spans.keep(record, &wishes, Arc::new(spans), memory);
+        }
+        Ok(Some(summary))
+    }
+
+    /// The same with lines.
+    fn apply_kept_lines(&self, record: &Record) -> Result<Option<Summary>, StoreError> {
+        let Some(wishes) = self.lines.wishes() else { return Ok(None) };
+        let Some(keep) = wishes.all.first() else { return Ok(None) };
+        let mut keeper = keep();
+        let walk = |sink: &mut Filler<'_>| deletes::walk_logs(record, &[], &self.limits, &mut Beside(sink, &mut *keeper));
+        let summary = self.head.fill(&record.tenant, walk)?;
+        if let Some((lines, memory)) = keeper.finish() {
+            self.lines.keep(record, &wishes, lines, memory);
+        }
+        Ok(Some(summary))
+    }
+}
+
 /// Fills the columns, and lets a keeper look on.
-struct Beside<'s, A, B>(&'s mut A, &'s mut B);
+struct Beside<'s, A, B: ?Sized>(&'s mut A, &'s mut B);
 
 impl<A: SpanSink, B: SpanSink> SpanSink for Beside<'_, A, B> {
     fn group(&mut self, group: &Group<'_>) {
@@ -87,6 +123,19 @@ impl<A: SpanSink, B: SpanSink> SpanSink for Beside<'_, A, B> {
     fn span(&mut self, span: &Span<'_>) {
         self.0.span(span);
         self.1.span(span);
+    }
+}
+
+impl<A: LogSink, B: LogSink + ?Sized> LogSink for Beside<'_, A, B> {
+    fn group(&mut self, group: &Group<'_>) {
+        self.0.group(group);
+        self.1.group(group);
+    }
+
+    #[inline]
+    fn log(&mut self, log: &Log<'_>) {
+        self.0.log(log);
+        self.1.log(log);
     }
 }
 
@@ -152,8 +201,8 @@ macro_rules! table {
                 self.0.apply(record, deleted)
             }
 
-            fn recent(&self) -> Option<&Arc<Recent>> {
-                self.0.recent.as_ref()
+            fn recent(&self) -> Option<(&Arc<RecentSpans>, &Arc<RecentLines>)> {
+                Some((&self.0.spans, &self.0.lines))
             }
 
             fn delete(&self, tombstone: &Arc<Tombstone>) -> Result<(), StoreError> {

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
-use wire::{KeptSpans, Signal};
+use wire::{KeptSpans, Signal, Wanted};
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use live::Live;
@@ -44,7 +44,7 @@ use crate::contract::{Appended, Request, Writer};
 use crate::lock::DirectoryLock;
 use crate::log::{AtCap, Cursors, Log, LogReader, Next, Pending};
 use crate::manifest::Manifest;
-use crate::recent::{RecentReader, Request as Walked};
+use crate::recent::{KeepsLines, KeptLines, LineKeeper, RecentReader, WantsSpans};
 use crate::remote::Remote;
 use crate::table::Table;
 use crate::{Deletion, Record, SegmentMeta, StoreError, Tombstone};
@@ -433,7 +433,8 @@ impl Engine {
             reader: self.core.log.read_from(after + 1),
             core: Arc::clone(&self.core),
             cursors,
-            recent: None,
+            spans: None,
+            lines: None,
             taken: None,
         })
     }
@@ -540,9 +541,17 @@ pub struct NamedReader {
     reader: LogReader,
     core: Arc<Core>,
     cursors: Arc<Cursors>,
-    recent: Option<RecentReader>,
-    /// What was returned last and had been walked already.
-    taken: Option<(u64, Arc<KeptSpans>)>,
+    spans: Option<RecentReader<WantsSpans, Arc<KeptSpans>>>,
+    lines: Option<RecentReader<KeepsLines, KeptLines>>,
+    /// The sequence of what was returned last, where that had been walked already.
+    taken: Option<(u64, Taken)>,
+}
+
+/// What a table has kept of a request.
+#[derive(Debug)]
+enum Taken {
+    Spans(Arc<KeptSpans>),
+    Lines(KeptLines),
 }
 
 impl NamedReader {
@@ -552,20 +561,26 @@ impl NamedReader {
     /// IO.
     pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
         self.taken = None;
-        let Some(recent) = &self.recent else { return self.reader.next_record() };
-        let core = &self.core;
+        if self.spans.is_none() && self.lines.is_none() {
+            return self.reader.next_record();
+        }
+        let (core, spans, lines) = (&self.core, &self.spans, &self.lines);
         loop {
             let mut taken = None;
             let next = self.reader.next_past(&mut |sequence| {
+                let spans = spans.as_ref().and_then(|spans| spans.take(sequence));
+                let spans = spans.map(|walked| (walked.record, Taken::Spans(walked.kept)));
+                let lines = lines.as_ref().and_then(|lines| lines.take(sequence));
+                let lines = lines.map(|walked| (walked.record, Taken::Lines(walked.kept)));
                 // What a deletion has reached is read again, without what it took.
                 let whole = sequence > core.latest_deletion.load(Ordering::Acquire);
-                taken = recent.take(sequence).filter(|_| whole);
+                taken = spans.or(lines).filter(|_| whole);
                 taken.is_some()
             })?;
             match (next, taken) {
                 (Some(Next::Record(record)), _) => return Ok(Some(record)),
-                (Some(Next::Known(sequence)), Some(Walked { record, spans })) => {
-                    self.taken = Some((sequence, spans));
+                (Some(Next::Known(sequence)), Some((record, kept))) => {
+                    self.taken = Some((sequence, kept));
                     return Ok(Some(record));
                 }
                 (Some(Next::Known(_)), None) => {}
@@ -574,20 +589,41 @@ impl NamedReader {
         }
     }
 
-    /// From now on records of spans may come without payload: as [`NamedReader::spans_of`] has them, with those of their attributes
-    /// that `wants` accepts.
+    /// From now on records of spans may come without payload: as [`NamedReader::spans_of`] has them, what is wanted of them.
     #[must_use]
-    pub fn with_spans(mut self, wants: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
-        self.recent = self.core.table(Signal::Traces).recent().map(|recent| recent.reader(Arc::new(wants)));
+    pub fn with_spans(mut self, wants: impl Wanted + Send + Sync + 'static) -> Self {
+        let recent = self.core.table(Signal::Traces).recent();
+        self.spans = recent.map(|(spans, _)| spans.reader(Arc::new(wants)));
+        self
+    }
+
+    /// From now on records of lines may come without payload: as [`NamedReader::lines_of`] has them, what a keeper that `keep` made
+    /// for them has kept. Has no effect where another reader has asked for this.
+    #[must_use]
+    pub fn with_lines(mut self, keep: impl Fn() -> Box<dyn LineKeeper> + Send + Sync + 'static) -> Self {
+        let recent = self.core.table(Signal::Logs).recent();
+        self.lines = recent.and_then(|(_, lines)| lines.only_reader(Arc::new(keep)));
         self
     }
 
     /// The spans of the record that was returned last, as the table walked them: what a walk over the payload would tell, but
-    /// for scopes, trace states, flags, events, links and attributes that are not wanted. `None` where the payload tells; no
-    /// deletion had reached the record otherwise.
+    /// for scopes, trace states, flags, events, links, and groups and attributes that are not wanted. `None` where the payload
+    /// tells; no deletion had reached the record otherwise.
     #[must_use]
     pub fn spans_of(&self, record: &Record) -> Option<&KeptSpans> {
-        self.taken.as_ref().filter(|(sequence, _)| *sequence == record.sequence).map(|(_, spans)| &**spans)
+        match &self.taken {
+            Some((sequence, Taken::Spans(spans))) if *sequence == record.sequence => Some(spans),
+            _ => None,
+        }
+    }
+
+    /// The same for lines, as this reader's keeper has kept them.
+    #[must_use]
+    pub fn lines_of<T: 'static>(&self, record: &Record) -> Option<&T> {
+        match &self.taken {
+            Some((sequence, Taken::Lines(lines))) if *sequence == record.sequence => lines.downcast_ref(),
+            _ => None,
+        }
     }
 
     /// Every sequence below this has been returned, or will never be.
