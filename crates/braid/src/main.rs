@@ -16,6 +16,7 @@ mod inspect;
 mod keys;
 mod locks;
 mod logging;
+mod memory;
 mod open_store;
 mod own;
 mod process;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use api::Api;
 use collector::scrape::Scraper;
 use collector::syslog::{self, SyslogCounters};
-use collector::{Budget, Counters, Ingest, Receivers};
+use collector::{Brake, Budget, Counters, Ingest, Receivers};
 use correlate::{CorrelateError, Correlator};
 use export::{ExportError, Exporters};
 use store::disk::{Disk, RealDisk};
@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError, Endpoint, Face};
 use crate::dashboards::Dashboards;
 use crate::gate::{Gate, login_path};
 use crate::locks::Locks;
+use crate::memory::Memory;
 use crate::own::{Outgoing, Own};
 use crate::process::Process;
 use crate::reload::Reloads;
@@ -59,13 +60,16 @@ pub(crate) fn run(
         // First of all: whoever reads that Braid is ready may stop it at once.
         let mut signals = Signals::listen()?;
         let counters = Arc::new(Counters::default());
-        let budget = Budget::new(config.in_flight);
+        let (budget, brake) = (Budget::new(config.in_flight), Brake::default());
         let ingest = Arc::new(
             Ingest::new(Arc::clone(&store) as Arc<dyn Writer>, config.limits.clone(), budget, counters)
-                .with_tenants(config.tenants.ingest()),
+                .with_tenants(config.tenants.ingest())
+                .with_brake(brake.clone()),
         );
         let receivers = Receivers::new(Arc::clone(&ingest), config.origins.clone()).parse_zipkin_tags(config.parse_zipkin_tags);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let memory = Arc::new(Memory::new(config.memory, brake));
+        tasks.spawn(Arc::clone(&memory).watch(Arc::clone(&store), stop.clone()));
         // A series takes about 300 bytes of it: a million series have room in 2 GiB.
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 6));
         scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
@@ -140,6 +144,7 @@ pub(crate) fn run(
                 queries.metrics().write_text(out);
                 queries.write_tail_metrics(out);
             }),
+            Box::new(move |out| memory.write_text(out)),
             Box::new(move |out| own_metrics.iter().for_each(|own| own.write_text(out))),
             {
                 let (reloads, locks) = (Arc::clone(&reloads), Arc::clone(&locks));

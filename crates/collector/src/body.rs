@@ -23,7 +23,7 @@ const DRAIN: (usize, Duration) = (64 * 1024 * 1024, Duration::from_secs(3));
 /// The whole body: a single frame as it is, several in one buffer.
 ///
 /// # Errors
-/// [`Refusal::TooLarge`] past `limit` bytes, [`Refusal::Busy`] past the budget, [`Refusal::Slow`], [`Refusal::Disconnected`].
+/// [`Refusal::TooLarge`] past `limit` bytes, [`Refusal::InFlight`] past the budget, [`Refusal::Slow`], [`Refusal::Disconnected`].
 pub(crate) async fn read<B>(body: B, limit: usize, held: &mut Held) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes>,
@@ -34,7 +34,7 @@ where
         Ok(result) => result,
         Err(_) => Err(Refusal::Slow(PATIENCE)),
     };
-    if matches!(result, Err(Refusal::TooLarge { .. } | Refusal::Busy(_))) {
+    if matches!(result, Err(Refusal::TooLarge { .. } | Refusal::InFlight(_))) {
         held.at_most(0);
         let _ = tokio::time::timeout(DRAIN.1, async {
             let mut dropped = 0;

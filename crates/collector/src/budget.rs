@@ -70,7 +70,7 @@ impl Held {
     /// Makes sure that at least `total` bytes are held.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] when the budget has not so much left; what was held stays held.
+    /// [`Refusal::InFlight`] when the budget has not so much left; what was held stays held.
     pub fn at_least(&mut self, total: usize) -> Result<(), Refusal> {
         let Some(more) = total.checked_sub(self.bytes).filter(|m| *m > 0) else { return Ok(()) };
         let limit = self.account.limit;
@@ -79,7 +79,9 @@ impl Held {
             let others = held > self.bytes;
             let fair = (limit / share.tenants.active().max(1)).min(limit / 4 * 3);
             if others && held + more > fair {
-                return Err(Refusal::Busy(format!("requests of this tenant in flight already hold its share of {fair} bytes")));
+                return Err(Refusal::InFlight(format!(
+                    "requests of this tenant in flight already hold its share of {fair} bytes"
+                )));
             }
         }
         let taken = self
@@ -87,7 +89,9 @@ impl Held {
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_add(more).filter(|sum| *sum <= limit));
         if taken.is_err() {
-            return Err(Refusal::Busy(format!("requests in flight already hold the {limit} bytes that they may hold together")));
+            return Err(Refusal::InFlight(format!(
+                "requests in flight already hold the {limit} bytes that they may hold together"
+            )));
         }
         self.bytes = total;
         if let Some(share) = &self.share {
@@ -151,7 +155,7 @@ mod tests {
         let budget = Budget::new(100);
         let (mut a, mut b) = (budget.hold(), budget.hold());
         a.at_least(60).expect("fits");
-        assert!(matches!(b.at_least(41), Err(Refusal::Busy(_))));
+        assert!(matches!(b.at_least(41), Err(Refusal::InFlight(_))));
         b.at_least(40).expect("fits exactly");
         assert_eq!(budget.used(), 100);
         a.at_most(10);

@@ -55,7 +55,7 @@ impl ContentEncoding {
 /// The bytes behind `body`: at most `limit` of them, all of them accounted for in `held` while they are made.
 ///
 /// # Errors
-/// [`Refusal::TooLarge`], [`Refusal::Busy`] (budget), [`Refusal::Inflate`] (damaged, or cut off).
+/// [`Refusal::TooLarge`], [`Refusal::InFlight`] (budget), [`Refusal::Inflate`] (damaged, or cut off).
 pub fn inflate(encoding: ContentEncoding, body: &[u8], limit: usize, held: &mut Held) -> Result<Vec<u8>, Refusal> {
     let fail = |e: std::io::Error| Refusal::Inflate { encoding: encoding.name(), reason: e.to_string() };
     let (hint, mut decoder): (usize, Box<dyn Read + '_>) = match encoding {
@@ -178,7 +178,7 @@ mod tests {
     fn inflating_stops_where_the_budget_ends() {
         let body = compress(ContentEncoding::Gzip, &vec![0; LIMIT]);
         let budget = Budget::new(LIMIT / 2);
-        assert!(matches!(inflate(ContentEncoding::Gzip, &body, LIMIT, &mut budget.hold()), Err(Refusal::Busy(_))));
+        assert!(matches!(inflate(ContentEncoding::Gzip, &body, LIMIT, &mut budget.hold()), Err(Refusal::InFlight(_))));
         assert_eq!(budget.used(), 0, "given back");
     }
 

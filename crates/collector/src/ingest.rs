@@ -10,12 +10,13 @@ use model::Tenant;
 use store::{Request, Writer};
 use wire::{Encoding, Summary};
 
-use crate::{Budget, ContentEncoding, Counters, Held, Refusal, Tenants, Via, body, inflate};
+use crate::workers::{Undone, Workers};
+use crate::{Brake, Budget, ContentEncoding, Counters, Held, Refusal, Tenants, Via, body, inflate};
 
 /// The header that names the tenant, in all protocols (gRPC: as metadata).
 pub(crate) const TENANT: &str = "x-scope-orgid";
 
-/// Bodies larger than this are inflated and checked on a blocking thread, so that they delay no other connection.
+/// Bodies larger than this are inflated and checked on a thread of their own kind, so that they delay no other connection.
 const IN_PLACE: usize = 128 * 1024;
 
 /// What a request may be.
@@ -42,6 +43,8 @@ pub struct Ingest {
     budget: Budget,
     counters: Arc<Counters>,
     tenants: Arc<Tenants>,
+    brake: Brake,
+    workers: Workers,
 }
 
 /// What a receiver has learnt of a request before its body is looked at.
@@ -85,13 +88,19 @@ impl Ingest {
     /// A way into `writer`, where the requests in flight hold at most what `budget` lends.
     #[must_use]
     pub fn new(writer: Arc<dyn Writer>, limits: Limits, budget: Budget, counters: Arc<Counters>) -> Self {
-        Self { writer, limits, budget, counters, tenants: Arc::default() }
+        Self { writer, limits, budget, counters, tenants: Arc::default(), brake: Brake::default(), workers: Workers::default() }
     }
 
     /// With limits by tenant.
     #[must_use]
     pub fn with_tenants(self, tenants: Tenants) -> Self {
         Self { tenants: Arc::new(tenants), ..self }
+    }
+
+    /// Held back by `brake`: while it is on, a request from outside is taken only when no other is under way.
+    #[must_use]
+    pub fn with_brake(self, brake: Brake) -> Self {
+        Self { brake, ..self }
     }
 
     /// The limits.
@@ -129,6 +138,10 @@ impl Ingest {
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
+        // One at a time goes on, so that nothing comes to a standstill where memory stays short for other reasons.
+        if self.brake.is_on() && self.budget.used() > 0 {
+            self.brake.released().await?;
+        }
         let state = self.tenants.state(tenant);
         let most = self.limits.body.min(state.limits().body.unwrap_or(usize::MAX));
         let mut held = self.budget.hold_for(&self.tenants, state);
@@ -166,11 +179,12 @@ impl Ingest {
                 let summary = wire::check_at(encoding, &payload, &limits.wire, now)?;
                 Ok::<_, Refusal>((payload, summary, held))
             };
-            match tokio::task::spawn_blocking(work).await {
+            match self.workers.run(work).await {
                 Ok(result) => result?,
-                Err(e) => {
+                Err(Undone::Refused(refusal)) => return Err(refusal),
+                Err(Undone::Panicked) => {
                     self.counters.panicked();
-                    return Err(Refusal::Internal(format!("checking the request failed: {e}")));
+                    return Err(Refusal::Internal("checking the request failed".to_owned()));
                 }
             }
         };

@@ -9,6 +9,7 @@
 //! Nothing is decoded into trees, nothing is re-encoded: what the log keeps is what the sender sent.
 
 mod body;
+mod brake;
 mod budget;
 mod counters;
 pub mod grpc;
@@ -26,7 +27,9 @@ mod spans;
 pub mod syslog;
 mod tenants;
 pub mod tls;
+mod workers;
 
+pub use brake::Brake;
 pub use budget::{Budget, Held};
 pub use counters::{Counters, Outcome, Via};
 pub use inflate::{ContentEncoding, inflate};

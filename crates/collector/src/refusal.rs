@@ -46,9 +46,18 @@ pub enum Refusal {
     /// The message cannot be read, or exceeds the walker's limits.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// Retryable: too much at once.
+    /// Retryable: the store has too much to do.
     #[error("{0}")]
     Busy(String),
+    /// Retryable: the requests under way hold all that they may.
+    #[error("{0}")]
+    InFlight(String),
+    /// Retryable: the process is close to its memory budget, and stayed so for this long.
+    #[error("memory is short: the process is close to its budget, and was so for {0:?}")]
+    Memory(Duration),
+    /// Retryable: nobody was free to check the request for this long.
+    #[error("too many requests wait to be checked; this one waited for {0:?}")]
+    Queue(Duration),
     /// Retryable: the tenant sends more than it may.
     #[error("the tenant's limit of {rate} {what} a second is exceeded")]
     Rate {
@@ -103,6 +112,9 @@ impl Refusal {
             Self::TooLarge { .. } | Self::Wire(WireError::TooLarge { .. }) => "too_large",
             Self::Framing(_) | Self::Wire(_) => "malformed",
             Self::Busy(_) => "busy",
+            Self::InFlight(_) => "in_flight",
+            Self::Memory(_) => "memory",
+            Self::Queue(_) => "queue",
             Self::Rate { .. } => "rate",
             Self::Full(_) => "full",
             Self::Closing => "closing",
@@ -124,9 +136,14 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy(_) | Self::Rate { .. } | Self::Full(_) | Self::Failed(_) | Self::Closing => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Busy(_)
+            | Self::InFlight(_)
+            | Self::Memory(_)
+            | Self::Queue(_)
+            | Self::Rate { .. }
+            | Self::Full(_)
+            | Self::Failed(_)
+            | Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -139,7 +156,14 @@ impl Refusal {
             Self::TooLarge { .. } | Self::Wire(WireError::TooLarge { .. }) => 8,
             Self::Wire(_) => 3,
             Self::ContentEncoding(_) => 12,
-            Self::Busy(_) | Self::Rate { .. } | Self::Full(_) | Self::Failed(_) | Self::Closing => 14,
+            Self::Busy(_)
+            | Self::InFlight(_)
+            | Self::Memory(_)
+            | Self::Queue(_)
+            | Self::Rate { .. }
+            | Self::Full(_)
+            | Self::Failed(_)
+            | Self::Closing => 14,
             Self::Internal(_) => 13,
             Self::Slow(_) => 4,
             Self::Disconnected(_) => 1,
@@ -150,7 +174,7 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy(_) | Self::Closing => Some(Duration::from_secs(1)),
+            Self::Busy(_) | Self::InFlight(_) | Self::Memory(_) | Self::Queue(_) | Self::Closing => Some(Duration::from_secs(1)),
             // Whole seconds are all that the header has.
             Self::Rate { after, .. } => Some(Duration::from_secs(after.as_secs().saturating_add(1).min(3600))),
             Self::Failed(_) => Some(Duration::from_secs(5)),

@@ -100,7 +100,10 @@ impl Correlator {
             Worker { shared: Arc::clone(&shared), store, reader, loom, runtime, waiting: Vec::new(), recovered: Vec::new() };
         let thread = std::thread::Builder::new()
             .name("braid-correlate".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                store::Priority::Intake.apply();
+                worker.run();
+            })
             .map_err(|e| CorrelateError::Thread(e.to_string()))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }

@@ -100,7 +100,10 @@ impl Exporters {
                 };
                 let thread = std::thread::Builder::new()
                     .name("braid-export".to_owned())
-                    .spawn(move || worker.run())
+                    .spawn(move || {
+                        store::Priority::Upkeep.apply();
+                        worker.run();
+                    })
                     .map_err(|source| ExportError::Thread { name: settings.name.clone(), source })?;
                 this.threads.lock().push(thread);
             }

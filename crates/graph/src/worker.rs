@@ -84,7 +84,10 @@ impl Worker {
             moved: false,
             passed: 0,
         };
-        let thread = std::thread::Builder::new().name("braid-graph".into()).spawn(move || run.run());
+        let thread = std::thread::Builder::new().name("braid-graph".into()).spawn(move || {
+            store::Priority::Intake.apply();
+            run.run();
+        });
         Ok(Self { signal, counters, thread: Mutex::new(Some(thread.map_err(GraphError::Thread)?)) })
     }
 

@@ -15,6 +15,7 @@ mod lock;
 pub mod log;
 pub mod manifest;
 pub mod memory;
+mod priority;
 mod recent;
 mod remote;
 pub mod series;
@@ -31,6 +32,7 @@ pub use contract::{
 pub use deletes::Tombstones;
 pub use engine::{Engine, NamedReader, Options, Stats};
 pub use log::AtCap;
+pub use priority::Priority;
 pub use recent::{KeptLines, LineKeeper};
 pub use remote::{RemoteOptions, RemoteStats};
 pub use store::Store;

@@ -121,6 +121,16 @@ impl Store {
         self.engine.stats()
     }
 
+    /// Whether the process is close to its memory budget. While it is, heads are flushed early and merges put off; each call
+    /// that says so makes the caches smaller.
+    pub fn set_short_of_memory(&self, short: bool) {
+        self.engine.set_short_of_memory(short);
+        if short {
+            self.cache.shed();
+            self.samples.shed();
+        }
+    }
+
     /// What the cache of decoded columns holds.
     #[must_use]
     pub fn cache(&self) -> CacheStats {

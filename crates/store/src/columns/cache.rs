@@ -84,6 +84,13 @@ impl ColumnCache {
         }
     }
 
+    /// Lets half of it go, but for what was used a moment ago.
+    pub(crate) fn shed(&self) {
+        let mut kept = self.kept.lock();
+        let half = kept.bytes / 2;
+        kept.make_room(self.budget - self.budget / 8 - half, self.budget);
+    }
+
     fn get(&self, key: Key) -> Option<Held> {
         let mut kept = self.kept.lock();
         let found = kept.entries.get_mut(&key).map(|entry| {
@@ -207,6 +214,19 @@ mod tests {
         let large: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1_000_000).map(|i| i << 32)));
         cache.keep_column(2, 0, 0, &large);
         assert!(cache.column(2, 0, 0).is_none());
+    }
+
+    #[test]
+    fn half_of_it_goes_when_memory_is_short() {
+        let cache = ColumnCache::new(100_000);
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1000).map(|i| i << 32)));
+        (0..8).for_each(|place| drop(cache.keep_column(1, 0, place, &column)));
+        let before = cache.stats().bytes;
+        cache.shed();
+        assert_eq!(cache.stats().bytes, before, "all of it is fresh");
+        std::thread::sleep(FRESH + Duration::from_millis(10));
+        cache.shed();
+        assert!(cache.stats().bytes <= before / 2 && cache.stats().bytes > 0, "{} of {before}", cache.stats().bytes);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::{Segments, StoreError};
 const TICK: Duration = Duration::from_secs(1);
 /// How long the compactor waits after an error.
 const AFTER_ERROR: Duration = Duration::from_secs(30);
+/// How long merges are put off while memory is short.
+const PUT_OFF: Duration = Duration::from_secs(10);
 /// How often retention is applied.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// Rows may come this long after their hour before it counts as over.
@@ -191,13 +193,20 @@ impl Core {
 
 /// The compactor's thread.
 pub(crate) fn run(core: &Arc<Core>) {
-    let mut expired = None;
+    let (mut expired, mut put_off) = (None, None);
     while !core.is_stopping() {
         let now = core.options.clock.monotonic();
         if expired.is_none_or(|at| now.saturating_sub(at) >= EXPIRE_EVERY) {
             expired = Some(now);
             core.expire();
         }
+        // Merging takes memory; but it is put off only for so long, or segments would pile up.
+        let now = core.options.clock.monotonic();
+        if core.is_short_of_memory() && now.saturating_sub(*put_off.get_or_insert(now)) < PUT_OFF {
+            core.rest(TICK / 10);
+            continue;
+        }
+        put_off = None;
         match core.merge_once(false).and_then(|merged| Ok(merged || core.rewrite_once(false)?)) {
             Ok(true) => {}
             Ok(false) => core.rest(TICK),

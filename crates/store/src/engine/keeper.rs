@@ -21,6 +21,8 @@ use crate::{SegmentMeta, StoreError};
 const TICK: Duration = Duration::from_millis(500);
 /// After so long a manifest that only agrees with the one before is written, so that the log can be cut.
 const AGREE_AFTER: Duration = Duration::from_secs(15);
+/// While memory is short a head is flushed at this part of its size.
+const FLUSHED_EARLY: usize = 4;
 /// After a failed flush.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// Damaged segments that the manifest names at most.
@@ -446,7 +448,7 @@ impl Core {
         let largest = Signal::ALL.into_iter().map(|s| self.feed(s).head_bytes()).max();
         // What the log keeps for this signal, not for a slow reader.
         let kept = || self.log.files().bytes_after(feed.covered.load(Ordering::Acquire));
-        memory >= self.options.flush_bytes
+        memory >= if self.is_short_of_memory() { self.options.flush_bytes / FLUSHED_EARLY } else { self.options.flush_bytes }
             || age >= self.options.flush_age[signal as usize]
             || (!self.has_room() && largest == Some(memory))
             || kept() > self.options.log_cap / 2

@@ -84,6 +84,8 @@ pub(crate) struct Core {
     log_blocked: AtomicBool,
     /// Free space was so short at the last look that slow readers have to give up records.
     pub(crate) short: AtomicBool,
+    /// The process is close to its memory budget.
+    short_of_memory: AtomicBool,
     pub(crate) stopping: AtomicBool,
     sleep: Mutex<()>,
     /// Wakes the compactor.
@@ -126,6 +128,10 @@ impl Core {
 
     fn replayed(&self, signal: Signal) {
         self.replayed[signal as usize].store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -405,6 +411,13 @@ impl Engine {
         };
         drop(kept);
         (manifest, live)
+    }
+
+    /// See [`crate::Store::set_short_of_memory`].
+    pub(crate) fn set_short_of_memory(&self, short: bool) {
+        if !self.core.short_of_memory.swap(short, Ordering::AcqRel) && short {
+            self.core.wake.notify_all();
+        }
     }
 
     /// The segments in service.

@@ -21,7 +21,7 @@ use crate::log::{Cursors, Log, QUARANTINE, path_of};
 use crate::manifest::{Manifests, Quarantined};
 use crate::remote::{Local, Remote, RemoteOptions};
 use crate::table::Table;
-use crate::{SegmentMeta, Segments, StoreError, Tombstones};
+use crate::{Priority, SegmentMeta, Segments, StoreError, Tombstones};
 
 /// Sizes of all files below `segments/`.
 fn files_below(disk: &dyn Disk, folder: &str, depth: u32, out: &mut HashMap<String, u64>) -> Result<(), StoreError> {
@@ -120,6 +120,7 @@ impl Engine {
             log_blocked: AtomicBool::new(false),
             latest_deletion: AtomicU64::new(tombstones.last()),
             short: AtomicBool::new(false),
+            short_of_memory: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             sleep: Mutex::new(()),
             stopped: Condvar::new(),
@@ -138,25 +139,29 @@ impl Engine {
         }
 
         let engine = Self { core, lock: Mutex::new(Some(lock)), threads: Mutex::default() };
+        let (intake, upkeep) = (Priority::Intake, Priority::Upkeep);
         for signal in Signal::ALL {
             let (core, covered) = (Arc::clone(&engine.core), manifest.covered[signal as usize]);
-            engine.spawn(&format!("braid-{}", signal.as_str()), move || feed::run(&core, signal, covered))?;
+            engine.spawn(&format!("braid-{}", signal.as_str()), intake, move || feed::run(&core, signal, covered))?;
         }
         let core = Arc::clone(&engine.core);
-        engine.spawn("braid-keeper", move || keeper::run(&core))?;
+        engine.spawn("braid-keeper", intake, move || keeper::run(&core))?;
         let core = Arc::clone(&engine.core);
-        engine.spawn("braid-compact", move || compact::run(&core))?;
+        engine.spawn("braid-compact", upkeep, move || compact::run(&core))?;
         if engine.core.remote.is_some() {
             let core = Arc::clone(&engine.core);
-            engine.spawn("braid-remote", move || mirror::run(&core))?;
+            engine.spawn("braid-remote", upkeep, move || mirror::run(&core))?;
         }
         Ok(engine)
     }
 
-    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    fn spawn(&self, name: &str, priority: Priority, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(run)
+            .spawn(move || {
+                priority.apply();
+                run();
+            })
             .map_err(StoreError::io(format!("starting the thread {name}")))?;
         self.threads.lock().push(thread);
         Ok(())

@@ -43,6 +43,17 @@ pub(super) struct DecodedCache {
     asked: AtomicU64,
 }
 
+impl Shelf {
+    /// Goes by a run that is out of the round: back into it if it was used meanwhile, else it is dropped.
+    fn pass(&mut self, key: RunKey) {
+        if self.runs.get(&key).is_some_and(|h| h.used.swap(false, Ordering::Relaxed)) {
+            self.round.push_back(key);
+        } else if let Some(dropped) = self.runs.remove(&key) {
+            self.bytes -= size_of_val(&*dropped.values) + OVERHEAD;
+        }
+    }
+}
+
 impl DecodedCache {
     /// A cache of at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
@@ -83,15 +94,24 @@ impl DecodedCache {
         while shelf.bytes + bytes > limit
             && let Some(oldest) = shelf.round.pop_front()
         {
-            if shelf.runs.get(&oldest).is_some_and(|h| h.used.swap(false, Ordering::Relaxed)) {
-                shelf.round.push_back(oldest);
-            } else if let Some(dropped) = shelf.runs.remove(&oldest) {
-                shelf.bytes -= size_of_val(&*dropped.values) + OVERHEAD;
-            }
+            shelf.pass(oldest);
         }
         shelf.runs.insert(key, Held { values: values.into(), used: AtomicBool::new(false) });
         shelf.round.push_back(key);
         shelf.bytes += bytes;
+    }
+
+    /// Lets half of it go, first what was not used since it was last gone round.
+    pub(super) fn shed(&self) {
+        for part in &self.parts {
+            let mut shelf = part.write();
+            let half = shelf.bytes / 2;
+            while shelf.bytes > half
+                && let Some(oldest) = shelf.round.pop_front()
+            {
+                shelf.pass(oldest);
+            }
+        }
     }
 
     /// Bytes held.
@@ -126,6 +146,9 @@ mod tests {
         }
         assert!(cache.get((0, 1)).is_none() && cache.get((0, 49)).is_some());
         assert!(cache.admits(100) && !cache.admits(1 << 20));
+        let (held, used) = (cache.memory(), cache.get((0, 0)));
+        cache.shed();
+        assert!(cache.memory() <= held / 2 && cache.get((0, 0)) == used, "half of it, but not what was used");
         cache.put((1, 0), &vec![0.0; 10_000]);
         assert!(cache.get((1, 0)).is_none(), "larger than a part");
     }

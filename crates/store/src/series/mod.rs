@@ -198,6 +198,11 @@ impl SeriesTable {
         heads.values().map(labels).sum::<usize>() + self.inner.cache.memory()
     }
 
+    /// Lets half of the decoded runs go.
+    pub(crate) fn shed(&self) {
+        self.inner.decoded.shed();
+    }
+
     /// Bytes of decoded runs. They are let go here when nobody has asked for any in two minutes.
     #[must_use]
     pub fn decoded_memory(&self) -> usize {
