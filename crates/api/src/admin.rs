@@ -1,6 +1,7 @@
 //! What changes kept data for good: deletions in Braid's own words, and what all of them share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::routing::MethodFilter;
 use model::{Tenant, TimeRange, TraceId};
@@ -27,6 +28,12 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// As there.
     fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError>;
+
+    /// Cancels a deletion that waits; see [`store::Writer::cancel`].
+    ///
+    /// # Errors
+    /// As there.
+    fn cancel(&self, tenant: &Tenant, id: u64) -> Result<bool, StoreError>;
 
     /// Removes the bytes of what was deleted, as far as nobody reads them.
     ///
@@ -64,7 +71,8 @@ async fn delete_traces(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let words = ask.get("q").or(ask.get("traceID")).unwrap_or("").to_owned();
     let deletion = move |tenant: &Tenant, ids: Vec<Vec<u8>>| {
         let which = Predicate::OneOf { field: Field::TraceId, ids: Arc::new(IdSet::new(ids)) };
-        Deletion { tenant: tenant.clone(), range: TimeRange::ALL, doomed: Doomed::Spans(which), words: words.clone() }
+        let (tenant, words) = (tenant.clone(), words.clone());
+        Deletion { tenant, range: TimeRange::ALL, doomed: Doomed::Spans(which), words, delay: Duration::ZERO }
     };
     if let Some(text) = ask.get("traceID") {
         let id: TraceId = text.parse().map_err(|_| Failure::BadData(format!("invalid traceID: {text:?}")))?;
@@ -110,13 +118,18 @@ async fn list(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
             .iter()
             .map(|t| {
                 json!({
-                    "id": t.sequence.to_string(),
+                    "id": t.id().to_string(),
                     "signal": t.signal().as_str(),
                     "query": t.words,
                     "start": t.start.to_string(),
                     "end": t.end.to_string(),
                     "created": t.created.to_string(),
-                    "status": if t.cleaned > 0 { "cleaned" } else { "in force" },
+                    "status": match (t.due, t.cleaned) {
+                        (0, 0) => "in force",
+                        (0, _) => "cleaned",
+                        _ => "waiting",
+                    },
+                    "due": (t.due > 0).then(|| t.due.to_string()),
                 })
             })
             .collect();

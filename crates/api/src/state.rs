@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_trace_spans: usize,
     /// Whether log lines get a `detected_level` (Loki's `discover_log_levels`).
     pub discover_levels: bool,
+    /// How long a deletion of lines waits before it takes effect, and can be cancelled (Loki's `delete_request_cancel_period`).
+    pub delete_cancel_period: Duration,
     /// How many clients may tail logs at a time.
     pub max_tails: usize,
     /// How long log lines are kept: what clients are told.
@@ -74,6 +76,7 @@ impl Default for Settings {
             max_entries: 5000,
             max_trace_spans: 100_000,
             discover_levels: true,
+            delete_cancel_period: Duration::from_secs(86_400),
             max_tails: 64,
             log_retention: Duration::from_secs(7 * 86_400),
             admin: false,

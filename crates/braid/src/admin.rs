@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::Tenant;
 use store::disk::RealDisk;
 use store::manifest::Manifests;
 use store::{Deletion, Store, StoreError, Tombstone, Writer};
@@ -62,6 +63,10 @@ fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
 impl api::Admin for Admin {
     fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
         self.store.delete(deletion)
+    }
+
+    fn cancel(&self, tenant: &Tenant, id: u64) -> Result<bool, StoreError> {
+        self.store.cancel(tenant, id)
     }
 
     fn clean(&self) -> Result<(), StoreError> {

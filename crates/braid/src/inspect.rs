@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use logql::Deletions;
 use store::disk::{Disk, RealDisk};
 use store::inspect::{Inspection, inspect};
 
@@ -41,7 +42,7 @@ impl Inspect {
         }
         let dir = || format!("cannot read {}", self.dir.display());
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&self.dir).with_context(dir)?);
-        let seen = inspect(&disk, self.find.as_deref()).with_context(dir)?;
+        let seen = inspect(&disk, self.find.as_deref(), Some(&Deletions { discover_levels: true })).with_context(dir)?;
         match self.json {
             true => println!("{}", serde_json::to_string_pretty(&seen)?),
             false => print!("{}", self.text(&seen)),
@@ -119,6 +120,7 @@ impl Inspect {
             let t = &d.tombstone;
             let left = d.in_segments + d.in_log;
             let state = match (left, t.cleaned) {
+                _ if t.due > 0 => format!("waits until {} and can be cancelled; its rows are hidden and whole", time(t.due)),
                 (0, 0) => "no row of it is left; files that held them may wait to be removed".to_owned(),
                 (0, at) => format!("no byte of it is left since {}", time(at)),
                 _ => format!("{} rows left in segments, {} in the log", d.in_segments, d.in_log),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use logql::Deletions;
 use store::disk::RealDisk;
 use store::series::SeriesOptions;
 use store::{Options, RemoteOptions, Store, log};
@@ -20,6 +21,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     let disk = RealDisk::open(&wanted.dir).with_context(dir)?;
     let mut options = Options::new(Arc::new(disk));
     options.set_memory(config.memory);
+    options.language = Some(Arc::new(Deletions { discover_levels: config.queries.discover_levels }));
     options.retention = [wanted.traces, wanted.logs, wanted.metrics];
     options.max_bytes = wanted.max_size;
     options.discover_service_name = config.limits.wire.discover_service_name;

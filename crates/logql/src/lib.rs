@@ -5,6 +5,7 @@
 //! the rest of a pipeline runs on the rows of each batch, and its parsers extract only what the query uses.
 
 mod ast;
+mod deletion;
 mod drain;
 mod error;
 mod eval;
@@ -32,6 +33,7 @@ pub use ast::{
     LineFilter, LineOp, LineTerm, LogQuery, LogfmtFlags, Matching, NamedMatcher, RangeAggregation, RangeOp, Stage, Unwrap,
     Variants, VectorAggregation,
 };
+pub use deletion::Deletions;
 pub use drain::Pattern;
 pub use error::{EvalError, ParseError};
 pub use eval::{Grid, Metric, metric};
@@ -41,7 +43,7 @@ pub use lines::{Direction, Line, Question, Tally, each_line, lines, lines_apart}
 pub use live::{Arrived, Arriving, Tail};
 pub use parser::{MAX_QUERY, parse, parse_matchers};
 pub use pipeline::{Category, LabelSet, Labels};
-pub use predicate::{matchers_predicate, parse_deletion};
+pub use predicate::matchers_predicate;
 pub use volume::{LabelCost, StreamStats, Volume, VolumeBy, patterns, stream_stats, volume};
 
 /// A duration as LogQL writes it (`5m`, `1h30m`, `1.5s`, `2d`), nanoseconds. `None` where `text` is none.

@@ -14,23 +14,6 @@ pub(crate) fn predicate(log: &LogQuery) -> Predicate {
     filters.flatten().filter_map(line_filter).fold(matchers_predicate(&log.matchers), Predicate::and)
 }
 
-/// The lines that a deletion names: a selector, and line filters behind it.
-///
-/// # Errors
-/// What is wrong with the query, or which stage a deletion cannot have.
-pub fn parse_deletion(query: &str) -> Result<Predicate, String> {
-    let crate::Expr::Log(log) = crate::parse(query).map_err(|e| e.to_string())? else {
-        return Err("a deletion takes a log query, not a metric query".to_owned());
-    };
-    for stage in &log.stages {
-        let exact = matches!(stage, Stage::LineFilters(filters) if filters.iter().all(is_pushed));
-        if !exact {
-            return Err("a deletion takes a selector and line filters (|=, !=, |~, !~) only".to_owned());
-        }
-    }
-    Ok(predicate(&log))
-}
-
 /// Whether [`predicate`] says all that the line filter does.
 pub(crate) fn is_pushed(filter: &LineFilter) -> bool {
     line_filter(filter).is_some()

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use store::memory::Memory;
 use wire::LogSink;
 
-use crate::{Direction, EvalError, Expr, Grid, LabelSet, Line, Metric, Question, Tally, lines, metric, parse, parse_matchers};
+use crate::{
+    Deletions, Direction, EvalError, Expr, Grid, LabelSet, Line, Metric, Question, Tally, lines, metric, parse, parse_matchers,
+};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -383,5 +385,66 @@ proptest! {
         Just("fromJson"), Just("trunc -3"), Just("substr 9 1"), Just("alignLeft 7"), Just("date"), Just("toDateInZone"), Just("unixEpoch"),
     ], 0..14)) {
         crate::invariants::line_template(&words.concat(), "a=5 {\"x\":[1,2]}");
+    }
+}
+
+#[test]
+fn a_deletion_takes_the_lines_that_its_query_finds_and_no_other() {
+    use store::{Deletion, Doomed, Writer};
+    let lines: &[&str] = &[
+        r#"{"status":500,"who":"a","deep":{"er":1}}"#,
+        r#"{"status":"500","who":"b"}"#,
+        r#"{"status":200}"#,
+        "{broken",
+        "status=500 who=c",
+        "GET /one 500 7ms",
+        "\u{1b}[31mred\u{1b}[0m",
+        "ip 10.1.2.3",
+        "",
+    ];
+    let filled = || store(&[(&[("app", "x")], lines), (&[("app", "x"), ("status", "200")], lines), (&[("app", "y")], lines)]);
+    let all = || read(&filled(), r#"{app=~".+"}"#, Direction::Forward, 1000);
+    for query in [
+        r#"{app="x"}"#,
+        r#"{app="x"} |= "500""#,
+        r#"{app="x"} | json"#,
+        r#"{app="x"} | json | status="500""#,
+        r#"{app="x"} | json | status >= 300"#,
+        r#"{app="x"} | json | __error__ != """#,
+        r#"{app="x"} | json deep="deep.er" | deep="1""#,
+        r#"{app="x"} |= "5" | logfmt | status=500 != "b""#,
+        r#"{app="x"} | logfmt --strict | __error__="" or who="c""#,
+        r#"{app="x"} | pattern `<method> <path> <code> <_>` | code="500""#,
+        r#"{app="x"} | regexp `(?P<took>\d+ms)` | took > 5ms"#,
+        r#"{app="x"} | decolorize |= "mred""#,
+        r#"{app="x"} | decolorize |~ "^red$""#,
+        r#"{app="x"} |= ip("10.0.0.0/8")"#,
+        r#"{app="x"} |> "<_> 10.<_>""#,
+        r#"{app="x"} | json | drop status | status="500""#,
+        r#"{app="x"} | status="200""#,
+        r#"{app=~"x|y"} | json | status_extracted="500""#,
+    ] {
+        let store = filled();
+        let found = read(&store, query, Direction::Forward, 1000);
+        let which = Deletions::default().parse(query).unwrap_or_else(|e| panic!("{query}: {e}"));
+        // As a process that starts anew reads it.
+        let kept = serde_json::to_string(&Doomed::Lines(which)).expect("it can be kept");
+        let mut doomed: Doomed = serde_json::from_str(&kept).expect("it can be read");
+        doomed.read(&Deletions::default()).unwrap_or_else(|e| panic!("{query}: {e}"));
+        let (tenant, delay) = (Tenant::default(), std::time::Duration::ZERO);
+        let deletion = Deletion { tenant, range: TimeRange::ALL, doomed, words: query.to_owned(), delay };
+        store.delete(deletion).unwrap_or_else(|e| panic!("{query}: {e}"));
+        let left = read(&store, r#"{app=~".+"}"#, Direction::Forward, 1000);
+        assert_eq!(left.len() + found.len(), all().len(), "{query}");
+        assert!(read(&store, query, Direction::Forward, 1000).is_empty(), "{query}");
+    }
+    for (query, why) in [
+        ("{app=\"x\"} | line_format \"{{now}}\"", "line_format"),
+        ("{app=\"x\"} | label_format a=b", "label_format"),
+        ("count_over_time({app=\"x\"}[1m])", "metric query"),
+        ("{", "syntax error"),
+    ] {
+        let refused = Deletions::default().parse(query).expect_err(query);
+        assert!(refused.contains(why), "{query}: {refused}");
     }
 }

@@ -18,7 +18,7 @@ use model::{Group, Histogram, Log, Span};
 use wire::{Limits, LogSink, MetricKind, RawLabels, SampleSink, Signal, SpanSink, Summary, WireError};
 
 use crate::memory::row_of::{Row, accepts};
-use crate::{Predicate, Record, SegmentMeta, Tombstone};
+use crate::{Language, Predicate, Record, SegmentMeta, Tombstone};
 
 /// Deletions that are done and still listed, the latest ones.
 const LISTED: usize = 1000;
@@ -39,6 +39,29 @@ impl Tombstones {
     /// Each of them, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Tombstone>> {
         self.0.iter()
+    }
+
+    /// Each of them, to keep.
+    pub(crate) fn to_vec(&self) -> Vec<Tombstone> {
+        self.0.iter().map(|t| (**t).clone()).collect()
+    }
+
+    /// Those of a manifest, their words read. One whose words nobody can read stays as it is: what it reaches is an error
+    /// then, rather than shown.
+    pub(crate) fn of_manifest(kept: &[Tombstone], language: Option<&dyn Language>) -> Self {
+        let read = |kept: &Tombstone| {
+            let mut tombstone = kept.clone();
+            if let Err(e) = tombstone.read(language) {
+                tracing::error!(sequence = kept.sequence, error = %e, "queries that a deletion may reach will fail");
+            }
+            Arc::new(tombstone)
+        };
+        Self::new(kept.iter().map(read).collect())
+    }
+
+    /// Without the one of a sequence.
+    pub(crate) fn but(&self, sequence: u64) -> Self {
+        Self::new(self.0.iter().filter(|t| t.sequence != sequence).cloned().collect())
     }
 
     /// Whether there are none.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use wire::Signal;
 
 use crate::columns::{LogTable, SpanTable};
-use crate::contract::{Column, Field, Order, Predicate, Scan, Table};
+use crate::contract::{Column, DeletionOrder, Field, Language, Order, Predicate, Scan, Table};
 use crate::disk::Disk;
 use crate::engine::Live;
 use crate::log::{Found, Scan as LogScan};
@@ -166,11 +166,12 @@ impl Segments for ReadOnly {
     }
 }
 
-/// Looks at everything. `find` is a text that is looked for in every record and row that is there, deleted or not.
+/// Looks at everything. `find` is a text that is looked for in every record and row that is there, deleted or not; `language`
+/// reads the words of deletions.
 ///
 /// # Errors
 /// IO; damage and files that vanish meanwhile are no errors but part of what is said.
-pub fn inspect(disk: &Arc<dyn Disk>, find: Option<&str>) -> Result<Inspection, StoreError> {
+pub fn inspect(disk: &Arc<dyn Disk>, find: Option<&str>, language: Option<&dyn Language>) -> Result<Inspection, StoreError> {
     let mut seen = Inspection::default();
     let mut newest: Option<Manifest> = None;
     for (file, read) in manifest::list(&**disk)? {
@@ -187,11 +188,26 @@ pub fn inspect(disk: &Arc<dyn Disk>, find: Option<&str>) -> Result<Inspection, S
         }
     }
     let newest = newest.unwrap_or_default();
-    let mut tombstones = Tombstones::new(newest.tombstones.iter().cloned().map(Arc::new).collect());
+    let mut tombstones = Tombstones::of_manifest(&newest.tombstones, language);
+    let mut waiting = Tombstones::of_manifest(&newest.waiting, language);
+    let last = newest.covered[Signal::Logs as usize];
     // Twice: a deletion reaches the records before it.
     walk_log(disk, &mut |_, record| {
-        if let Some(tombstone) = record.encoding.is_deletion().then(|| Tombstone::decode(record).ok()).flatten() {
-            tombstones = tombstones.with(Arc::new(tombstone));
+        match record.encoding.is_deletion().then(|| DeletionOrder::decode(record).ok()).flatten() {
+            Some(DeletionOrder::Delete(mut tombstone)) if tombstone.due == 0 => {
+                let was_cancelled = tombstone.request > 0 && !waiting.iter().any(|t| t.sequence == tombstone.request);
+                if was_cancelled {
+                    return;
+                }
+                // Words that cannot be read show as an error of the segments that the deletion may reach.
+                let _ = tombstone.read(language);
+                waiting = waiting.but(tombstone.request);
+                tombstones = tombstones.with(Arc::new(tombstone));
+            }
+            // The manifest knows what became of earlier ones.
+            Some(DeletionOrder::Delete(request)) if record.sequence > last => waiting = waiting.with(Arc::new(request)),
+            Some(DeletionOrder::Cancel(request)) => waiting = waiting.but(request),
+            _ => {}
         }
     })?;
     let mut doomed: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
@@ -230,6 +246,7 @@ pub fn inspect(disk: &Arc<dyn Disk>, find: Option<&str>) -> Result<Inspection, S
     }
     seen.deletions = tombstones
         .iter()
+        .chain(waiting.iter())
         .map(|t| {
             let (in_segments, in_log) = doomed.get(&t.sequence).copied().unwrap_or_default();
             DeletionSeen { tombstone: (**t).clone(), in_segments, in_log }

@@ -27,7 +27,9 @@ use crate::log::QUARANTINE;
 use crate::{SegmentMeta, StoreError, Tombstone};
 
 /// The version that is written.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
+/// The version of one without deletions that wait or have words to read.
+const AT_ONCE: u32 = 2;
 /// The version of one without deletions and shared segments: earlier versions of Braid may read it.
 pub(crate) const PLAIN: u32 = 1;
 const FOLDER: &str = "manifest";
@@ -59,6 +61,9 @@ pub struct Manifest {
     /// The deletions in force, and the latest ones that are done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tombstones: Vec<Tombstone>,
+    /// The requests to delete that wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Tombstone>,
 }
 
 /// A segment out of service.
@@ -99,7 +104,11 @@ impl Manifest {
     /// must not read it.
     pub(crate) fn format(&self) -> u32 {
         let is_plain = self.tombstones.is_empty() && !self.segments.iter().any(SegmentMeta::is_shared);
-        if is_plain { PLAIN } else { FORMAT }
+        match self.waiting.is_empty() && !self.tombstones.iter().any(|t| t.doomed.is_worded()) {
+            true if is_plain => PLAIN,
+            true => AT_ONCE,
+            false => FORMAT,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The store as it is used: the engine over the tables of spans, log lines and samples.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,10 +109,12 @@ impl Store {
 
     /// Rewrites every segment that still holds deleted rows and cuts the log behind them, so that no byte of them is left,
     /// except in files that a query still reads or that were quarantined, and in the log where a named reader is behind.
+    /// Deletions that wait take effect first.
     ///
     /// # Errors
     /// The first failure.
     pub fn clean(&self) -> Result<(), StoreError> {
+        self.engine.carry_out_all()?;
         self.engine.flush_all()
     }
 
@@ -184,6 +187,10 @@ impl Writer for Store {
         self.engine.delete(deletion)
     }
 
+    fn cancel(&self, tenant: &Tenant, id: u64) -> Result<bool, StoreError> {
+        self.engine.cancel(tenant, id)
+    }
+
     fn subscribe(&self) -> broadcast::Receiver<Request> {
         self.engine.subscribe()
     }
@@ -222,17 +229,40 @@ impl Snapshot {
             Table::Logs => (&self.logs, Signal::Logs),
         }
     }
+
+    /// A predicate without the lines that wait to be deleted.
+    fn shown<'p>(&self, tenant: &Tenant, table: Table, range: TimeRange, predicate: &'p Predicate) -> Cow<'p, Predicate> {
+        if table != Table::Logs || self.live.waiting().is_empty() {
+            return Cow::Borrowed(predicate);
+        }
+        let on =
+            |t: &&Arc<Tombstone>| t.tenant == tenant.as_str() && t.range().overlaps(range.start, range.end.saturating_sub(1));
+        let hidden: Vec<Predicate> = self.live.waiting().iter().filter(on).filter_map(|t| t.rows()).collect();
+        match hidden.is_empty() {
+            true => Cow::Borrowed(predicate),
+            false => Cow::Owned(predicate.clone().and(Predicate::Not(Box::new(Predicate::Or(hidden))))),
+        }
+    }
 }
 
 impl Reader for Snapshot {
     fn scan(&self, scan: &Scan) -> Result<BatchStream<'_>, StoreError> {
         let (view, signal) = self.rows(scan.table);
-        view.scan(scan, self.live.of(signal), &*self.segments)
+        match self.shown(&scan.tenant, scan.table, scan.range, &scan.predicate) {
+            Cow::Borrowed(_) => view.scan(scan, self.live.of(signal), &*self.segments),
+            Cow::Owned(predicate) => view.scan(&Scan { predicate, ..scan.clone() }, self.live.of(signal), &*self.segments),
+        }
     }
 
     fn aggregate(&self, aggregation: &Aggregation) -> Result<Vec<Counted>, StoreError> {
         let (view, signal) = self.rows(aggregation.table);
-        view.aggregate(aggregation, self.live.of(signal), &*self.segments)
+        match self.shown(&aggregation.tenant, aggregation.table, aggregation.range, &aggregation.predicate) {
+            Cow::Borrowed(_) => view.aggregate(aggregation, self.live.of(signal), &*self.segments),
+            Cow::Owned(predicate) => {
+                let shown = Aggregation { predicate, ..aggregation.clone() };
+                view.aggregate(&shown, self.live.of(signal), &*self.segments)
+            }
+        }
     }
 
     fn distinct(
@@ -245,6 +275,7 @@ impl Reader for Snapshot {
         limit: Option<usize>,
     ) -> Result<Vec<Vec<(String, String)>>, StoreError> {
         let (view, signal) = self.rows(table);
+        let predicate = &*self.shown(tenant, table, range, predicate);
         view.distinct(tenant, range, predicate, what, limit, self.live.of(signal), &*self.segments)
     }
 
@@ -283,7 +314,8 @@ impl Reader for Snapshot {
     }
 
     fn tombstones(&self, tenant: &Tenant) -> Vec<Arc<Tombstone>> {
-        self.live.tombstones().iter().filter(|t| t.tenant == tenant.as_str()).cloned().collect()
+        let all = self.live.tombstones().iter().chain(self.live.waiting().iter());
+        all.filter(|t| t.tenant == tenant.as_str()).cloned().collect()
     }
 
     fn partial(&self) -> Option<String> {

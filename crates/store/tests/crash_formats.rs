@@ -60,6 +60,7 @@ fn manifest() -> Manifest {
         segments: vec![segment(5), segment(7)],
         quarantined: vec![Quarantined { segment: segment(6), reason: "checksum".into(), found: 1_767_225_650_000_000_000 }],
         tombstones: Vec::new(),
+        waiting: Vec::new(),
     }
 }
 

@@ -136,7 +136,13 @@ fn delete(store: &Store, from: u64, to: u64, signal: u8) -> Result<(), StoreErro
         1 => Doomed::Lines(Predicate::True),
         _ => Doomed::Series(vec![vec![LabelMatcher::new("__name__", MatchOp::Re, "it.*").unwrap()]]),
     };
-    let deletion = Deletion { tenant: Tenant::default(), range: TimeRange::new(at(from), at(to)), doomed, words: "some".into() };
+    let deletion = Deletion {
+        tenant: Tenant::default(),
+        range: TimeRange::new(at(from), at(to)),
+        doomed,
+        words: "some".into(),
+        delay: Duration::ZERO,
+    };
     store.delete(deletion).map(drop)
 }
 
@@ -262,6 +268,7 @@ fn after_cleaning_no_byte_of_what_was_deleted_is_left() {
         range: TimeRange::ALL,
         doomed: Doomed::Lines(contains("secret")),
         words: String::new(),
+        delay: Duration::ZERO,
     };
     let count = |needle: &str| {
         let scan = Scan {
@@ -298,6 +305,57 @@ fn after_cleaning_no_byte_of_what_was_deleted_is_left() {
     store.delete(secret()).unwrap();
     store.clean().unwrap();
     assert_eq!(found_lines(&store), 50);
+}
+
+#[test]
+fn a_request_to_delete_is_cancelled_or_carried_out_whole_through_crashes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for seed in 0..120 {
+        let (disk, clock) = (SimDisk::new(seed), ManualClock::new(START));
+        let store = open(&disk, &clock);
+        let push = |store: &Store, n: u64| {
+            let (encoding, payload) = request(n);
+            runtime.block_on(store.append(Request { tenant: Tenant::default(), encoding, payload: payload.into() })).unwrap();
+        };
+        // Lines in a segment and in the head.
+        (0..6).for_each(|n| push(&store, n * 3 + 1));
+        store.settle().unwrap();
+        (6..12).for_each(|n| push(&store, n * 3 + 1));
+        wait_until_replayed(&store);
+        disk.halt_after(seed % 24);
+        let (tenant, delay) = (Tenant::default(), Duration::from_secs(60));
+        let doomed = Doomed::Lines(Predicate::True);
+        let ordered = store.delete(Deletion { tenant, range: TimeRange::ALL, doomed, words: "all".into(), delay });
+        let shown = ordered.is_ok().then(|| found_lines(&store));
+        assert!(shown.is_none_or(|shown| shown == 0), "seed {seed}: what is to be deleted is hidden at once");
+        let id = ordered.as_ref().map_or(0, |request| request.sequence);
+        let cancelled = (seed % 3 < 2).then(|| store.cancel(&Tenant::default(), id));
+        if ordered.is_ok() && seed % 3 == 2 {
+            // Its time comes before the crash, or after it.
+            clock.advance(Duration::from_secs(if seed % 2 == 0 { 0 } else { 120 }));
+            std::thread::sleep(Duration::from_millis(5));
+            drop(store.clean());
+        }
+        let disk = disk.crash();
+        drop(store);
+        let mut left = None;
+        for _ in 0..3 {
+            let store = open(&disk, &clock);
+            wait_until_replayed(&store);
+            let lines = found_lines(&store);
+            match (&ordered, &cancelled) {
+                (Ok(_), None) => assert_eq!(lines, 0, "seed {seed}: it was acknowledged"),
+                (Ok(_), Some(Ok(true))) => assert_eq!(lines, 12, "seed {seed}: that it is cancelled was acknowledged"),
+                _ => assert!(lines == 0 || lines == 12, "seed {seed}: {lines} of 12 are left"),
+            }
+            assert!(left.is_none_or(|left| left == lines), "seed {seed}: {left:?}, then {lines}");
+            left = Some(lines);
+            clock.advance(Duration::from_secs(120));
+            store.clean().unwrap();
+            assert_eq!(found_lines(&store), lines, "seed {seed}: what was hidden goes, what was shown stays");
+            assert_eq!((store.stats().deletions_waiting, store.stats().unreadable), (0, 0), "seed {seed}");
+        }
+    }
 }
 
 fn found_lines(store: &Store) -> usize {

@@ -508,7 +508,7 @@ fn a_deletion_reaches_the_object_store_and_whoever_opens_it_next() {
     let needle = Predicate::Contains { column: Column::Field(Field::Body), needle: "secret".into() };
     let doomed = Doomed::Lines(needle);
     let words = "the secrets".to_owned();
-    store.delete(Deletion { tenant: tenants[0].clone(), range: TimeRange::ALL, doomed, words }).unwrap();
+    store.delete(Deletion { tenant: tenants[0].clone(), range: TimeRange::ALL, doomed, words, delay: Duration::ZERO }).unwrap();
     let seen = |store: &Store| tenants.each_ref().map(|t| (lines(store, t, "secret"), lines(store, t, "public")));
     assert_eq!(seen(&store), [(0, 10), (10, 10)]);
     setup.shaky.away.store(0, Ordering::Relaxed);

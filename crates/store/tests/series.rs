@@ -567,6 +567,8 @@ fn series_that_lost_all_samples_leave_no_gap_in_a_merged_segment() {
             words: String::new(),
             created: 0,
             cleaned: 0,
+            due: 0,
+            request: 0,
         };
         let tombstones = store::Tombstones::new(vec![Arc::new(tombstone)]);
         let named: Vec<_> = house.named.iter().cloned().map(Arc::new).collect();

@@ -1,11 +1,13 @@
-//! `/loki/api/v1/delete`: deletion requests, which here take effect at once.
+//! `/loki/api/v1/delete`: requests to delete lines. What they name is hidden at once and can be cancelled until the cancel
+//! period is over.
 
 use std::sync::Arc;
 
 use http::Method;
+use logql::Deletions;
 use model::TimeRange;
 use serde_json::json;
-use store::{Deletion, Doomed};
+use store::{Deletion, Doomed, Tombstone};
 use wire::Signal;
 
 use super::{duration, time};
@@ -26,7 +28,8 @@ async fn order(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let bad = |why: &str| Failure::BadData(why.to_owned());
     let Some(admin) = api.admin.clone() else { return Err(Failure::Unavailable("deletion is not available".to_owned())) };
     let query = ask.get("query").ok_or_else(|| bad("query not set"))?;
-    let which = logql::parse_deletion(query).map_err(|e| Failure::BadData(format!("invalid query: {e}")))?;
+    let reader = Deletions { discover_levels: api.settings.discover_levels };
+    let which = reader.parse(query).map_err(|e| Failure::BadData(format!("invalid query: {e}")))?;
     let start = time(&ask, "start")?.ok_or_else(|| bad("start time not set"))?;
     let end = time(&ask, "end")?.unwrap_or(ask.now_ns);
     // It would make smaller steps of a long deletion, of which there is no need here.
@@ -38,7 +41,8 @@ async fn order(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         return Err(bad("start time can't be greater than end time"));
     }
     let range = TimeRange::new(start, end.saturating_add(1));
-    let deletion = Deletion { tenant: ask.tenant()?, range, doomed: Doomed::Lines(which), words: query.to_owned() };
+    let (tenant, words, delay) = (ask.tenant()?, query.to_owned(), api.settings.delete_cancel_period);
+    let deletion = Deletion { tenant, range, doomed: Doomed::Lines(which), words, delay };
     blocking(&api, None, move |_| {
         admin.delete(deletion)?;
         Ok(Answer::nothing())
@@ -57,7 +61,7 @@ async fn list(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
             .filter(|t| t.signal() == Signal::Logs)
             .map(|t| {
                 json!({
-                    "request_id": format!("{:08x}", t.sequence),
+                    "request_id": request_id(t),
                     "start_time": seconds(t.start),
                     "end_time": seconds(t.end),
                     "query": t.words,
@@ -71,19 +75,31 @@ async fn list(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     .await
 }
 
-/// A deletion took effect before it was acknowledged, so that it cannot be cancelled: Loki's words for that.
+fn request_id(tombstone: &Tombstone) -> String {
+    format!("{:08x}", tombstone.id())
+}
+
+/// Loki's words for what cannot be cancelled. `force` is for requests of which it has deleted a part; here there are none.
 async fn cancel(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let id = ask.get("request_id").ok_or_else(|| Failure::BadData("request_id not set".to_owned()))?.to_owned();
+    if let Some(force) = ask.get("force").filter(|force| !matches!(*force, "true" | "false")) {
+        return Err(Failure::BadData(format!("invalid force: {force:?} is neither true nor false")));
+    }
+    let Some(admin) = api.admin.clone() else { return Err(Failure::Unavailable("deletion is not available".to_owned())) };
     let (tenant, source) = (ask.tenant()?, api.source.clone());
     blocking(&api, None, move |_| {
-        let of = |t: &store::Tombstone| t.signal() == Signal::Logs && format!("{:08x}", t.sequence) == id;
-        match source.snapshot().tombstones(&tenant).iter().any(|t| of(t)) {
-            false => Err(Failure::NotFound("could not find delete request with given id".to_owned())),
-            true => {
-                let why = "deletion of request which is in process or already processed is not allowed: \
-                           a deletion takes effect before it is answered, and force does not bring its lines back";
-                Err(Failure::BadData(why.to_owned()))
-            }
+        let of = |t: &&Arc<Tombstone>| t.signal() == Signal::Logs && request_id(t) == id;
+        let tombstones = source.snapshot().tombstones(&tenant);
+        let Some(request) = tombstones.iter().find(of) else {
+            return Err(Failure::NotFound("could not find delete request with given id".to_owned()));
+        };
+        match request.due > 0 && admin.cancel(&tenant, request.sequence)? {
+            true => Ok(Answer::nothing()),
+            false => Err(Failure::BadData(
+                "deletion of request which is in process or already processed is not allowed: its cancel period is over, \
+                 and force does not bring its lines back"
+                    .to_owned(),
+            )),
         }
     })
     .await

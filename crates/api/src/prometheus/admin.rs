@@ -1,6 +1,7 @@
 //! Prometheus' TSDB admin API: `delete_series`, `clean_tombstones`, `snapshot`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::TimeRange;
 use store::{Deletion, Doomed};
@@ -31,7 +32,7 @@ pub(super) async fn delete_series(api: Arc<Api>, ask: Ask) -> Result<Answer, Fai
     // Both ends belong to it.
     let end = end.map_or(i64::MAX, |ms| ms.saturating_add(1).saturating_mul(MS));
     let (range, words) = (TimeRange::new(start, end), texts.join(" "));
-    let deletion = Deletion { tenant: ask.tenant()?, range, doomed: Doomed::Series(selectors), words };
+    let deletion = Deletion { tenant: ask.tenant()?, range, doomed: Doomed::Series(selectors), words, delay: Duration::ZERO };
     blocking(&api, None, move |_| {
         admin.delete(deletion)?;
         Ok(Answer::nothing())

@@ -344,6 +344,13 @@ impl Config {
             max_query_memory: size("queries.max_memory", &file.queries.max_memory, memory / 4)?,
             discover_levels: file.limits.discover_log_levels.unwrap_or(true),
             max_entries: file.limits.max_entries_limit_per_query.unwrap_or(asked.max_entries),
+            delete_cancel_period: match file.limits.delete_request_cancel_period.as_deref() {
+                Some("0") => Duration::ZERO,
+                _ => {
+                    let period = &file.limits.delete_request_cancel_period;
+                    time("limits.delete_request_cancel_period", period, asked.delete_cancel_period)?
+                }
+            },
             max_tails: file.limits.max_concurrent_tail_requests.unwrap_or(asked.max_tails),
             log_retention: storage.logs,
             cors_origin: match &file.web.cors.origin {

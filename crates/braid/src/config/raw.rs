@@ -192,6 +192,7 @@ pub(super) struct Limits {
     pub(super) reject_old_samples_max_age: Option<String>,
     pub(super) max_entries_limit_per_query: Option<usize>,
     pub(super) max_concurrent_tail_requests: Option<usize>,
+    pub(super) delete_request_cancel_period: Option<String>,
     /// Of each tenant that is not named below.
     pub(super) defaults: Tenant,
     pub(super) tenants: BTreeMap<String, Tenant>,

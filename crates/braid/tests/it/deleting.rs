@@ -88,8 +88,6 @@ fn deletions_reach_every_answer_the_next_process_and_the_disk() {
     assert_eq!(listed[0]["query"], "{app=\"shop\"} |= \"secret\"");
     assert_eq!(listed[0]["status"], "received");
     let id = listed[0]["request_id"].as_str().expect("an id").to_owned();
-    order(&braid, "loki", "DELETE", &format!("/loki/api/v1/delete?request_id={id}")).expect(400);
-    order(&braid, "loki", "DELETE", "/loki/api/v1/delete?request_id=ffffffff").expect(404);
 
     braid.kill();
     let braid = Braid::start_with(dir.path(), &["--enable-admin-api"]);
@@ -99,7 +97,9 @@ fn deletions_reach_every_answer_the_next_process_and_the_disk() {
 
     order(&braid, "prometheus", "POST", "/api/v1/admin/tsdb/clean_tombstones").expect(204);
     let listed = order(&braid, "loki", "GET", "/loki/api/v1/delete").expect(200).json();
-    assert_eq!(listed[0]["status"], "processed");
+    assert_eq!((&listed[0]["status"], listed[0]["request_id"].as_str()), (&"processed".into(), Some(&*id)));
+    let late = order(&braid, "loki", "DELETE", &format!("/loki/api/v1/delete?request_id={id}&force=true")).expect(400);
+    assert!(late.text().starts_with("deletion of request which is in process or already processed is not allowed"));
     assert_eq!((count(&braid, "a"), count(&braid, "b")), ([2, 1, 1], [2, 2, 2]));
     // The other tenant's are the only ones left; without them nothing is.
     order(&braid, "braid", "GET", "/api/admin/deletions").expect(200);
@@ -129,6 +129,100 @@ fn deletions_reach_every_answer_the_next_process_and_the_disk() {
     assert_eq!((count(&braid, "a"), count(&braid, "b")), ([2, 1, 1], [2, 2, 2]));
 }
 
+/// The lines of tenant `a` that are shown, sorted.
+fn lines(braid: &Braid) -> Vec<String> {
+    let found = ask(braid, "loki", "/loki/api/v1/query_range?query=%7Bapp%3D%22shop%22%7D&since=1h", "a").json();
+    let streams = found["data"]["result"].as_array().expect("streams").iter();
+    let values = streams.flat_map(|s| s["values"].as_array().expect("lines").clone());
+    let mut lines: Vec<String> = values.map(|v| v[1].as_str().expect("a line").to_owned()).collect();
+    lines.sort();
+    lines
+}
+
+fn push_lines(braid: &Braid, at: u64, lines: &[&str]) {
+    let values: Vec<_> =
+        lines.iter().enumerate().map(|(n, line)| serde_json::json!([(at + n as u64).to_string(), line])).collect();
+    let body = serde_json::json!({"streams": [{"stream": {"app": "shop"}, "values": values}]}).to_string();
+    let headers = [("Content-Type", "application/json"), ("X-Scope-OrgID", "a")];
+    post(braid.at("loki"), "/loki/api/v1/push", &headers, body.as_bytes()).expect(204);
+}
+
+fn hidden(braid: &Braid, query: &str) -> String {
+    let escaped: String = query.bytes().map(|b| format!("%{b:02X}")).collect();
+    order(braid, "loki", "POST", &format!("/loki/api/v1/delete?start=1&query={escaped}")).expect(204);
+    let listed = order(braid, "loki", "GET", "/loki/api/v1/delete").expect(200).json();
+    let request = listed.as_array().expect("requests").iter().rfind(|r| r["query"] == query).expect("it is listed");
+    assert_eq!(request["status"], "received");
+    request["request_id"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn lines_are_deleted_by_what_parsers_find_in_them_and_are_back_when_that_is_cancelled() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = Braid::start_with(dir.path(), &["--enable-admin-api"]);
+    let at = now();
+    let (bad, good) = (r#"{"status":500,"who":"alice"}"#, r#"{"status":200,"who":"bob"}"#);
+    push_lines(&braid, at, &[bad, good, "status=500 who=carol"]);
+    // Half of it in segments, half of it in heads.
+    post(braid.at("braid"), "/api/admin/settle", &[], b"").expect(204);
+    let (worse, fine) = (r#"{"status":500,"who":"dave"}"#, "status=200 who=eve");
+    push_lines(&braid, at + 1000, &[worse, fine]);
+    let all = [good, bad, worse, fine, "status=500 who=carol"].map(str::to_owned);
+
+    let id = hidden(&braid, r#"{app="shop"} | json | status="500""#);
+    assert_eq!(lines(&braid), [fine, "status=500 who=carol", good]);
+    let counted = "/loki/api/v1/query?query=sum(count_over_time(%7Bapp%3D%22shop%22%7D%5B1h%5D))";
+    assert_eq!(ask(&braid, "loki", counted, "a").json()["data"]["result"][0]["value"][1], "3");
+    assert_eq!(find(dir.path(), "alice").0, Some(3), "what waits is whole");
+    let said = find(dir.path(), "alice").1;
+    assert!(said.contains("can be cancelled"), "{said}");
+    order(&braid, "loki", "DELETE", &format!("/loki/api/v1/delete?request_id={id}&force=maybe")).expect(400);
+    order(&braid, "loki", "DELETE", "/loki/api/v1/delete?request_id=ffffffff").expect(404);
+    order(&braid, "loki", "DELETE", "/loki/api/v1/delete").expect(400);
+    let other = send(braid.at("loki"), "DELETE", &format!("/loki/api/v1/delete?request_id={id}"), &[("X-Scope-OrgID", "b")], b"");
+    assert_eq!(other.status, 404, "another tenant's");
+    order(&braid, "loki", "DELETE", &format!("/loki/api/v1/delete?request_id={id}")).expect(204);
+    let mut back = all.to_vec();
+    back.sort();
+    assert_eq!(lines(&braid), back);
+    order(&braid, "loki", "DELETE", &format!("/loki/api/v1/delete?request_id={id}")).expect(404);
+
+    // Requests, and that one was cancelled, outlive the process.
+    hidden(&braid, r#"{app="shop"} | json | status="500" |= "alice""#);
+    hidden(&braid, r#"{app="shop"} != "eve" | logfmt | status >= 400"#);
+    braid.kill();
+    let braid = Braid::start_with(dir.path(), &["--enable-admin-api"]);
+    let left = [fine, good, worse];
+    braid.eventually("replaying", |b| (lines(b) == left).then_some(()));
+    assert_eq!(braid.metric("braid_store_deletions_waiting"), 2.0);
+    order(&braid, "prometheus", "POST", "/api/v1/admin/tsdb/clean_tombstones").expect(204);
+    assert_eq!(lines(&braid), left);
+    assert_eq!(braid.metric("braid_store_deletions_waiting"), 0.0);
+    for gone in ["alice", "carol"] {
+        let (code, said) = find(dir.path(), gone);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    for kept in ["bob", "dave", "eve"] {
+        assert_eq!(find(dir.path(), kept).0, Some(3));
+    }
+}
+
+#[test]
+fn lines_go_when_their_cancel_period_is_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = dir.path().join("braid.yaml");
+    for period in ["0", "1s"] {
+        std::fs::write(&config, format!("limits: {{delete_request_cancel_period: {period}}}\n")).expect("written");
+        let braid = Braid::start_with(dir.path(), &["--config", config.to_str().expect("text")]);
+        push_lines(&braid, now(), &["level=debug msg=noise", "level=info msg=news"]);
+        let id = hidden(&braid, r#"{app="shop"} | logfmt | level="debug""#);
+        assert_eq!(lines(&braid).last().map(String::as_str), Some("level=info msg=news"));
+        braid.eventually("carrying it out", |b| (b.metric("braid_store_deletions_waiting") == 0.0).then_some(()));
+        order(&braid, "loki", "DELETE", &format!("/loki/api/v1/delete?request_id={id}")).expect(400);
+        assert!(lines(&braid).iter().all(|line| !line.contains("noise")));
+    }
+}
+
 #[test]
 fn what_cannot_be_deleted_is_refused_with_a_reason() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -145,7 +239,8 @@ fn what_cannot_be_deleted_is_refused_with_a_reason() {
         (query.to_owned(), "start time not set"),
         (format!("{query}&start=1&end=9000000000"), "deletes in the future are not allowed"),
         (format!("{query}&start=1000000000&end=1"), "start time can't be greater than end time"),
-        (format!("{query}%20%7C%20json&start=1"), "invalid query: a deletion takes a selector and line filters"),
+        (format!("{query}%20%7C%20line_format%20%22x%22&start=1"), "invalid query: a deletion takes no line_format"),
+        ("query=rate(%7Ba%3D%22b%22%7D%5B1m%5D)&start=1".to_owned(), "invalid query: a deletion takes a log query"),
         ("query=%7B&start=1".to_owned(), "invalid query"),
     ] {
         let refused = order(&braid, "loki", "POST", &format!("/loki/api/v1/delete?{path}")).expect(400);

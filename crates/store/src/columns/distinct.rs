@@ -189,7 +189,7 @@ fn is_about(predicate: &Predicate, column: &Column) -> bool {
         | Predicate::Contains { column: c, .. }
         | Predicate::Exists(c)
         | Predicate::Nested(c) => c == column,
-        Predicate::OneOf { .. } | Predicate::Member { .. } => false,
+        Predicate::OneOf { .. } | Predicate::Member { .. } | Predicate::Worded(_) => false,
     }
 }
 

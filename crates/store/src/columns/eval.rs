@@ -7,16 +7,18 @@ use std::cmp::Ordering;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type};
-use arrow_array::{Array, ArrayRef, StringArray};
-use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_array::{Array, ArrayRef, BooleanArray, StringArray};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
 use arrow_schema::DataType;
+use arrow_select::filter::filter_record_batch;
 use model::{Scope, ValueType};
 
 use super::id::{ColumnId, RestOf};
 use super::packed::{Packed, Span};
+use super::project::project;
 use super::rest;
 use crate::StoreError;
-use crate::contract::{Column, CompareOp, Field, IdSet, Literal, MemberTest, Predicate, Table};
+use crate::contract::{Batch, Column, CompareOp, Field, IdSet, Literal, MemberTest, Predicate, RowTest, Table};
 
 /// The order in which an open scope is searched.
 pub(crate) const OPEN: [Scope; 4] = [Scope::Record, Scope::Instrumentation, Scope::Resource, Scope::Label];
@@ -62,13 +64,22 @@ pub(crate) trait Source {
 /// # Errors
 /// What loading a column gives.
 pub(crate) fn evaluate(predicate: &Predicate, source: &dyn Source) -> Result<BooleanBuffer, StoreError> {
+    evaluate_among(predicate, source, None)
+}
+
+/// The same, where only the rows of `among` are asked for: what is said of others is nothing to go by.
+fn evaluate_among(
+    predicate: &Predicate,
+    source: &dyn Source,
+    among: Option<&BooleanBuffer>,
+) -> Result<BooleanBuffer, StoreError> {
     let rows = source.rows();
     Ok(match predicate {
         Predicate::True => BooleanBuffer::new_set(rows),
         Predicate::And(all) => {
-            let mut mask = BooleanBuffer::new_set(rows);
+            let mut mask = among.cloned().unwrap_or_else(|| BooleanBuffer::new_set(rows));
             for p in all {
-                mask = &mask & &evaluate(p, source)?;
+                mask = &mask & &evaluate_among(p, source, Some(&mask))?;
                 if mask.count_set_bits() == 0 {
                     break;
                 }
@@ -78,11 +89,12 @@ pub(crate) fn evaluate(predicate: &Predicate, source: &dyn Source) -> Result<Boo
         Predicate::Or(any) => {
             let mut mask = BooleanBuffer::new_unset(rows);
             for p in any {
-                mask = &mask | &evaluate(p, source)?;
+                mask = &mask | &evaluate_among(p, source, among)?;
             }
             mask
         }
-        Predicate::Not(p) => !&evaluate(p, source)?,
+        Predicate::Not(p) => !&evaluate_among(p, source, among)?,
+        Predicate::Worded(worded) => worded_rows(worded.test()?, source, among)?,
         Predicate::Compare { column, op, value } => leaf(column, source, &Test::Compare(*op, value))?,
         Predicate::Matches { column, regex } => leaf(column, source, &Test::Text(&|text| regex.is_match(text)))?,
         Predicate::Contains { column, needle } => {
@@ -102,6 +114,26 @@ pub(crate) fn evaluate(predicate: &Predicate, source: &dyn Source) -> Result<Boo
         },
         Predicate::OneOf { field, ids } => leaf(&Column::Field(*field), source, &Test::OneOf(ids))?,
     })
+}
+
+/// The rows that pass, of those of `among`: such a test costs more than all others, so it looks at no other row.
+fn worded_rows(test: &dyn RowTest, source: &dyn Source, among: Option<&BooleanBuffer>) -> Result<BooleanBuffer, StoreError> {
+    let mut batch = project(test.columns(), source)?;
+    let asked: Vec<usize> = match among {
+        Some(among) => among.set_indices().collect(),
+        None => (0..source.rows()).collect(),
+    };
+    if let Some(among) = among.filter(|_| asked.len() < source.rows()) {
+        let filter = BooleanArray::new(among.clone(), None);
+        let columns = filter_record_batch(batch.columns(), &filter).map_err(StoreError::columns("filter rows"))?;
+        batch = Batch::new(columns, batch.meaning().clone());
+    }
+    let mut mask = BooleanBufferBuilder::new(source.rows());
+    mask.append_n(source.rows(), false);
+    for (row, passes) in asked.into_iter().zip(test.passes(&batch)) {
+        mask.set_bit(row, passes);
+    }
+    Ok(mask.finish())
 }
 
 /// What is asked of a value.

@@ -32,7 +32,7 @@ pub(crate) fn times(footer: &Footer, group: usize) -> Option<(i64, i64)> {
 pub(crate) fn may_match(table: Table, footer: &Footer, group: usize, predicate: &Predicate) -> bool {
     let any = |p: &Predicate| may_match(table, footer, group, p);
     match predicate {
-        Predicate::True | Predicate::Not(_) => true,
+        Predicate::True | Predicate::Not(_) | Predicate::Worded(_) => true,
         Predicate::And(all) => all.iter().all(any),
         Predicate::Or(some) => some.iter().any(any),
         Predicate::Compare { column, op, value } => candidates(table, footer, column)

@@ -251,6 +251,7 @@ fn cost(predicate: &Predicate) -> u8 {
         Predicate::Matches { column: Column::Field(Field::Body), .. } => 8,
         Predicate::Contains { column: Column::Field(Field::Body), .. } => 7,
         Predicate::Matches { .. } | Predicate::Contains { .. } => 3,
+        Predicate::Worded(_) => 9,
         Predicate::And(all) | Predicate::Or(all) => all.iter().map(cost).max().unwrap_or(0),
         Predicate::Not(p) => cost(p),
     }

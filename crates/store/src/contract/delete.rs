@@ -1,13 +1,20 @@
 //! What is deleted, and the trace that a deletion leaves: a tombstone.
+//!
+//! A deletion may wait before it takes effect ([`Deletion::delay`]): as a request, which hides its rows and can be cancelled.
+//! When its time has come it is ordered anew, as a deletion that carries the request out.
+
+use std::time::Duration;
 
 use model::{Tenant, TimeRange};
 use serde::{Deserialize, Serialize};
 use wire::{Encoding, Signal};
 
-use super::{LabelMatcher, Predicate, StoreError};
+use super::{LabelMatcher, Language, Predicate, StoreError};
 
 /// Version of the JSON that deletions are kept as.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The version of those that take effect at once and have no words to read: earlier versions of Braid know them.
+const PLAIN: u32 = 1;
 
 /// Which rows go.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,6 +36,22 @@ impl Doomed {
             Self::Lines(_) => Signal::Logs,
             Self::Series(_) => Signal::Metrics,
         }
+    }
+
+    /// Has `language` read the words in it.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn read(&mut self, language: &dyn Language) -> Result<(), String> {
+        match self {
+            Self::Spans(which) | Self::Lines(which) => which.read(language),
+            Self::Series(_) => Ok(()),
+        }
+    }
+
+    /// Whether a language has to be asked.
+    pub(crate) fn is_worded(&self) -> bool {
+        matches!(self, Self::Spans(which) | Self::Lines(which) if which.is_worded())
     }
 
     /// How the log spells a deletion of them.
@@ -53,6 +76,8 @@ pub struct Deletion {
     pub doomed: Doomed,
     /// The request in its own words, for lists.
     pub words: String,
+    /// How long it waits before it takes effect, and can be cancelled; lines only. No answer shows them meanwhile.
+    pub delay: Duration,
 }
 
 /// A deletion that is in force.
@@ -75,11 +100,21 @@ pub struct Tombstone {
     /// When no segment and no record of the log that is in use held a doomed row any more; 0 before.
     #[serde(default)]
     pub cleaned: i64,
+    /// Of a request that waits: when it takes effect. 0 once it is in force.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub due: i64,
+    /// The sequence of the request that it carries out; 0 where it never waited.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub request: u64,
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 impl PartialEq for Tombstone {
     fn eq(&self, other: &Self) -> bool {
-        let own = |t: &Self| (t.sequence, t.start, t.end, t.created, t.cleaned);
+        let own = |t: &Self| (t.sequence, t.start, t.end, t.created, t.cleaned, t.due, t.request);
         let rows = |t: &Self| serde_json::to_string(&t.doomed).ok();
         own(self) == own(other) && self.tenant == other.tenant && self.words == other.words && rows(self) == rows(other)
     }
@@ -93,22 +128,37 @@ struct Kept {
     end: i64,
     doomed: Doomed,
     words: String,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    due: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    request: u64,
+    /// The request that is cancelled by this: then the rest says what that one was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    cancels: u64,
 }
 
-impl Deletion {
+/// What a record about deletions orders.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A deletion, at once or later.
+    Delete(Tombstone),
+    /// That the request of this sequence is forgotten.
+    Cancel(u64),
+}
+
+impl Order {
     /// The log's payload.
     ///
     /// # Errors
     /// [`StoreError::Limit`] for what JSON cannot hold.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let Self { range, doomed, words, .. } = self;
-        let kept = Kept { format: FORMAT, start: range.start, end: range.end, doomed: doomed.clone(), words: words.clone() };
+    pub(crate) fn encode(tombstone: &Tombstone, cancels: u64) -> Result<Vec<u8>, StoreError> {
+        let Tombstone { start, end, doomed, words, due, request, .. } = tombstone.clone();
+        let plain = due == 0 && request == 0 && cancels == 0 && !doomed.is_worded();
+        let kept = Kept { format: if plain { PLAIN } else { FORMAT }, start, end, doomed, words, due, request, cancels };
         serde_json::to_vec(&kept).map_err(|e| StoreError::Limit(format!("a deletion that cannot be kept: {e}")))
     }
-}
 
-impl Tombstone {
-    /// The deletion of a record.
+    /// What a record orders; its words are still to be read ([`Tombstone::read`]).
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], and [`StoreError::Version`] of a later format.
@@ -123,9 +173,38 @@ impl Tombstone {
         if head.format > FORMAT {
             return Err(StoreError::Version { file: file(), found: head.format, supported: FORMAT });
         }
-        let Kept { start, end, doomed, words, .. } = serde_json::from_slice(&record.payload).map_err(corrupt)?;
-        let tenant = record.tenant.as_str().to_owned();
-        Ok(Self { sequence: record.sequence, tenant, start, end, doomed, words, created: record.received, cleaned: 0 })
+        let Kept { start, end, doomed, words, due, request, cancels, .. } =
+            serde_json::from_slice(&record.payload).map_err(corrupt)?;
+        if cancels > 0 {
+            return Ok(Self::Cancel(cancels));
+        }
+        let (sequence, tenant, created) = (record.sequence, record.tenant.as_str().to_owned(), record.received);
+        Ok(Self::Delete(Tombstone { sequence, tenant, start, end, doomed, words, created, cleaned: 0, due, request }))
+    }
+}
+
+impl Tombstone {
+    /// One that is not in the log yet: it takes effect at `due`, or at once where that is 0.
+    pub(crate) fn ordered(deletion: &Deletion, due: i64) -> Self {
+        let Deletion { tenant, range, doomed, words, .. } = deletion.clone();
+        let tenant = tenant.as_str().to_owned();
+        let (start, end) = (range.start, range.end);
+        Self { sequence: 0, tenant, start, end, doomed, words, created: 0, cleaned: 0, due, request: 0 }
+    }
+
+    /// Has its words read by a language.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn read(&mut self, language: Option<&dyn Language>) -> Result<(), StoreError> {
+        let unreadable = |e| StoreError::Limit(format!("the deletion of {:?} cannot be read: {e}", self.words));
+        language.map_or(Ok(()), |language| self.doomed.read(language)).map_err(unreadable)
+    }
+
+    /// The number by which whoever ordered it knows it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        if self.request > 0 { self.request } else { self.sequence }
     }
 
     /// Which strand it is of.

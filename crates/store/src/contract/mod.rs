@@ -4,14 +4,17 @@
 mod batch;
 mod delete;
 mod error;
+mod language;
 mod predicate;
 mod reader;
 mod selection;
 mod writer;
 
 pub use batch::{Batch, Meaning, text_at, value_text};
+pub(crate) use delete::Order as DeletionOrder;
 pub use delete::{Deletion, Doomed, Tombstone};
 pub use error::StoreError;
+pub use language::{Language, RowTest, Worded};
 pub use predicate::{CompareOp, IdSet, LabelMatcher, Literal, MatchOp, MemberTest, Predicate};
 pub use reader::{
     Aggregation, BatchStream, Column, Counted, Distinct, Exemplar, Field, HistogramSample, Order, Reader, Scan, SeriesExemplars,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::{Column, Field};
+use super::{Column, Field, Worded};
 use crate::body;
 
 /// A constant to compare with.
@@ -97,6 +97,8 @@ pub enum Predicate {
         #[serde(with = "shared")]
         ids: Arc<IdSet>,
     },
+    /// What a query language says of the row.
+    Worded(Worded),
 }
 
 /// What is asked of a member of a line of JSON.

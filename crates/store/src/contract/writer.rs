@@ -37,11 +37,20 @@ pub trait Writer: Send + Sync {
     fn append(&self, request: Request) -> Appended<'_>;
 
     /// Deletes rows. On return the deletion is durable and no later snapshot shows them; their bytes go when segments are
-    /// next rewritten and the log is cut. Blocks: call it off the async threads.
+    /// next rewritten and the log is cut, after [`Deletion::delay`]. Blocks: call it off the async threads.
     ///
     /// # Errors
     /// IO; [`StoreError::Busy`] and [`StoreError::Full`] are retryable; nothing was deleted then.
     fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError>;
+
+    /// Cancels a deletion of lines that still waits: its rows are shown again. `false` where it waits no more, as it never does
+    /// in a store that deletes at once. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Writer::delete`].
+    fn cancel(&self, _tenant: &Tenant, _id: u64) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Every request from now on, once it is durable. A slow receiver lags and is told how many it missed.
     fn subscribe(&self) -> broadcast::Receiver<Request>;

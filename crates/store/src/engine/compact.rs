@@ -200,6 +200,11 @@ pub(crate) fn run(core: &Arc<Core>) {
             expired = Some(now);
             core.expire();
         }
+        if let Err(e) = core.carry_out(core.options.clock.now())
+            && !matches!(e, StoreError::Closed)
+        {
+            tracing::error!(error = %e, "a request to delete could not be carried out; trying again");
+        }
         // Merging takes memory; but it is put off only for so long, or segments would pile up.
         let now = core.options.clock.monotonic();
         if core.is_short_of_memory() && now.saturating_sub(*put_off.get_or_insert(now)) < PUT_OFF {

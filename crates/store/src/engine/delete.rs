@@ -3,22 +3,30 @@
 //! The order in [`Core::delete`] is what keeps the promise: durable in the log (a sequence), then out of the heads and of
 //! every later view in one step under the snapshot lock, then named in a manifest, then acknowledged. The feed meets the
 //! deletion too, in its place in the log; whoever comes first does the work ([`Core::take_effect`] does it once).
+//!
+//! A deletion that waits is a request: in the log and in the manifest as others are, but nothing is taken out for it; snapshots
+//! hide its rows. Requests, what cancels them and what carries them out take effect in the order of the log, on the feed's
+//! thread, so that a request is either cancelled or carried out, after a crash too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use model::Tenant;
 use wire::Signal;
 
 use super::feed::{Ack, Feed};
 use super::stats::count;
 use super::{Core, Engine, Segment};
+use crate::contract::DeletionOrder as Order;
 use crate::log::Pending;
 use crate::{Deletion, Record, StoreError, Tombstone, deletes};
 
 /// How long a segment waits before it is rewritten without what was deleted, so that deletions share the work.
 const DELAY: Duration = Duration::from_secs(60);
+/// How often it is looked whether the feed has come to a record.
+const LOOK: Duration = Duration::from_millis(1);
 
 impl Engine {
     /// Deletes rows: see [`crate::Writer::delete`].
@@ -32,20 +40,102 @@ impl Engine {
         }
         outcome
     }
+
+    /// Cancels a request: see [`crate::Writer::cancel`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cancel(&self, tenant: &Tenant, id: u64) -> Result<bool, StoreError> {
+        let cancelled = self.core.cancel(tenant, id);
+        if matches!(cancelled, Ok(true)) {
+            count(&self.core.counters.cancelled);
+        }
+        cancelled
+    }
+
+    /// Has every request that waits take effect now.
+    ///
+    /// # Errors
+    /// As for [`Engine::delete`].
+    pub(crate) fn carry_out_all(&self) -> Result<(), StoreError> {
+        self.core.carry_out(i64::MAX)
+    }
 }
 
 impl Core {
     fn delete(self: &Arc<Self>, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
+        let tenant = deletion.tenant.clone();
+        if deletion.delay.is_zero() {
+            let record = self.log_order(&tenant, &Tombstone::ordered(&deletion, 0), 0)?;
+            let tombstone = self.take_effect(&record)?;
+            self.write_manifest()?;
+            return Ok(tombstone);
+        }
+        if deletion.doomed.signal() != Signal::Logs {
+            return Err(StoreError::Limit("only a deletion of lines can wait".into()));
+        }
+        let delay = i64::try_from(deletion.delay.as_nanos()).unwrap_or(i64::MAX);
+        let due = self.options.clock.now().saturating_add(delay);
+        let record = self.in_turn(&tenant, &Tombstone::ordered(&deletion, due), 0)?;
+        let waiting = self.live().waiting().iter().find(|t| t.sequence == record.sequence).cloned();
+        // Its time may be over already.
+        let carried_out = || self.live().tombstones().iter().find(|t| t.request == record.sequence).cloned();
+        waiting.or_else(carried_out).ok_or_else(|| StoreError::Busy("the deletion was cancelled meanwhile".into()))
+    }
+
+    fn cancel(self: &Arc<Self>, tenant: &Tenant, id: u64) -> Result<bool, StoreError> {
+        let Some(request) = self.live().waiting().iter().find(|t| t.sequence == id && t.tenant == tenant.as_str()).cloned()
+        else {
+            return Ok(false);
+        };
+        self.in_turn(tenant, &request, id)?;
+        Ok(!self.live().tombstones().iter().any(|t| t.request == id))
+    }
+
+    /// Has the requests that are due at `now` take effect.
+    pub(super) fn carry_out(self: &Arc<Self>, now: i64) -> Result<(), StoreError> {
+        // While the log is replayed, what cancels a request may still come.
+        if !self.feed(Signal::Logs).is_live() {
+            return Ok(());
+        }
+        for request in self.live().waiting().iter().filter(|t| t.due <= now) {
+            let tenant = Tenant::new(&request.tenant).map_err(|e| StoreError::Limit(e.to_string()))?;
+            let order = Tombstone { due: 0, request: request.sequence, ..(**request).clone() };
+            self.in_turn(&tenant, &order, 0)?;
+            tracing::info!(tenant = request.tenant, query = request.words, "a request to delete is carried out");
+        }
+        Ok(())
+    }
+
+    /// Logs an order and waits until the feed has come to it.
+    fn in_turn(self: &Arc<Self>, tenant: &Tenant, order: &Tombstone, cancels: u64) -> Result<Record, StoreError> {
+        let feed = self.feed(order.signal());
+        if !feed.is_live() {
+            return Err(StoreError::Busy("the log is being replayed".into()));
+        }
+        let record = self.log_order(tenant, order, cancels)?;
+        while feed.position() < record.sequence {
+            if self.is_stopping() {
+                return Err(StoreError::Closed);
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.write_manifest()?;
+        Ok(record)
+    }
+
+    /// Makes an order durable.
+    fn log_order(self: &Arc<Self>, tenant: &Tenant, order: &Tombstone, cancels: u64) -> Result<Record, StoreError> {
         if self.is_stopping() {
             return Err(StoreError::Closed);
         }
         let (tell, hear) = mpsc::sync_channel(1);
         let core = Arc::clone(self);
         self.log.append(Pending {
-            tenant: deletion.tenant.clone(),
-            encoding: deletion.doomed.encoding(),
+            tenant: tenant.clone(),
+            encoding: order.doomed.encoding(),
             received: self.options.clock.now(),
-            payload: deletion.encode()?.into(),
+            payload: Order::encode(order, cancels)?.into(),
             done: Box::new(move |outcome| {
                 let outcome = outcome.inspect(|record: &Record| {
                     core.feed(record.encoding.signal()).push(record.clone(), Ack::default());
@@ -55,33 +145,55 @@ impl Core {
                 let _ = tell.send(outcome);
             }),
         })?;
-        let record = hear.recv().map_err(|_| StoreError::Closed)??;
-        let tombstone = self.take_effect(&record)?;
-        self.write_manifest()?;
-        Ok(tombstone)
+        hear.recv().map_err(|_| StoreError::Closed)?
     }
 
     /// Takes the doomed rows out of the head and out of what later views see.
     fn take_effect(&self, record: &Record) -> Result<Arc<Tombstone>, StoreError> {
         let feed = self.feed(record.encoding.signal());
         let _order = feed.order.lock();
-        self.in_order(feed, record)
+        let gone = || StoreError::Busy("the deletion has no effect any more".into());
+        self.in_order(feed, record)?.ok_or_else(gone)
     }
 
-    /// The same, for who holds `order`.
-    pub(super) fn in_order(&self, feed: &Feed, record: &Record) -> Result<Arc<Tombstone>, StoreError> {
-        let known = |live: &crate::engine::Live| live.tombstones().iter().find(|t| t.sequence == record.sequence).cloned();
-        if let Some(done) = known(&self.live()) {
-            return Ok(done);
+    /// What a record orders, for who holds `order`. The deletion that is in force or waits by it; `None` where it ends or
+    /// carries out a request that waits no more.
+    pub(super) fn in_order(&self, feed: &Feed, record: &Record) -> Result<Option<Arc<Tombstone>>, StoreError> {
+        let mut tombstone = match Order::decode(record)? {
+            Order::Cancel(request) => {
+                let mut live = self.live.write();
+                *live = Arc::new(live.hiding(live.waiting().but(request)));
+                return Ok(None);
+            }
+            Order::Delete(tombstone) => tombstone,
+        };
+        let live = self.live();
+        let known = live.tombstones().iter().chain(live.waiting().iter()).find(|t| t.sequence == record.sequence).cloned();
+        let waits = |request| live.waiting().iter().any(|t| t.sequence == request);
+        if let Some(known) = known {
+            if waits(tombstone.request) {
+                let mut live = self.live.write();
+                *live = Arc::new(live.hiding(live.waiting().but(tombstone.request)));
+            }
+            return Ok(Some(known));
         }
-        let tombstone = Arc::new(Tombstone::decode(record)?);
+        if tombstone.request > 0 && !waits(tombstone.request) {
+            return Ok(None);
+        }
+        tombstone.read(self.options.language.as_deref())?;
+        let tombstone = Arc::new(tombstone);
         let mut live = self.live.write();
+        if tombstone.due > 0 {
+            *live = Arc::new(live.hiding(live.waiting().with(Arc::clone(&tombstone))));
+            return Ok(Some(tombstone));
+        }
         // All rows of the head came before it: those behind it are applied after it, under the same lock.
         self.table(feed.signal).delete(&tombstone)?;
-        *live = Arc::new(live.without(live.tombstones().with(Arc::clone(&tombstone))));
+        let waiting = live.waiting().but(tombstone.request);
+        *live = Arc::new(live.without(live.tombstones().with(Arc::clone(&tombstone))).hiding(waiting));
         drop(live);
         self.latest_deletion.fetch_max(record.sequence, Ordering::AcqRel);
-        Ok(tombstone)
+        Ok(Some(tombstone))
     }
 
     /// What later deletions took of a record; mostly there is none, and that costs a look at a number.

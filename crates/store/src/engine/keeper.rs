@@ -130,7 +130,8 @@ impl Core {
             segments: live.all().map(|s| (**s).clone()).collect(),
             quarantined: damaged.clone(),
             // After `covered` was found: a deletion that it covers has taken effect.
-            tombstones: self.live().tombstones().iter().map(|t| (**t).clone()).collect(),
+            tombstones: self.live().tombstones().to_vec(),
+            waiting: self.live().waiting().to_vec(),
         };
         match kept.manifests.write(manifest) {
             Ok(written) => {
@@ -142,7 +143,7 @@ impl Core {
                 kept.dropped.extend(dropped.map(|segment| Dropped { segment, manifest: written.number, at: now }));
                 let mut current = self.live.write();
                 // A deletion may have come meanwhile.
-                *current = Arc::new(live.without(current.tombstones().clone()));
+                *current = Arc::new(live.with_deletions_of(&current));
                 then();
                 Ok(())
             }
@@ -525,6 +526,8 @@ impl Core {
             deletions: get(&c.deletions),
             rewritten: get(&c.rewritten),
             deletions_pending: live.tombstones().iter().filter(|t| t.cleaned == 0).count(),
+            deletions_waiting: live.waiting().iter().count(),
+            deletions_cancelled: get(&c.cancelled),
             full: self.full.load(Ordering::Relaxed),
             remote: self.remote.as_ref().map(|r| r.stats()),
         }

@@ -11,6 +11,7 @@ use crate::{SegmentMeta, Tombstones};
 pub struct Live {
     by_signal: [Arc<Vec<Arc<SegmentMeta>>>; 3],
     tombstones: Tombstones,
+    waiting: Tombstones,
 }
 
 impl Live {
@@ -41,7 +42,25 @@ impl Live {
     /// With these deletions.
     #[must_use]
     pub fn without(&self, tombstones: Tombstones) -> Self {
-        Self { by_signal: self.by_signal.clone(), tombstones }
+        Self { tombstones, ..self.clone() }
+    }
+
+    /// The requests to delete that wait: nothing is taken out for them, but snapshots hide their rows.
+    #[must_use]
+    pub fn waiting(&self) -> &Tombstones {
+        &self.waiting
+    }
+
+    /// With these requests.
+    #[must_use]
+    pub(crate) fn hiding(&self, waiting: Tombstones) -> Self {
+        Self { waiting, ..self.clone() }
+    }
+
+    /// With the deletions of another moment, those that wait too.
+    #[must_use]
+    pub(crate) fn with_deletions_of(&self, other: &Self) -> Self {
+        self.without(other.tombstones.clone()).hiding(other.waiting.clone())
     }
 
     /// All of them.
@@ -62,6 +81,6 @@ impl Live {
             segments.sort_by_key(|s| s.id);
             *list = Arc::new(segments);
         }
-        Self { by_signal, tombstones: self.tombstones.clone() }
+        Self { by_signal, ..self.clone() }
     }
 }

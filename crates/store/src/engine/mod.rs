@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use model::Tenant;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use wire::{KeptSpans, Signal, Wanted};
@@ -376,6 +377,10 @@ impl Writer for Engine {
         Engine::delete(self, deletion)
     }
 
+    fn cancel(&self, tenant: &Tenant, id: u64) -> Result<bool, StoreError> {
+        Engine::cancel(self, tenant, id)
+    }
+
     fn append(&self, request: Request) -> Appended<'_> {
         Box::pin(self.core.append(request))
     }
@@ -407,7 +412,8 @@ impl Engine {
             covered: [core.log.committed(); 3],
             segments: live.all().map(|s| (**s).clone()).collect(),
             quarantined: Vec::new(),
-            tombstones: live.tombstones().iter().map(|t| (**t).clone()).collect(),
+            tombstones: live.tombstones().to_vec(),
+            waiting: live.waiting().to_vec(),
         };
         drop(kept);
         (manifest, live)

@@ -88,7 +88,8 @@ impl Engine {
 
         let mut dedupe = Dedupe::new(options.remembered);
         // A sequence that a deletion has is never given out again, also where the log is lost: it would take what comes.
-        let deleted = manifest.tombstones.iter().map(|t| t.sequence).max().unwrap_or(0);
+        let deletions = manifest.tombstones.iter().chain(&manifest.waiting);
+        let deleted = deletions.map(|t| t.sequence).max().unwrap_or(0);
         let floor = manifest.covered.into_iter().max().unwrap_or(0).max(deleted);
         let cursors = if Cursors::exist(&*disk) { open_cursors(&*disk, &counters) } else { None };
         let read = cursors.iter().flat_map(|c| c.all()).map(|(_, sequence, _)| sequence).max().unwrap_or(0);
@@ -99,8 +100,10 @@ impl Engine {
         })?;
 
         let fed = AtomicU64::new(log.committed());
-        let tombstones = Tombstones::new(manifest.tombstones.iter().cloned().map(Arc::new).collect());
-        *segments.live.write() = Arc::new(Live::new(&sound).without(tombstones.clone()));
+        let language = options.language.as_deref();
+        let tombstones = Tombstones::of_manifest(&manifest.tombstones, language);
+        let waiting = Tombstones::of_manifest(&manifest.waiting, language);
+        *segments.live.write() = Arc::new(Live::new(&sound).without(tombstones.clone()).hiding(waiting));
         let core = Arc::new(Core {
             log,
             remote,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::{Clock, SystemClock};
-use crate::RemoteOptions;
 use crate::disk::Disk;
 use crate::log::LogOptions;
+use crate::{Language, RemoteOptions};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -18,6 +18,8 @@ pub struct Options {
     pub disk: Arc<dyn Disk>,
     /// An object store behind the disk, if there is one.
     pub remote: Option<RemoteOptions>,
+    /// Reads what deletions of lines say of them: see [`crate::Worded`].
+    pub language: Option<Arc<dyn Language>>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// How the log is kept.
@@ -68,6 +70,7 @@ impl Options {
         let mut options = Self {
             disk,
             remote: None,
+            language: None,
             clock: Arc::new(SystemClock::default()),
             log: LogOptions::default(),
             log_cap: 2 << 30,

@@ -26,6 +26,7 @@ pub(crate) struct Counters {
     pub(crate) quarantined: AtomicU64,
     pub(crate) dropped_for_readers: AtomicU64,
     pub(crate) deletions: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
     pub(crate) rewritten: AtomicU64,
 }
 
@@ -113,6 +114,10 @@ pub struct Stats {
     pub rewritten: u64,
     /// Deletions of which rows may be on disk still.
     pub deletions_pending: usize,
+    /// Requests to delete that wait.
+    pub deletions_waiting: usize,
+    /// Requests to delete that were cancelled.
+    pub deletions_cancelled: u64,
     /// Whether appends are refused for want of disk space.
     pub full: bool,
     /// The object store, where there is one.

@@ -163,7 +163,7 @@ impl Writer for Memory {
     }
 
     fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
-        let Deletion { tenant, range, doomed, words } = deletion;
+        let Deletion { tenant, range, doomed, words, .. } = deletion;
         let mut state = self.state.write();
         let state = Arc::make_mut(&mut state);
         let sequence = state.tombstones.last().map_or(0, |t| t.sequence) + 1;
@@ -177,6 +177,8 @@ impl Writer for Memory {
             words,
             created,
             cleaned: created,
+            due: 0,
+            request: 0,
         });
         if let Some(tables) = state.tenants.get_mut(&tenant) {
             tables.delete(&tombstone);

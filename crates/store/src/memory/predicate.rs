@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use model::Value;
 
+use super::batch::batch;
 use super::row::Row;
 use crate::{Column, CompareOp, Field, Literal, Predicate};
 
@@ -26,6 +27,11 @@ pub(crate) fn accepts(predicate: &Predicate, row: &Row) -> bool {
         }
         Predicate::OneOf { field, ids } => {
             matches!(row.value(&Column::Field(*field)), Some(Value::Bytes(id)) if ids.contains(&id))
+        }
+        Predicate::Worded(worded) => {
+            // What cannot be judged is left alone: a row is lost for good, words may be read later.
+            let Ok(test) = worded.test() else { return false };
+            batch(&[row], test.columns()).is_ok_and(|batch| test.passes(&batch) == [true])
         }
     }
 }

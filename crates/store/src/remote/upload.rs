@@ -57,6 +57,7 @@ impl Remote {
                 && m.state.covered == manifest.covered
                 && m.state.segments == manifest.segments
                 && m.state.tombstones == manifest.tombstones
+                && m.state.waiting == manifest.waiting
         });
         if !done {
             let mut named = BTreeMap::new();

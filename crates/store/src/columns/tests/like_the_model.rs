@@ -1,6 +1,7 @@
 //! Random rows and questions: heads, flushed and merged segments answer as the plain model does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
@@ -184,7 +185,8 @@ fn check(seed: u64, table: Table) {
             Table::Spans => Doomed::Spans(which),
             Table::Logs => Doomed::Lines(which),
         };
-        let deletion = Deletion { tenant: tenant.clone(), range: random.range(), doomed, words: String::new() };
+        let deletion =
+            Deletion { tenant: tenant.clone(), range: random.range(), doomed, words: String::new(), delay: Duration::ZERO };
         let tombstone = model.delete(deletion).expect("deleted");
         let tombstone = Arc::new(Tombstone { sequence, cleaned: 0, ..(*tombstone).clone() });
         // As the manifest would give it back.
