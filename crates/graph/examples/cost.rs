@@ -28,11 +28,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         spans = 0;
         for payload in &payloads {
             now += 10_000_000;
-            let keep = |generator: &Generator| {
+            let keep = |generator: &Generator, room: Room| {
                 let mut keeper = SpanKeeper::new(generator.wants(), room);
                 walk_spans(Encoding::OtlpTraces, payload, &limits, &mut keeper).map(|_| keeper.finish())
             };
-            let kept = if how == "kept" { keep(&generator)? } else { None };
+            let kept = if how == "kept" { keep(&generator, room)? } else { None };
             room = kept.as_ref().map_or(room, wire::KeptSpans::room);
             let begun = Instant::now();
             match (&kept, how.as_str()) {
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     generator.take_kept(&tenant, kept, now);
                     spans += kept.len() as u64;
                 }
-                (None, "walk") => spans += keep(&generator)?.map_or(0, |kept| kept.len() as u64),
+                (None, "walk") => spans += keep(&generator, room)?.map_or(0, |kept| kept.len() as u64),
                 (None, _) => spans += generator.take(&tenant, Encoding::OtlpTraces, payload, now)?,
             }
             spent += begun.elapsed().as_nanos() as f64;

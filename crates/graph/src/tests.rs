@@ -442,7 +442,8 @@ fn a_reader_at_the_end_of_the_log_is_given_what_the_table_has_walked() {
     assert!(reader.next_record().expect("readable").is_none());
     append(3);
     let doomed = store::Doomed::Spans(store::Predicate::True);
-    let deletion = store::Deletion { tenant: Tenant::default(), range: model::TimeRange::ALL, doomed, words: "all".to_owned() };
+    let (range, delay) = (model::TimeRange::ALL, std::time::Duration::ZERO);
+    let deletion = store::Deletion { tenant: Tenant::default(), range, doomed, words: "all".to_owned(), delay };
     store.delete(deletion).expect("kept");
     let record = reader.next_record().expect("readable").expect("the third");
     assert!(reader.spans_of(&record).is_none() && !record.payload.is_empty(), "a deletion has reached it");

@@ -73,11 +73,11 @@ impl RowTest for Stages {
     fn passes(&self, batch: &Batch) -> Vec<bool> {
         let mut rows = Rows::new(batch, self.levels);
         let mut labels = Labels::default();
-        let mut passes = |row| {
+        let passes = |row| {
             rows.labels(row, &mut labels);
             let time = rows.time(row);
             self.pipeline.run(rows.line(row), time, &mut labels).is_some()
         };
-        (0..batch.rows()).map(|row| passes(row)).collect()
+        (0..batch.rows()).map(passes).collect()
     }
 }
