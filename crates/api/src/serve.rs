@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
+use collector::grpc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::answer::{Answer, Failure};
@@ -236,15 +237,19 @@ pub fn every_port(api: &Arc<Api>) -> Router {
     let own = braid_router(api).merge(graph_router(api)).merge(correlation_router(api));
     let own = own.merge(admin::routes(Routes::new(api, Face::Tempo)).router);
     let router = prometheus_router(api).merge(loki_router(api)).merge(tempo_router(api)).merge(own);
-    let router = router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path())) });
+    let router = router.fallback(|request: Request| async move { not_found(Face::of_path(request.uri().path()), &request) });
     cors::layer(router, &api.settings.cors_origin)
 }
 
 fn own_port(router: Router, face: Face) -> Router {
-    router.fallback(move || async move { not_found(Some(face)) })
+    router.fallback(move |request: Request| async move { not_found(Some(face), &request) })
 }
 
-fn not_found(face: Option<Face>) -> Response {
+/// Clients of gRPC are told in their own words: what they make of a 404 with a text depends on which of its frames comes first.
+fn not_found(face: Option<Face>, request: &Request) -> Response {
+    if grpc::is_grpc(request.headers()) {
+        return grpc::unimplemented(request.uri().path()).into_response();
+    }
     let failure = Failure::NotFound("404 page not found".to_owned());
     face.unwrap_or(Face::Tempo).fail(failure)
 }

@@ -732,6 +732,17 @@ async fn queries_that_run_into_a_limit_are_counted_by_it() {
 }
 
 #[tokio::test]
+async fn unknown_methods_of_grpc_are_unimplemented() {
+    let api = api(Arc::new(NoTargets));
+    for router in [tempo_port(&api), every_port(&api)] {
+        let request = Request::post("/tempopb.StreamingQuerier/Nothing").header("content-type", "application/grpc");
+        let (status, headers, body) = send(&router, request.body(Body::empty()).expect("a request")).await;
+        assert_eq!((status.as_u16(), headers["grpc-status"].as_bytes(), body.len()), (200, &b"12"[..], 0));
+        assert_eq!(get(&router, "/tempopb.StreamingQuerier/Nothing").await.0, 404);
+    }
+}
+
+#[tokio::test]
 async fn a_query_takes_no_longer_than_it_may() {
     let api = Api::new(Arc::new(store()), Arc::new(NoTargets), Settings { timeout: Duration::ZERO, ..Settings::default() });
     let slow = |cancelled: &std::sync::atomic::AtomicBool| {

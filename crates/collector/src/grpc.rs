@@ -75,7 +75,8 @@ impl Method {
 }
 
 /// The answer to a method that does not exist.
-pub(crate) fn unimplemented(path: &str) -> Response<Body> {
+#[must_use]
+pub fn unimplemented(path: &str) -> Response<Body> {
     trailers_only(12, &format!("unknown method {path}"), None)
 }
 
