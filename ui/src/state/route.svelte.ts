@@ -14,7 +14,7 @@ export const clock = $state({ now: Date.now() });
 const CONTEXT = ["from", "to", "refresh"];
 
 /** What only changes how a page shows what it has: nothing is asked anew for it, and "now" stays. */
-const VIEW = ["at", "box", "critical", "errors", "find", "joined", "line", "mark", "markq", "sort", "span", "table", "view"];
+const VIEW = ["at", "box", "critical", "errors", "find", "fold", "hide", "joined", "line", "mark", "markq", "sort", "span", "table", "view"];
 
 /** Reads the address; says whether more than the view has changed. Parameters change one by one, so that only what reads one hears of it. */
 function read(): boolean {

@@ -188,6 +188,39 @@ test("a chosen line, a table twin and what is searched for are in the address: a
   await close();
 });
 
+test("a folded span and a hidden series are in the address: a link shows them so again", async () => {
+  const { page, problems, close } = await open(`#/trace/${SLOW}`);
+  const fall = page.locator('[aria-label^="Waterfall of"]');
+  await fall.waitFor();
+  const whole = await fall.getAttribute("aria-label");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => /fold=[0-9a-f]{16}/.test(location.hash));
+  assert.match(await fall.getAttribute("aria-label"), /^Waterfall of 1 spans/);
+  const again = await open(new URL(page.url()).hash);
+  await again.page.locator('[aria-label^="Waterfall of 1 spans"]').waitFor();
+  await again.close();
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => !/fold=/.test(location.hash));
+  assert.equal(await fall.getAttribute("aria-label"), whole);
+  await page.goto(`${braid.url}/#/logs?from=now-15m`);
+  const series = page.locator('.legend button[aria-pressed="true"]');
+  await series.first().waitFor();
+  const before = await series.count();
+  const name = await series.first().innerText();
+  await series.first().click();
+  await page.waitForFunction(() => /hide=\w+/.test(location.hash));
+  const other = await open(new URL(page.url()).hash);
+  const off = other.page.locator('.legend button[aria-pressed="false"]');
+  await off.waitFor();
+  assert.equal(await off.innerText(), name);
+  assert.equal(await other.page.locator('.legend button[aria-pressed="true"]').count(), before - 1);
+  assert.deepEqual(other.problems, []);
+  await other.close();
+  assert.deepEqual(problems, []);
+  await close();
+});
+
 test("older lines are read on as one scrolls", async () => {
   const now = Date.now() - 1800e3;
   const logRecords = Array.from({ length: 4500 }, (_, i) => ({ timeUnixNano: `${now + Math.floor(i / 3)}000000`, body: { stringValue: `chatter ${i}` } }));
