@@ -77,6 +77,14 @@ impl Face {
     pub(crate) fn fail_plainly(self, failure: Failure) -> Response {
         let face = if self == Self::Prometheus { Self::Tempo } else { self };
         let status = self.fail(failure.clone()).status();
+        // As Go's `http.Error` ends a line; what is forbidden or not ready is said without.
+        let failure = match failure {
+            Failure::BadData(m) => Failure::BadData(m + "\n"),
+            Failure::Execution(m) => Failure::Execution(m + "\n"),
+            Failure::Limit(limit, m) => Failure::Limit(limit, m + "\n"),
+            Failure::Internal(m) => Failure::Internal(m + "\n"),
+            other => other,
+        };
         let mut response = face.fail(failure);
         *response.status_mut() = status;
         response

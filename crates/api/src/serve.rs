@@ -181,7 +181,24 @@ async fn respond(answer: Answer, gzip: bool) -> Response {
 
 /// `/api/v1/…`, `/-/healthy`, `/-/ready`.
 pub fn prometheus_router(api: &Arc<Api>) -> Router {
-    prometheus::routes(Routes::new(api, Face::Prometheus)).router.merge(prometheus::read::route(api))
+    let router = prometheus::routes(Routes::new(api, Face::Prometheus)).router.merge(prometheus::read::route(api));
+    router.layer(axum::middleware::map_response(say_method_not_allowed))
+}
+
+/// A path that does not take the method says so, as in Go's router.
+async fn say_method_not_allowed(response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED || response.headers().contains_key(header::CONTENT_TYPE) {
+        return response;
+    }
+    let mut said = plain_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    said.headers_mut().extend(response.headers().get(header::ALLOW).map(|allowed| (header::ALLOW, allowed.clone())));
+    said
+}
+
+/// As `http.Error` of Go answers.
+fn plain_error(status: StatusCode, text: &'static str) -> Response {
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (status, headers, text).into_response()
 }
 
 /// `/loki/api/v1/…`, `/api/prom/…`, `/prometheus/api/v1/…`.
@@ -250,8 +267,10 @@ fn not_found(face: Option<Face>, request: &Request) -> Response {
     if grpc::is_grpc(request.headers()) {
         return grpc::unimplemented(request.uri().path()).into_response();
     }
-    let failure = Failure::NotFound("404 page not found".to_owned());
-    face.unwrap_or(Face::Tempo).fail(failure)
+    match face {
+        Some(Face::Prometheus) => plain_error(StatusCode::NOT_FOUND, "404 page not found\n"),
+        other => other.unwrap_or(Face::Tempo).fail(Failure::NotFound("404 page not found".to_owned())),
+    }
 }
 
 /// `/ready` as Loki and Tempo have it.

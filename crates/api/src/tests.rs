@@ -217,7 +217,7 @@ async fn failures_have_the_shape_of_their_api() {
         ("/api/v1/query_range?query=up&start=0&end=1&step=0", 400, bad("bad_data", "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer")),
         ("/api/v1/query_range?query=up&start=0&end=11001&step=1", 400, bad("bad_data", "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)")),
         ("/api/v1/series", 400, bad("bad_data", "no match[] parameter provided")),
-        ("/api/v1/nothing", 404, bad("not_found", "404 page not found")),
+        ("/api/v1/nothing", 404, "404 page not found\n".to_owned()),
         ("/loki/api/v1/nothing", 404, "404 page not found".to_owned()),
         ("/api/v2/nothing", 404, "404 page not found".to_owned()),
         ("/elsewhere", 404, "404 page not found".to_owned()),
@@ -609,7 +609,7 @@ async fn each_port_says_when_it_is_ready_and_404_in_its_own_shape() {
     assert_eq!(ready().await, [503, 503, 503]);
     api.set_ready(true);
     assert_eq!(ready().await, [200, 200, 200]);
-    assert!(get(&prometheus, "/nothing").await.1.starts_with("{\"status\":\"error\""));
+    assert_eq!(get(&prometheus, "/nothing").await, (404, "404 page not found\n".to_owned()));
     assert_eq!(get(&loki, "/api/v1/query").await, (404, "404 page not found".to_owned()));
     let targets = get_json(&prometheus, "/api/v1/targets").await;
     assert_eq!(
@@ -657,7 +657,7 @@ async fn each_port_says_when_it_is_ready_and_404_in_its_own_shape() {
 async fn what_is_no_json_in_prometheus_fails_in_plain_text_and_the_lifecycle_stays_ours() {
     let router = prometheus_port(&api(Arc::new(NoTargets)));
     let (status, body) = get(&router, "/federate?match[]=%7B").await;
-    assert_eq!((status, body.as_str()), (400, "1:2: parse error: unexpected end of input inside braces"));
+    assert_eq!((status, body.as_str()), (400, "1:2: parse error: unexpected end of input inside braces\n"));
     let request = |method: &str, path: &str| Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
     let (status, _, body) = send(&router, request("PUT", "/-/quit")).await;
     assert_eq!((status.as_u16(), &body[..]), (403, &b"Lifecycle API is not enabled."[..]));
@@ -670,6 +670,102 @@ async fn what_is_no_json_in_prometheus_fails_in_plain_text_and_the_lifecycle_sta
     let (status, body) = get(&router, "/api/v1/rules?type=all").await;
     assert!(status == 400 && body.contains("not supported value"), "{status} {body}");
     assert_eq!(get_json(&router, "/api/v1/query_exemplars?query=up").await["data"], json!([]));
+    assert_eq!(get(&router, "/api/v1/query_exemplars?query=1").await, (204, String::new()));
+    let features = get_json(&router, "/api/v1/features").await;
+    assert_eq!((&features["data"]["promql_functions"]["rate"], &features["data"]["api"]["admin"]), (&json!(true), &json!(false)));
+    for (method, path) in [
+        ("POST", "/api/v1/label/job/values"),
+        ("POST", "/api/v1/metadata"),
+        ("POST", "/api/v1/targets"),
+        ("POST", "/api/v1/status/config"),
+        ("POST", "/federate"),
+        ("POST", "/-/healthy"),
+        ("DELETE", "/api/v1/query"),
+        ("GET", "/api/v1/read"),
+    ] {
+        let (status, headers, body) = send(&router, request(method, path)).await;
+        assert_eq!((status.as_u16(), &body[..]), (405, &b"Method Not Allowed\n"[..]), "{method} {path}");
+        assert!(headers.contains_key("allow"), "{method} {path}");
+    }
+    for path in ["/-/reload", "/-/quit"] {
+        assert_eq!(get(&router, path).await, (405, "Only POST or PUT requests allowed".to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn federation_speaks_protobuf_with_histograms_and_escapes_names_for_those_that_do_not_read_them() {
+    let store = Memory::new();
+    let mut sink = store.ingest(&Tenant::default());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    SampleSink::series(&mut sink, RawLabels::from_pairs(b"a", &[("__name__", "a.b"), ("c.d", "x")]));
+    sink.sample(now, 2.0);
+    SampleSink::series(&mut sink, RawLabels::from_pairs(b"h", &[("__name__", "h"), ("job", "a")]));
+    let spans = vec![model::BucketSpan { offset: 0, length: 1 }];
+    let histogram = model::Histogram { count: 3.0, sum: 4.5, positive_spans: spans, positive: vec![3.0], ..Default::default() };
+    SampleSink::histogram(&mut sink, now, &histogram);
+    drop(sink);
+    let router = prometheus_port(&Arc::new(Api::new(Arc::new(store), Arc::new(NoTargets), Settings::default())));
+    let delimited = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    for (accept, kind, shown, families) in [
+        ("", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", "a_b{c_d=\"x\",instance=\"\"} 2 ", 1),
+        (
+            "text/plain;version=0.0.4;escaping=allow-utf-8",
+            "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8",
+            "{\"a.b\",\"c.d\"=\"x\",instance=\"\"} 2 ",
+            1,
+        ),
+        (
+            delimited,
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=underscores",
+            "a_b",
+            2,
+        ),
+    ] {
+        let uri = "/federate?match[]=%7B__name__=~%22.%2B%22%7D";
+        let request = Request::builder().uri(uri).header("accept", accept).body(Body::empty()).expect("a request");
+        let (status, headers, body) = send(&router, request).await;
+        assert_eq!((status.as_u16(), headers["content-type"].to_str().expect("text")), (200, kind));
+        let text = String::from_utf8_lossy(&body);
+        assert!(text.contains(shown), "{text}");
+        let found = if accept == delimited { lengths(&body) } else { text.matches("# TYPE").count() };
+        assert_eq!(found, families, "{text}");
+    }
+}
+
+/// Messages behind their lengths, each shorter than 128 bytes.
+fn lengths(mut body: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((length, rest)) = body.split_first() {
+        body = &rest[usize::from(*length)..];
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn selectors_of_prometheus_are_read_as_there() {
+    let router = prometheus_port(&api(Arc::new(NoTargets)));
+    let none = "match[] must contain at least one non-empty matcher";
+    for (selector, why) in [
+        ("", "1:1: parse error: unexpected end of input"),
+        ("%7B%7D", none),
+        ("%7Bx=~%22.*%22%7D", none),
+        ("rate(x%5B1m%5D)", "1:5: parse error: unexpected \"(\""),
+        ("up%5B1m%5D", "1:3: parse error: unexpected \"[\""),
+        ("up+offset+1m", "1:4: parse error: unexpected <offset>"),
+    ] {
+        for (path, prefix) in [
+            ("/api/v1/series", "invalid parameter \"match[]\": "),
+            ("/api/v1/labels", ""),
+            ("/api/v1/label/job/values", ""),
+            ("/api/v1/rules", "invalid parameter \"match[]\": "),
+        ] {
+            let (status, body) = get(&router, &format!("{path}?match[]={selector}")).await;
+            let error = &serde_json::from_str::<Json>(&body).expect("JSON")["error"];
+            assert_eq!((status, error), (400, &json!(format!("{prefix}{why}"))), "{path} {selector}");
+        }
+    }
+    assert_eq!(get(&router, "/api/v1/series?match=up").await.0, 400, "no match[]");
 }
 
 #[tokio::test]

@@ -7,11 +7,17 @@ fn rfc3339(text: &str) -> Option<i64> {
     i64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
 }
 
+/// The first and the last time that Prometheus' clients may ask for, as it writes them: no date of RFC 3339.
+const EDGES: [(&str, i64); 2] = [("-292273086-05-16T16:47:06Z", i64::MIN), ("292277025-08-18T07:12:54.999999999Z", i64::MAX)];
+
 /// Milliseconds since the Unix epoch, of float seconds or RFC 3339: Prometheus' times.
 pub(crate) fn prometheus_ms(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         let ms = (seconds * 1000.0).round();
-        return (ms.is_finite() && ms.abs() < 9.2e18).then_some(ms as i64);
+        return (ms.is_finite() && ms.abs() <= i64::MAX as f64).then_some(ms as i64);
+    }
+    if let Some((_, edge)) = EDGES.iter().find(|(edge, _)| *edge == text) {
+        return Some(*edge);
     }
     rfc3339(text).map(|ns| ns.div_euclid(1_000_000))
 }
@@ -77,6 +83,9 @@ mod tests {
         assert_eq!(prometheus_ms("1435781451.781"), Some(1_435_781_451_781));
         assert_eq!(prometheus_ms("2015-07-01T20:10:51.781Z"), Some(1_435_781_451_781));
         assert_eq!(prometheus_ms("NaN"), None);
+        assert_eq!(prometheus_ms("-9223309901257974"), Some(-9_223_309_901_257_973_760));
+        assert_eq!(prometheus_ms("1e17"), None);
+        assert_eq!(prometheus_ms("-292273086-05-16T16:47:06Z"), Some(i64::MIN));
         assert_eq!(prometheus_duration_ms("1h30m"), Some(5_400_000));
         assert_eq!(prometheus_duration_ms("0.5"), Some(500));
         assert_eq!(loki_ns("1570818238000000000"), Ok(1_570_818_238_000_000_000));

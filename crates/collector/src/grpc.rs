@@ -136,7 +136,7 @@ pub fn one_message(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Refusal> {
         (false, message) => Ok(message),
         (true, _) => {
             let encoding = headers.get(ENCODING).map_or_else(String::new, |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-            Err(Refusal::ContentEncoding(encoding))
+            Err(Refusal::ContentEncoding { found: encoding, expected: "messages must not be compressed here" })
         }
     }
 }

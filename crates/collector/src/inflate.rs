@@ -38,7 +38,10 @@ impl ContentEncoding {
             () if is("gzip") || is("x-gzip") => Ok(Self::Gzip),
             () if is("zstd") => Ok(Self::Zstd),
             () if is("deflate") => Ok(Self::Deflate),
-            () => Err(Refusal::ContentEncoding(String::from_utf8_lossy(name).into_owned())),
+            () => Err(Refusal::ContentEncoding {
+                found: String::from_utf8_lossy(name).into_owned(),
+                expected: "gzip, zstd, deflate and identity are",
+            }),
         }
     }
 

@@ -14,8 +14,13 @@ pub enum Refusal {
     #[error(transparent)]
     Tenant(#[from] TenantError),
     /// A content encoding that this receiver does not undo.
-    #[error("content encoding {0:?} is not supported; gzip, zstd, deflate and identity are")]
-    ContentEncoding(String),
+    #[error("content encoding {found:?} is not supported; {expected}")]
+    ContentEncoding {
+        /// What the request says.
+        found: String,
+        /// What would have been right.
+        expected: &'static str,
+    },
     /// A content type that this receiver does not read.
     #[error("content type {found:?} is not supported; {expected} is")]
     ContentType {
@@ -106,7 +111,7 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Tenant(_) => "tenant",
-            Self::ContentEncoding(_) => "content_encoding",
+            Self::ContentEncoding { .. } => "content_encoding",
             Self::ContentType { .. } => "content_type",
             Self::Inflate { .. } => "inflate",
             Self::TooLarge { .. } | Self::Wire(WireError::TooLarge { .. }) => "too_large",
@@ -130,7 +135,7 @@ impl Refusal {
     #[must_use]
     pub fn http_status(&self) -> StatusCode {
         match self {
-            Self::ContentEncoding(_) | Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentEncoding { .. } | Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } | Self::Wire(WireError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Tenant(_) | Self::Inflate { .. } | Self::Framing(_) | Self::Wire(_) | Self::Disconnected(_) => {
                 StatusCode::BAD_REQUEST
@@ -155,7 +160,7 @@ impl Refusal {
             Self::Tenant(_) | Self::Inflate { .. } | Self::Framing(_) | Self::ContentType { .. } => 3,
             Self::TooLarge { .. } | Self::Wire(WireError::TooLarge { .. }) => 8,
             Self::Wire(_) => 3,
-            Self::ContentEncoding(_) => 12,
+            Self::ContentEncoding { .. } => 12,
             Self::Busy(_)
             | Self::InFlight(_)
             | Self::Memory(_)

@@ -66,6 +66,8 @@ fn envelope(headers: &HeaderMap, begun: Instant) -> Result<Envelope, Refusal> {
             begun,
             translation: Translation::None,
         }),
-        Some(other) => Err(Refusal::ContentEncoding(String::from_utf8_lossy(other).into_owned())),
+        Some(other) => {
+            Err(Refusal::ContentEncoding { found: String::from_utf8_lossy(other).into_owned(), expected: "snappy is" })
+        }
     }
 }

@@ -281,6 +281,11 @@ static FUNCTIONS: [Function; 89] = [
     calendar("year", calendar::year),
 ];
 
+/// All functions, by name.
+pub fn functions() -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS.iter()
+}
+
 /// The function named `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|f| f.name == name)

@@ -25,7 +25,7 @@ pub use ast::{
 };
 pub use error::{EvalError, ParseError};
 pub use eval::{Answer, Grid, Limits, Matrix, Options, Outcome, Points, Question, Sample, Stats, instant, range};
-pub use functions::Function;
+pub use functions::{Function, functions};
 pub use parser::{MAX_QUERY, Syntax, parse, parse_selector, parse_with};
 pub use print::braces;
 pub use series_description::{SequenceValue, SeriesDescription, parse_series_description};

@@ -28,7 +28,7 @@ pub enum BinaryOp {
 
 impl BinaryOp {
     /// All of them; those that others begin with come after them.
-    pub(crate) const ALL: [Self; 18] = [
+    pub const ALL: [Self; 18] = [
         Self::Add,
         Self::Sub,
         Self::Mul,
@@ -154,7 +154,7 @@ pub enum AggregateOp {
 
 impl AggregateOp {
     /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub const ALL: [Self; 14] = [
         Self::Sum,
         Self::Avg,
         Self::Min,

@@ -19,7 +19,7 @@ pub(crate) fn decompressed<T>(
     max: usize,
     read: impl FnOnce(&[u8]) -> Result<T, WireError>,
 ) -> Result<T, WireError> {
-    let snappy = |e: snap::Error| WireError::Snappy(e.to_string());
+    let snappy = |e: snap::Error| WireError::Snappy(e.to_string().trim_start_matches("snappy: ").to_owned());
     let declared = snap::raw::decompress_len(bytes).map_err(snappy)?;
     if declared > max {
         return Err(WireError::TooLarge { what: "the decompressed body", limit: max });

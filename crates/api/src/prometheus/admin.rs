@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::TimeRange;
 use store::{Deletion, Doomed};
 
-use super::{envelope, time};
+use super::{bad, envelope, selectors, time};
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -16,17 +16,16 @@ const MS: i64 = 1_000_000;
 
 pub(super) async fn delete_series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let admin = api.admin()?;
-    let texts: Vec<&str> = ask.all("match").collect();
+    let texts: Vec<&str> = ask.all("match[]").collect();
     if texts.is_empty() {
         return Err(Failure::BadData("no match[] parameter provided".to_owned()));
     }
-    let bad = |e| Failure::BadData(format!("invalid parameter \"match[]\": {e}"));
-    let selectors = texts.iter().map(|t| promql::parse_selector(t).map_err(bad)).collect::<Result<Vec<_>, _>>()?;
     let (start, end) = (time(&ask, "start")?, time(&ask, "end")?);
+    let selectors = selectors(&ask).map_err(|why| bad("match[]", why))?;
     if let (Some(start), Some(end)) = (start, end)
         && end < start
     {
-        return Err(Failure::BadData("invalid parameter \"end\": end timestamp must not be before start time".to_owned()));
+        return Err(bad("end", "end timestamp must not be before start time"));
     }
     let start = start.map_or(i64::MIN, |ms| ms.saturating_mul(MS));
     // Both ends belong to it.

@@ -12,11 +12,15 @@ use crate::{Api, json};
 pub(super) async fn query(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let (first_ms, last_ms) = (time(&ask, "start")?.unwrap_or(i64::MIN), time(&ask, "end")?.unwrap_or(i64::MAX));
     if last_ms < first_ms {
-        return Err(Failure::BadData("invalid parameter \"end\": end timestamp must not be before start timestamp".to_owned()));
+        return Err(Failure::BadData("end timestamp must not be before start timestamp".to_owned()));
     }
     let tenant = ask.tenant()?;
     let text = ask.get("query").unwrap_or_default();
-    let expr = promql::parse(text).map_err(|e| Failure::BadData(format!("invalid parameter \"query\": {e}")))?;
+    let expr = promql::parse(text).map_err(|e| Failure::BadData(e.to_string()))?;
+    if expr.selectors().is_empty() {
+        // As in Prometheus: nothing is selected, so there is nothing to say.
+        return Ok(Answer::nothing());
+    }
     let state = api.clone();
     blocking(&api, None, move |_| {
         let reader = state.source.snapshot();

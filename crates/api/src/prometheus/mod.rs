@@ -3,14 +3,22 @@
 mod admin;
 mod ast;
 mod exemplars;
+mod features;
 mod federate;
+mod negotiate;
 mod query;
 pub(crate) mod read;
 mod series;
 mod status;
 mod targets;
 
+use std::sync::Arc;
+
 use axum::routing::MethodFilter;
+use http::StatusCode;
+use store::LabelMatcher;
+
+use crate::Api;
 
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -32,28 +40,53 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/api/v1/parse_query", ast::parse)
         .route("/api/v1/series", series::series)
         .route("/api/v1/labels", series::labels)
-        .route("/api/v1/label/{name}/values", series::values)
-        .route("/api/v1/metadata", series::metadata)
-        .route("/api/v1/targets", targets::targets)
-        .route("/api/v1/targets/metadata", targets::metadata)
-        .route("/api/v1/scrape_pools", targets::scrape_pools)
-        .route("/api/v1/rules", status::rules)
-        .route("/api/v1/alerts", async |_, _| Ok(envelope("{\"alerts\":[]}", 0, &[], &[])))
-        .route("/api/v1/alertmanagers", async |_, _| {
+        .on(MethodFilter::GET, "/api/v1/label/{name}/values", series::values)
+        .on(MethodFilter::GET, "/api/v1/metadata", series::metadata)
+        .on(MethodFilter::GET, "/api/v1/targets", targets::targets)
+        .on(MethodFilter::GET, "/api/v1/targets/metadata", targets::metadata)
+        .on(MethodFilter::GET, "/api/v1/scrape_pools", targets::scrape_pools)
+        .on(MethodFilter::GET, "/api/v1/rules", status::rules)
+        .on(MethodFilter::GET, "/api/v1/alerts", async |_, _| Ok(envelope("{\"alerts\":[]}", 0, &[], &[])))
+        .on(MethodFilter::GET, "/api/v1/alertmanagers", async |_, _| {
             Ok(envelope("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}", 0, &[], &[]))
         })
-        .route("/api/v1/notifications", async |_, _| Ok(envelope("[]", 0, &[], &[])))
-        .route("/api/v1/status/buildinfo", status::buildinfo)
-        .route("/api/v1/status/config", status::config)
-        .route("/api/v1/status/flags", status::flags)
-        .route("/api/v1/status/runtimeinfo", status::runtimeinfo)
-        .route("/api/v1/status/tsdb", status::tsdb)
-        .route("/api/v1/status/walreplay", status::walreplay)
-        .route("/version", status::version)
-        .route("/federate", federate::federate)
-        .route("/-/healthy", async |_, _| Ok(Answer::text("Prometheus Server is Healthy.\n")))
-        .route("/-/ready", status::ready)
+        .on(MethodFilter::GET, "/api/v1/features", features::features)
+        .on(MethodFilter::GET, "/api/v1/notifications", async |_, _| Ok(envelope("[]", 0, &[], &[])))
+        .on(MethodFilter::GET, "/api/v1/status/buildinfo", status::buildinfo)
+        .on(MethodFilter::GET, "/api/v1/status/config", status::config)
+        .on(MethodFilter::GET, "/api/v1/status/flags", status::flags)
+        .on(MethodFilter::GET, "/api/v1/status/runtimeinfo", status::runtimeinfo)
+        .on(MethodFilter::GET, "/api/v1/status/tsdb", status::tsdb)
+        .on(MethodFilter::GET, "/api/v1/status/walreplay", status::walreplay)
+        .on(MethodFilter::GET, "/version", status::version)
+        .on(MethodFilter::GET, "/federate", federate::federate)
+        .on(MethodFilter::GET, "/-/healthy", async |_, _| Ok(Answer::text("Prometheus Server is Healthy.\n")))
+        .on(MethodFilter::GET, "/-/ready", status::ready)
+        .on(MethodFilter::GET, "/-/quit", only_orders)
+        .on(MethodFilter::GET, "/-/reload", only_orders)
         .on(orders, "/-/quit", async |_, _| Err(Failure::Forbidden("Lifecycle API is not enabled.".to_owned())))
+}
+
+/// What changes the process is not looked at.
+async fn only_orders(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
+    Ok(Answer { status: StatusCode::METHOD_NOT_ALLOWED, ..Answer::text("Only POST or PUT requests allowed") })
+}
+
+/// The selectors of `match[]`, each of which must leave something out.
+fn selectors(ask: &Ask) -> Result<Vec<Vec<LabelMatcher>>, String> {
+    let one = |text| {
+        let matchers = promql::parse_selector(text).map_err(|e| e.to_string())?;
+        match matchers.iter().any(|m| !m.matches("")) {
+            true => Ok(matchers),
+            false => Err("match[] must contain at least one non-empty matcher".to_owned()),
+        }
+    };
+    ask.all("match[]").map(one).collect()
+}
+
+/// What is wrong with a parameter.
+fn bad(name: &str, why: impl std::fmt::Display) -> Failure {
+    Failure::BadData(format!("invalid parameter {name:?}: {why}"))
 }
 
 /// `{"status":"success","data":…}` and what is to be said about it.

@@ -9,7 +9,7 @@ use model::{Labels, Tenant};
 use promql::{Expr, Grid, Options, Outcome, Question, Sample};
 use store::Reader;
 
-use super::{cut, envelope, limit, required_time, time};
+use super::{bad, cut, envelope, limit, required_time, time};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -36,13 +36,13 @@ struct Query {
     came: Instant,
 }
 
-fn bad(name: &str, why: impl std::fmt::Display) -> Failure {
-    Failure::BadData(format!("invalid parameter {name:?}: {why}"))
-}
-
 fn duration(ask: &Ask, name: &str) -> Result<Option<i64>, Failure> {
     let Some(text) = ask.get(name) else { return Ok(None) };
-    prometheus_duration_ms(text).map(Some).ok_or_else(|| bad(name, format!("cannot parse {text:?} to a valid duration")))
+    let overflows = || text.parse().is_ok_and(|seconds: f64| seconds.abs() * 1e9 >= i64::MAX as f64);
+    prometheus_duration_ms(text).map(Some).ok_or_else(|| {
+        let more = if overflows() { ". It overflows int64" } else { "" };
+        bad(name, format!("cannot parse {text:?} to a valid duration{more}"))
+    })
 }
 
 impl Query {

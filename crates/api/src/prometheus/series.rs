@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Labels, Tenant};
 use store::{LabelMatcher, Reader};
 
-use super::{cut, envelope, limit, time};
+use super::{bad, cut, envelope, limit, selectors, time};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -22,21 +22,16 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(ask: &Ask) -> Result<Self, Failure> {
-        let selectors = ask.all("match").map(|text| {
-            promql::parse_selector(text).map_err(|e| Failure::BadData(format!("invalid parameter \"match[]\": {e}")))
-        });
-        let wanted = Self {
-            tenant: ask.tenant()?,
-            selectors: selectors.collect::<Result<_, _>>()?,
-            first_ms: time(ask, "start")?.unwrap_or(i64::MIN),
-            last_ms: time(ask, "end")?.unwrap_or(i64::MAX),
-            limit: limit(ask)?,
-        };
-        if wanted.last_ms < wanted.first_ms {
-            return Err(Failure::BadData("invalid parameter \"end\": end timestamp must not be before start time".to_owned()));
+    /// In the order in which Prometheus looks at the parameters. `wrong` says what a bad selector is answered with.
+    fn read(ask: &Ask, wrong: impl Fn(String) -> Failure) -> Result<Self, Failure> {
+        let limit = limit(ask)?;
+        let first_ms = time(ask, "start")?.unwrap_or(i64::MIN);
+        let last_ms = time(ask, "end")?.unwrap_or(i64::MAX);
+        let selectors = selectors(ask).map_err(wrong)?;
+        if last_ms < first_ms {
+            return Err(bad("end", "end timestamp must not be before start time"));
         }
-        Ok(wanted)
+        Ok(Self { tenant: ask.tenant()?, selectors, first_ms, last_ms, limit })
     }
 
     /// The series that any selector accepts, sorted; all, where there is none.
@@ -77,10 +72,10 @@ impl Wanted {
 }
 
 pub(super) async fn series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let wanted = Wanted::read(&ask)?;
-    if wanted.selectors.is_empty() {
+    if ask.all("match[]").next().is_none() {
         return Err(Failure::BadData("no match[] parameter provided".to_owned()));
     }
+    let wanted = Wanted::read(&ask, |why| bad("match[]", why))?;
     let state = api.clone();
     blocking(&api, None, move |_| {
         let reader = state.source.snapshot();
@@ -96,7 +91,7 @@ pub(super) async fn series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
 }
 
 pub(super) async fn labels(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    Wanted::read(&ask)?.list(&api, |labels, names| names.extend(labels.iter().map(|(n, _)| n))).await
+    Wanted::read(&ask, Failure::BadData)?.list(&api, |labels, names| names.extend(labels.iter().map(|(n, _)| n))).await
 }
 
 pub(super) async fn values(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
@@ -104,7 +99,7 @@ pub(super) async fn values(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     if name.is_empty() {
         return Err(Failure::BadData(format!("invalid label name: {:?}", ask.path("name"))));
     }
-    Wanted::read(&ask)?.list(&api, move |labels, values| values.extend(labels.get(&name))).await
+    Wanted::read(&ask, Failure::BadData)?.list(&api, move |labels, values| values.extend(labels.get(&name))).await
 }
 
 /// A name that is no classic one arrives as `U__` and hexadecimal code points between underscores: `U__a_2e_b` is `a.b`.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::envelope;
+use super::{bad, envelope, selectors};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::go::{atoi, parse_bool, parse_int};
@@ -33,15 +33,12 @@ pub(super) async fn buildinfo(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
 
 /// The same as it is.
 pub(super) async fn version(_: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
-    Ok(Answer::json(build().to_string(), 1))
+    Ok(Answer { rows: 1, ..Answer::text(build().to_string() + "\n") })
 }
 
 /// No rules are evaluated here yet; what asks for some of them is checked all the same.
 pub(super) async fn rules(_: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let bad = |name: &str, why: String| Failure::BadData(format!("invalid parameter {name:?}: {why}"));
-    for text in ask.all("match") {
-        promql::parse_selector(text).map_err(|e| bad("match[]", e.to_string()))?;
-    }
+    selectors(&ask).map_err(|why| bad("match[]", why))?;
     let kind = ask.get("type").unwrap_or("").to_lowercase();
     if !matches!(kind.as_str(), "" | "alert" | "record") {
         return Err(bad("type", format!("not supported value {kind:?}")));

@@ -98,6 +98,7 @@ const ROWS: &[Row] = &[
     query("/api/v1/rules"),
     query("/api/v1/alerts"),
     query("/api/v1/alertmanagers"),
+    query("/api/v1/features"),
     query("/api/v1/notifications"),
     query("/api/v1/status/{*}"),
     query("/federate"),

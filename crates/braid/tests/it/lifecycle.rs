@@ -43,7 +43,7 @@ fn each_port_has_its_own_pages() {
     assert_eq!(system["addresses"]["otlp_http"], braid.at("otlp_http"));
     assert_eq!(system["settings"]["storage.retention.logs"], "1w");
     for (path, shape) in
-        [("/api/nothing", "404 page not found"), ("/api/v1/nothing", "not_found"), ("/traces", "404 page not found")]
+        [("/api/nothing", "404 page not found"), ("/api/v1/nothing", "404 page not found"), ("/traces", "404 page not found")]
     {
         let reply = braid.get("braid", path).expect(404).text();
         assert!(reply.contains(shape) && !reply.contains("<html"), "{path}: {reply}");

@@ -8,7 +8,7 @@ pub(crate) use duration::number;
 use model::Labels;
 use store::{LabelMatcher, MatchOp};
 
-use crate::ast::{Binary, BinaryOp, Expr, Grouping, Matching, Node, Shift, Side};
+use crate::ast::{Binary, BinaryOp, Expr, Grouping, Matching, Node, Side};
 use crate::lexer::{Keyword, Kind, Lexer, Token, unquote};
 use crate::{ParseError, check, functions};
 
@@ -56,9 +56,7 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// [`ParseError`] with the position of what is wrong.
 pub fn parse_with(query: &str, syntax: Syntax) -> Result<Expr, ParseError> {
-    if query.len() > MAX_QUERY {
-        return Err(ParseError::at(query, 0, format!("the query is longer than {MAX_QUERY} bytes")));
-    }
+    short_enough(query)?;
     let mut parser = Parser::new(query, syntax);
     if parser.peek()?.kind == Kind::End {
         return parser.fail(0, "no expression found in input");
@@ -72,16 +70,32 @@ pub fn parse_with(query: &str, syntax: Syntax) -> Result<Expr, ParseError> {
     Ok(expr)
 }
 
-/// Reads a series selector alone, as `match[]` has it.
+/// Reads a series selector alone, as `match[]` has it; unlike in a query it may choose all series.
 ///
 /// # Errors
-/// [`ParseError`], also for any other expression and for `offset` and `@`.
+/// [`ParseError`], also for whatever follows the selector.
 pub fn parse_selector(query: &str) -> Result<Vec<LabelMatcher>, ParseError> {
-    let expr = parse(query)?;
-    match expr.node {
-        Node::Selector(s) if s.shift == Shift::default() && s.extension.is_none() => Ok(s.matchers),
-        _ => Err(ParseError::at(query, expr.start, "expected a series selector")),
+    short_enough(query)?;
+    let mut parser = Parser::new(query, Syntax::ALL);
+    let name = match parser.peek()?.kind {
+        Kind::Mark('{') => None,
+        _ => {
+            let token = parser.metric_name()?;
+            Some(parser.lexer.text(token))
+        }
+    };
+    let selector = parser.selector(name)?;
+    if parser.peek()?.kind != Kind::End {
+        return parser.unexpected("", "");
     }
+    Ok(selector.matchers)
+}
+
+fn short_enough(query: &str) -> Result<(), ParseError> {
+    if query.len() > MAX_QUERY {
+        return Err(ParseError::at(query, 0, format!("the query is longer than {MAX_QUERY} bytes")));
+    }
+    Ok(())
 }
 
 /// Reads a metric with its labels, as in `metric{a="b"}`, at the start of `text`; says where it ends.
@@ -330,20 +344,22 @@ impl<'q> Parser<'q> {
         Ok((Expr::new(Node::Selector(self.selector(name)?), start), 1))
     }
 
-    /// What begins with a word.
-    fn named(&mut self) -> Parsed<(Expr, usize)> {
+    /// A word that may name a metric.
+    fn metric_name(&mut self) -> Parsed<Token> {
         let token = self.peek()?;
-        let (start, text) = (token.start, self.lexer.text(token));
         let names_metric = match token.kind {
             Kind::Aggregation(_) | Kind::Identifier | Kind::MetricIdentifier => true,
             Kind::Keyword(k) => k.names_metric(),
             Kind::Operator(op) => op.is_set(),
             _ => false,
         };
-        if !names_metric {
-            return self.unexpected("", "");
-        }
-        self.advance()?;
+        if names_metric { self.advance() } else { self.unexpected("", "") }
+    }
+
+    /// What begins with a word.
+    fn named(&mut self) -> Parsed<(Expr, usize)> {
+        let token = self.metric_name()?;
+        let (start, text) = (token.start, self.lexer.text(token));
         let next = self.peek()?.kind;
         match (token.kind, next) {
             (Kind::Aggregation(op), Kind::Mark('(') | Kind::Keyword(Keyword::By | Keyword::Without)) => self.aggregate(op, start),

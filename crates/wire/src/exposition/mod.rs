@@ -5,6 +5,7 @@
 //! summaries brought into one form (`1` becomes `1.0`). Error texts are Prometheus' (`model/textparse`).
 
 mod created;
+mod encode;
 mod format;
 mod histogram;
 mod number;
@@ -18,6 +19,7 @@ use std::borrow::Cow;
 
 use model::Histogram;
 
+pub use encode::{Family, FamilyKind};
 pub use format::Format;
 
 use crate::{Limits, MetricKind, WireError};
