@@ -538,6 +538,8 @@ async fn tempo_searches_are_those_of_tempo() {
         "durationNanos": "1000000000",
         "attributes": [{"key": "http.code", "value": {"intValue": "200"}}],
     }]});
+    let read = found["metrics"]["inspectedBytes"].as_str().and_then(|n| n.parse::<u64>().ok());
+    assert!(read.is_some_and(|n| n > 0), "{}", found["metrics"]);
     assert_eq!(
         found["traces"],
         json!([{

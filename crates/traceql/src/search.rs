@@ -119,6 +119,8 @@ pub struct Found {
     pub traces: Vec<FoundTrace>,
     /// Traces looked at in the end, for the statistics that Tempo answers with.
     pub inspected: usize,
+    /// What their spans take in memory, roughly, for the same.
+    pub bytes: usize,
     /// Traces that are too large to be looked at.
     pub too_large: Vec<TraceId>,
 }
@@ -270,6 +272,7 @@ fn judge(question: &Question<'_>, plan: &Plan, chunk: &mut Vec<TraceId>, found: 
     found.inspected += chunk.len();
     let wanted = Wanted { fetch: &plan.fetch, marks: &plan.marks, more: &[] };
     let too_large = read_in_parts(question, wanted, &std::mem::take(chunk), &mut |loaded, ids| {
+        found.bytes += loaded.bytes;
         found.traces.extend(judge_all(question, plan, loaded, ids)?);
         let shown: usize = found.traces.iter().flat_map(|t| &t.sets).map(|set| set.spans.len()).sum();
         match shown > most_shown(question) {

@@ -136,6 +136,8 @@ pub(crate) struct Loaded {
     services: Services,
     /// Where the spans of each trace stand: those that follow each other together.
     by_trace: HashMap<[u8; 16], Vec<Run>>,
+    /// What the rows take, roughly.
+    pub(crate) bytes: usize,
 }
 
 /// Rows of a batch that follow each other.
@@ -223,7 +225,6 @@ impl Loaded {
     fn read(question: &Question<'_>, Wanted { fetch, marks, more }: Wanted<'_>, ids: &[TraceId]) -> Result<Read, EvalError> {
         let range = question.range;
         let most = if ids.len() > 1 { question.memory / TOGETHER } else { question.memory };
-        let mut taken = 0;
         let wide = TimeRange::new(range.start.saturating_sub(MARGIN_NS), range.end.saturating_add(MARGIN_NS));
         let mut projection: Vec<Column> = [
             Stored::TraceId,
@@ -247,6 +248,7 @@ impl Loaded {
             cores: Vec::new(),
             services: Services::default(),
             by_trace: HashMap::with_capacity(ids.len()),
+            bytes: 0,
         };
         for batch in question.reader.scan(&scan)? {
             question.alive()?;
@@ -267,9 +269,9 @@ impl Loaded {
                 }
                 first = end;
             }
-            taken += bytes(&batch);
+            loaded.bytes += bytes(&batch);
             loaded.rows.push(Rows::new(batch, fetch));
-            if taken > most {
+            if loaded.bytes > most {
                 return Ok(Read::TooMuch(loaded.large()));
             }
         }

@@ -116,7 +116,12 @@ pub(super) async fn search_aloud(
 fn body(found: &Found, jobs: &str) -> String {
     let mut body = String::from("{\"traces\":[");
     json::list(&mut body, &found.traces, trace);
-    let _ = write!(body, "],\"metrics\":{{\"inspectedTraces\":{}{jobs}}}}}", found.inspected);
+    let _ = write!(body, "],\"metrics\":{{\"inspectedTraces\":{}", found.inspected);
+    if found.bytes > 0 {
+        // As protobuf's JSON has numbers of 64 bits: a text, and none where it is 0.
+        let _ = write!(body, ",\"inspectedBytes\":\"{}\"", found.bytes);
+    }
+    let _ = write!(body, "{jobs}}}}}");
     body
 }
 
