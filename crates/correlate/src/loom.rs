@@ -456,7 +456,13 @@ impl Loom {
         self.closed.len()
     }
 
+    /// Moves what has closed to the end of a list.
+    pub(crate) fn move_closed(&mut self, to: &mut Vec<Closed>) {
+        to.append(&mut self.closed);
+    }
+
     /// What has closed since it was asked last.
+    #[cfg(test)]
     pub(crate) fn take_closed(&mut self) -> Vec<Closed> {
         std::mem::take(&mut self.closed)
     }

@@ -8,6 +8,7 @@
 //! version of the instrumentation scope. (Version 1 had it in `correlation.format`, with more attributes, and is still read.)
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -35,6 +36,9 @@ pub const KEYS: &str = "correlation.keys";
 /// Last sequence of the log that counts in.
 pub const LAST: &str = "correlation.last_sequence";
 
+/// Bytes that most rows need on the wire, at most.
+const ROW: usize = 384;
+
 type Pairs<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 
 /// A request of spans, one a part.
@@ -42,7 +46,8 @@ type Pairs<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 /// # Errors
 /// None in fact: no value in it is nested.
 pub fn encode<'p>(parts: impl IntoIterator<Item = &'p Part>) -> Result<Vec<u8>, wire::WireError> {
-    let mut encoder = TraceEncoder::default();
+    let parts = parts.into_iter();
+    let mut encoder = TraceEncoder::with_capacity(128 + parts.size_hint().0 * ROW);
     let resource = [Attr { key: "service.name", value: Value::Str(SERVICE) }];
     encoder.group(&Group { resource: &resource, scope_name: SERVICE, scope_version: SCOPE_VERSION, ..Group::default() });
     for part in parts {
@@ -67,7 +72,9 @@ fn put(encoder: &mut TraceEncoder, part: &Part) {
     // Together in one attribute: nobody asks for one of them, and attributes cost. Differences, so that traces of the same
     // requests have the same text.
     let (later, further) = (arrived.1.saturating_sub(arrived.0), covered.1.wrapping_sub(covered.0));
-    let window = format!("{} {later} {} {further}", arrived.0, covered.0);
+    let mut window = String::with_capacity(64);
+    // Writing to a `String` cannot fail.
+    let _ = write!(window, "{} {later} {} {further}", arrived.0, covered.0);
     let log_ids = part.log_ids.iter().map(LogId::to_string).collect::<Vec<_>>().join(" ");
     let mut attributes: Vec<Attr<'_>> = Vec::with_capacity(24);
     let mut set = |key, value| attributes.push(Attr { key, value });

@@ -37,8 +37,21 @@ const ENOUGH: usize = 2048;
 const SAVE_EVERY: Duration = Duration::from_secs(3);
 /// How long the thread sleeps when there is nothing to read: a little where there was something just now.
 const IDLE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// The same while what comes next is on its way to its table.
+const MOMENT: Duration = Duration::from_millis(15);
 /// A request may be so long on its way into the log after its arrival was noted: idle windows close that much later.
 const ON_THE_WAY_NS: i64 = 250_000_000;
+
+/// How far the log was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// There is more.
+    Some,
+    /// There is more once its table has walked it.
+    Coming,
+    /// To the end.
+    All,
+}
 
 /// Correlation at work. Dropping it stops it.
 #[derive(Debug)]
@@ -203,8 +216,8 @@ impl Worker {
         let mut progressed = false;
         let mut idle = IDLE.1;
         while !self.is_stopping() {
-            let caught_up = match self.read(replayed_to) {
-                Ok(caught_up) => caught_up,
+            let read = match self.read(replayed_to) {
+                Ok(read) => read,
                 Err(e) => {
                     tracing::warn!("correlation cannot read the log: {e}; trying again");
                     self.shared.pause(Duration::from_secs(1));
@@ -212,13 +225,18 @@ impl Worker {
                 }
             };
             let asked = self.shared.closings.lock().0;
-            let mut more = if caught_up { self.loom.advance(now().saturating_sub(ON_THE_WAY_NS)) } else { true };
-            let closing = caught_up && asked > self.shared.closings.lock().1;
+            let mut more = match read {
+                Read::All => self.loom.advance(now().saturating_sub(ON_THE_WAY_NS)),
+                Read::Some => true,
+                // Its time is not over before it is read.
+                Read::Coming => false,
+            };
+            let closing = read == Read::All && asked > self.shared.closings.lock().1;
             if closing {
                 more |= self.loom.close_open();
             }
-            self.waiting.append(&mut self.loom.take_closed());
-            progressed |= !self.waiting.is_empty() || !caught_up;
+            self.loom.move_closed(&mut self.waiting);
+            progressed |= !self.waiting.is_empty() || read != Read::All;
             self.write();
             self.measure();
             if closing && !more && self.waiting.is_empty() && self.reader.behind() == 0 {
@@ -232,6 +250,8 @@ impl Worker {
             }
             if more {
                 idle = IDLE.0;
+            } else if read == Read::Coming {
+                self.shared.pause(MOMENT);
             } else {
                 self.shared.rest(idle);
                 idle = (idle * 2).min(IDLE.1);
@@ -244,11 +264,13 @@ impl Worker {
         self.shared.stopping.load(Ordering::Acquire)
     }
 
-    /// Reads some records; whether there are no more.
-    fn read(&mut self, replayed_to: u64) -> Result<bool, StoreError> {
+    /// Reads some records.
+    fn read(&mut self, replayed_to: u64) -> Result<Read, StoreError> {
         for _ in 0..BATCH {
             let position = self.reader.position();
-            let Some(record) = self.reader.next_record()? else { return Ok(true) };
+            let Some(record) = self.reader.next_record()? else {
+                return Ok(if self.reader.behind() == 0 { Read::All } else { Read::Coming });
+            };
             if record.sequence <= replayed_to && !self.recovered.contains(&record.tenant) {
                 let snapshot = self.store.snapshot();
                 for part in find::parts_since(&*snapshot, &record.tenant, position)? {
@@ -276,7 +298,7 @@ impl Worker {
                 break;
             }
         }
-        Ok(false)
+        Ok(Read::Some)
     }
 
     /// Writes what has closed; comes back when it is durable, or when it has to stop.
@@ -297,8 +319,8 @@ impl Worker {
             let request = Request { tenant, encoding: Encoding::OtlpTraces, payload: payload.into() };
             match self.runtime.block_on(self.store.append(request)) {
                 Ok(_) => {
-                    let written: Vec<Closed> = self.waiting.drain(..many).collect();
-                    self.count(&written);
+                    self.count(&self.waiting[..many]);
+                    self.waiting.drain(..many);
                     pause = Duration::from_millis(100);
                 }
                 Err(StoreError::Closed) => return,

@@ -1,5 +1,7 @@
 //! What a window gathers about one trace.
 
+use std::fmt::Write;
+
 use model::{SpanId, TraceId};
 
 use crate::keys::{FoundIn, KeyValue};
@@ -211,7 +213,9 @@ impl Part {
     #[must_use]
     pub fn span_id(&self) -> SpanId {
         let first = self.joined.iter().map(|j| j.at).min();
-        let text = format!("{}/{}/{:?}", self.trace, self.sequences.0, first.filter(|_| self.sequences.0 == u64::MAX));
+        let mut text = String::with_capacity(96);
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{}/{}/{:?}", self.trace, self.sequences.0, first.filter(|_| self.sequences.0 == u64::MAX));
         let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes()).max(1);
         SpanId(hash.to_be_bytes())
     }

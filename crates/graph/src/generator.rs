@@ -18,7 +18,7 @@ use crate::seen::Seen;
 use crate::series::{Buckets, Counter, Histogram, Out, Style, Table, Values, printed};
 use crate::settings::Settings;
 use crate::text::{free_label_name, label_name};
-use crate::walk::{Ledger, Walk};
+use crate::walk::{First, Ledger, Walk, hash_of};
 
 const SERVER_SECONDS: Histogram = Histogram {
     bucket: "traces_service_graph_request_server_seconds_bucket",
@@ -203,6 +203,9 @@ pub struct Generator {
     pub(crate) shape: Shape,
     pub(crate) tenants: BTreeMap<Tenant, Counts>,
     seen: Seen,
+    /// Of a request's spans; kept for its memory.
+    hashes: Vec<u64>,
+    first: Vec<bool>,
     hasher: RandomState,
     counters: Arc<Counters>,
     limits: Limits,
@@ -216,6 +219,8 @@ impl Generator {
             shape: Shape::new(settings),
             tenants: BTreeMap::new(),
             seen: Seen::default(),
+            hashes: Vec::new(),
+            first: Vec::new(),
             hasher: RandomState::default(),
             counters,
             limits: Limits::default(),
@@ -232,14 +237,26 @@ impl Generator {
             return Ok(0);
         }
         let limits = self.limits.clone();
-        let counted = self.walk(tenant, now, |walk| wire::walk_spans(encoding, payload, &limits, walk))?.accepted;
+        let mut seen = std::mem::take(&mut self.seen);
+        let first = First::Ask { seen: &mut seen, tenant: self.hasher.hash_one(tenant) };
+        let counted = self.walk(tenant, now, first, |walk| wire::walk_spans(encoding, payload, &limits, walk));
+        self.seen = seen;
+        let counted = counted?.accepted;
         add(&self.counters.spans, counted);
         Ok(counted)
     }
 
     /// The same for the spans of a request that the store has walked already, with the attributes that [`Generator::wants`] names.
     pub fn take_kept(&mut self, tenant: &Tenant, spans: &KeptSpans, now: i64) {
-        self.walk(tenant, now, |walk| spans.give(walk));
+        // Before anything else: each answer lies somewhere else in memory, and these are waited for together.
+        let tenant_hash = self.hasher.hash_one(tenant);
+        let (mut hashes, mut first) = (std::mem::take(&mut self.hashes), std::mem::take(&mut self.first));
+        hashes.clear();
+        first.clear();
+        hashes.extend(spans.ids().map(|(trace, span, kind)| hash_of(&self.hasher, tenant_hash, trace, span, kind)));
+        self.seen.are_new(&hashes, &mut first);
+        self.walk(tenant, now, First::Known(first.iter()), |walk| spans.give(walk));
+        (self.hashes, self.first) = (hashes, first);
         add(&self.counters.spans, spans.len() as u64);
     }
 
@@ -248,16 +265,15 @@ impl Generator {
         Asked { attributes: asked_of_spans(&self.shape.settings), ignored: self.shape.settings.ignored_services.clone() }
     }
 
-    fn walk<T>(&mut self, tenant: &Tenant, now: i64, walk: impl FnOnce(&mut Walk<'_>) -> T) -> T {
+    fn walk<T>(&mut self, tenant: &Tenant, now: i64, first: First<'_>, walk: impl FnOnce(&mut Walk<'_>) -> T) -> T {
         let shape = &self.shape;
         let counts = self.tenants.entry(tenant.clone()).or_insert_with(|| Counts::new(shape));
         walk(&mut Walk {
             room: shape.settings.max_active_series.saturating_sub(counts.series(shape)),
             counts,
             shape,
-            seen: &mut self.seen,
+            first,
             hasher: &self.hasher,
-            tenant: self.hasher.hash_one(tenant),
             counters: &self.counters,
             resource: Arc::default(),
             size: 0,

@@ -26,6 +26,12 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Whether this is the first time, of each. One answer does not wait for another, so that the processor fetches several
+    /// lines at once.
+    pub(crate) fn are_new(&mut self, hashes: &[u64], answers: &mut Vec<bool>) {
+        answers.extend(hashes.iter().map(|hash| self.is_new(*hash)));
+    }
+
     /// Whether this is the first time.
     #[inline]
     pub(crate) fn is_new(&mut self, hash: u64) -> bool {

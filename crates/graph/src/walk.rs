@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Group, Span, TraceId};
+use model::{Group, Span, SpanId, TraceId};
 use wire::SpanSink;
 
 use crate::Counters;
@@ -18,14 +18,31 @@ use crate::series::Exact;
 use crate::settings::{ServiceGraphs, SpanMetrics};
 use crate::text::{cut, find, kind, multiplier, seconds, status, text};
 
+/// Whether a span comes for the first time.
+pub(crate) enum First<'g> {
+    /// Of each span to come.
+    Known(std::slice::Iter<'g, bool>),
+    /// To be asked of each.
+    Ask {
+        seen: &'g mut Seen,
+        /// A hash of it.
+        tenant: u64,
+    },
+}
+
+/// A hash of who a span is.
+#[inline]
+pub(crate) fn hash_of(hasher: &RandomState, tenant: u64, trace: TraceId, span: SpanId, kind: i32) -> u64 {
+    // With its kind: in Zipkin's way both sides of a request have one id.
+    hasher.hash_one((tenant, u128::from_le_bytes(trace.0), u64::from_le_bytes(span.0), kind))
+}
+
 /// A walk over the spans of one request.
 pub(crate) struct Walk<'g> {
     pub(crate) counts: &'g mut Counts,
     pub(crate) shape: &'g Shape,
-    pub(crate) seen: &'g mut Seen,
+    pub(crate) first: First<'g>,
     pub(crate) hasher: &'g RandomState,
-    /// A hash of the tenant.
-    pub(crate) tenant: u64,
     pub(crate) counters: &'g Counters,
     pub(crate) resource: Arc<Resource>,
     /// Bytes of the span that comes next.
@@ -64,13 +81,15 @@ impl SpanSink for Walk<'_> {
     }
 
     fn span(&mut self, span: &Span<'_>) {
+        let is_first = match &mut self.first {
+            First::Known(known) => known.next().is_none_or(|first| *first),
+            First::Ask { .. } if self.resource.ignored => false,
+            First::Ask { seen, tenant } => seen.is_new(hash_of(self.hasher, *tenant, span.trace_id, span.span_id, span.kind)),
+        };
         if self.resource.ignored {
             return;
         }
-        let [a, b] = [&span.trace_id.0[..8], &span.trace_id.0[8..]].map(|half| half.try_into().map_or(0, u64::from_le_bytes));
-        // With its kind: in Zipkin's way both sides of a request have one id.
-        let who = (self.tenant, a, b, u64::from_le_bytes(span.span_id.0), span.kind);
-        if !self.seen.is_new(self.hasher.hash_one(who)) {
+        if !is_first {
             add(&self.counters.duplicates, 1);
             return;
         }
@@ -138,7 +157,7 @@ impl Walk<'_> {
     }
 
     fn count_edge(&mut self, settings: &ServiceGraphs, span: &Span<'_>) {
-        let resource = Arc::clone(&self.resource);
+        let resource = &*self.resource;
         let Some(service) = &resource.service else { return };
         // 2 server, 3 client, 4 producer, 5 consumer.
         let is_client = matches!(span.kind, 3 | 4);
@@ -160,20 +179,21 @@ impl Walk<'_> {
                     edge.dimensions[at] = cut(&value).to_owned();
                 }
             }
-            let peers = settings.peer_attributes.iter();
-            if let Some(peer) = peers.filter_map(|key| find(span.attributes, key)).next() {
-                edge.peer = Some(names.share(cut(&text(peer))));
-            }
             if is_client {
                 edge.client = Some(Arc::clone(service));
                 edge.client_latency = latency;
                 edge.client_end = span.end;
-                if let Some(database) = database(&resource, span) {
+                if let Some(database) = database(resource, span) {
                     edge.connection = Connection::Database;
                     edge.server_latency = latency;
                     if !database.is_empty() {
                         edge.server = Some(names.share(cut(&database)));
                     }
+                }
+                // Only where nothing else names the other side it is asked.
+                let mut peers = settings.peer_attributes.iter().filter(|_| edge.server.is_none());
+                if let Some(peer) = peers.find_map(|key| find(span.attributes, key)) {
+                    edge.peer = Some(names.share(cut(&text(peer))));
                 }
             } else {
                 edge.server = Some(Arc::clone(service));

@@ -15,6 +15,8 @@ use crate::{Counters, Generator, Settings};
 pub const READER: &str = "graph";
 /// How often the log is looked at when nothing is known to have come.
 const LOOK: Duration = Duration::from_millis(100);
+/// The same while somebody waits for it.
+const MOMENT: Duration = Duration::from_millis(2);
 /// After a failure of the disk.
 const REST: Duration = Duration::from_secs(5);
 /// Nanoseconds between two looks at the halves that wait.
@@ -177,7 +179,9 @@ impl Run {
                 self.signal.changed.notify_all();
             }
             let mut wishes = self.signal.wishes.lock();
-            if !wishes.stop && wishes.flushes.0 == wishes.flushes.1 && !rest.is_zero() {
+            if !wishes.stop && !rest.is_zero() {
+                // What somebody waits for is on its way to the table.
+                let rest = if wishes.flushes.0 == wishes.flushes.1 { rest } else { MOMENT };
                 self.signal.changed.wait_for(&mut wishes, rest);
             }
             if wishes.stop {
@@ -197,7 +201,7 @@ impl Run {
                 Ok(Some(record)) => self.take(&record),
                 Ok(None) => {
                     self.generator.pass(now());
-                    set(&self.counters.behind, 0);
+                    self.measure();
                     return LOOK.min(due.saturating_duration_since(Instant::now()));
                 }
                 Err(e) => {
@@ -207,12 +211,16 @@ impl Run {
             }
             read += 1;
             if read % RECORDS == 0 {
-                set(&self.counters.behind, usize::try_from(self.reader.behind()).unwrap_or(usize::MAX));
+                self.measure();
                 if Instant::now() >= due || self.signal.wishes.lock().stop {
                     return Duration::ZERO;
                 }
             }
         }
+    }
+
+    fn measure(&self) {
+        set(&self.counters.behind, usize::try_from(self.reader.behind()).unwrap_or(usize::MAX));
     }
 
     fn take(&mut self, record: &Record) {

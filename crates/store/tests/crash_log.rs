@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use braid_store::disk::{Disk, SimDisk};
-use braid_store::log::{Log, LogOptions, Pending, SyncMode};
+use braid_store::log::{Log, LogOptions, Look, Next, Pending, SyncMode};
 use braid_store::{Record, StoreError};
 use bytes::Bytes;
 use model::Tenant;
@@ -321,4 +321,19 @@ fn the_interval_mode_survives_a_killed_process_and_keeps_a_prefix_through_a_powe
         let log = open(&disk.crash(), options).unwrap();
         check(&read_all(&log), &[], 10);
     }
+}
+
+#[test]
+fn a_record_that_is_to_be_read_later_stays_in_front_of_the_reader() {
+    let disk = SimDisk::new(7);
+    let log = open(&disk, SMALL_FILES).unwrap();
+    append(&log, &[payload(0, 10), payload(1, 10), payload(2, 10)]);
+    let mut reader = log.read_from(0);
+    let mut next = |answer: Look| match reader.next_past(&mut |_, _| answer).unwrap() {
+        Some(Next::Record(record)) => format!("read {}", number(&record)),
+        Some(Next::Known(sequence)) => format!("known {sequence}"),
+        None => "none".to_owned(),
+    };
+    assert_eq!((next(Look::Read), next(Look::Later), next(Look::Later)), ("read 0".into(), "none".into(), "none".into()));
+    assert_eq!((next(Look::Read), next(Look::Known), next(Look::Read)), ("read 1".into(), "known 3".into(), "none".into()));
 }

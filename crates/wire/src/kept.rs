@@ -124,6 +124,11 @@ impl KeptSpans {
         }
     }
 
+    /// Ids and kind of each span, in the order of [`KeptSpans::give`].
+    pub fn ids(&self) -> impl Iterator<Item = (TraceId, SpanId, i32)> + '_ {
+        self.spans.iter().map(|span| (span.trace_id, span.span_id, span.kind))
+    }
+
     /// Calls `sink` as the walk did, with what was kept.
     pub fn give<S: SpanSink + ?Sized>(&self, sink: &mut S) {
         let wanted: Vec<bool> = self.keys.iter().map(|key| sink.wants(self.text(*key).as_bytes())).collect();

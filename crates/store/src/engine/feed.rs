@@ -162,6 +162,11 @@ impl Feed {
         sequence > self.position() || self.exemplars.lock().may_have(sequence)
     }
 
+    /// Whether a committed record of this signal is on its way to the table, without being read from the log.
+    pub(crate) fn is_coming(&self, sequence: u64) -> bool {
+        self.is_live() && sequence > self.position()
+    }
+
     /// Whether everything committed is applied as it comes.
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Ordering::Acquire)

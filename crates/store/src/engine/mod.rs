@@ -43,7 +43,7 @@ pub use stats::Stats;
 
 use crate::contract::{Appended, Request, Writer};
 use crate::lock::DirectoryLock;
-use crate::log::{AtCap, Cursors, Log, LogReader, Next, Pending};
+use crate::log::{AtCap, Cursors, Log, LogReader, Look, Next, Pending};
 use crate::manifest::Manifest;
 use crate::recent::{KeepsLines, KeptLines, LineKeeper, RecentReader, WantsSpans};
 use crate::remote::Remote;
@@ -574,7 +574,9 @@ enum Taken {
 }
 
 impl NamedReader {
-    /// The next record; `None` when there is none yet (ask again after a while, or after [`Writer::subscribe`] had one).
+    /// The next record; `None` when there is none yet (ask again after a while, or after [`Writer::subscribe`] had one). Where
+    /// tables keep what this reader wants, a record is there once its table has walked it: reading the log meanwhile would be to
+    /// walk it twice.
     ///
     /// # Errors
     /// IO.
@@ -586,7 +588,18 @@ impl NamedReader {
         let (core, spans, lines) = (&self.core, &self.spans, &self.lines);
         loop {
             let mut taken = None;
-            let next = self.reader.next_past(&mut |sequence| {
+            let next = self.reader.next_past(&mut |sequence, signal| {
+                let asked = match signal {
+                    Some(Signal::Traces) => spans.is_some(),
+                    Some(Signal::Logs) => lines.is_some(),
+                    _ => false,
+                };
+                if !asked {
+                    return Look::Read;
+                }
+                if signal.is_some_and(|signal| core.feed(signal).is_coming(sequence)) {
+                    return Look::Later;
+                }
                 let spans = spans.as_ref().and_then(|spans| spans.take(sequence));
                 let spans = spans.map(|walked| (walked.record, Taken::Spans(walked.kept)));
                 let lines = lines.as_ref().and_then(|lines| lines.take(sequence));
@@ -594,7 +607,7 @@ impl NamedReader {
                 // What a deletion has reached is read again, without what it took.
                 let whole = sequence > core.latest_deletion.load(Ordering::Acquire);
                 taken = spans.or(lines).filter(|_| whole);
-                taken.is_some()
+                if taken.is_some() { Look::Known } else { Look::Read }
             })?;
             match (next, taken) {
                 (Some(Next::Record(record)), _) => return Ok(Some(record)),

@@ -41,7 +41,7 @@ pub use cursors::{AtCap, Cursors};
 pub use files::{FOLDER, Files, LogFile, QUARANTINE, path_of};
 pub use latency::{Latency, LatencySnapshot};
 pub use reader::{LogReader, Next};
-pub use scan::{Damage, Found, Scan};
+pub use scan::{Damage, Found, Look, Scan};
 
 use crate::disk::Disk;
 use crate::{Record, StoreError};

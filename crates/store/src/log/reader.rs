@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::files::{Files, LogFile, path_of};
-use super::scan::{Found, Scan};
+use super::scan::{Found, Look, Scan};
 use crate::{Record, StoreError};
 
 /// What a reader comes upon.
@@ -65,7 +65,7 @@ impl LogReader {
     /// IO, and [`StoreError::Version`]; the call may be repeated.
     pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
         loop {
-            match self.next_past(&mut |_| false)? {
+            match self.next_past(&mut |_, _| Look::Read)? {
                 Some(Next::Record(record)) => return Ok(Some(record)),
                 // Nothing is known.
                 Some(Next::Known(_)) => {}
@@ -74,11 +74,12 @@ impl LogReader {
         }
     }
 
-    /// The same, without reading the bodies of records that are `known` by their sequence.
+    /// The same, without the bodies of records that `look` knows by sequence and signal; `None` also in front of one that is to be
+    /// looked at later.
     ///
     /// # Errors
     /// As for [`LogReader::next_record`].
-    pub fn next_past(&mut self, known: &mut dyn FnMut(u64) -> bool) -> Result<Option<Next>, StoreError> {
+    pub fn next_past(&mut self, look: &mut dyn FnMut(u64, Option<wire::Signal>) -> Look) -> Result<Option<Next>, StoreError> {
         loop {
             // Taken first: a record committed after this is found by the next call.
             let committed = self.committed.load(Ordering::Acquire);
@@ -104,11 +105,12 @@ impl LogReader {
                 }
             }
             scan.set_end(file.bytes.max(scan.position()));
-            let first = file.first;
-            let mut is_known = false;
-            let found = scan.advance_past(&mut |sequence| {
-                is_known = known(sequence);
-                is_known
+            let (first, last) = (file.first, file.last);
+            let mut answer = Look::Read;
+            let found = scan.advance_past(&mut |sequence, signal| {
+                // What was refused is not waited for.
+                answer = if sequence > last { Look::Read } else { look(sequence, signal) };
+                answer
             })?;
             match found {
                 Some(Found::Record(record, _)) if record.sequence < self.next => {}
@@ -127,7 +129,7 @@ impl LogReader {
                 Some(Found::Other { sequence }) => {
                     if sequence >= self.next && sequence <= file.last {
                         self.next = sequence + 1;
-                        if is_known {
+                        if answer == Look::Known {
                             return Ok(Some(Next::Known(sequence)));
                         }
                     }
@@ -135,6 +137,7 @@ impl LogReader {
                 Some(Found::Damage(damage)) => {
                     self.files.damage(first, damage, scan);
                 }
+                None if answer == Look::Later => return Ok(None),
                 // All that was committed when the file was looked at has been seen; look again for more.
                 None if file.active => self.next = self.next.max(committed + 1),
                 None => match self.files.after(first) {

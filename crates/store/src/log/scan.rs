@@ -13,6 +13,17 @@ use crate::{Record, StoreError};
 /// How much is read at once.
 const CHUNK: u64 = 1 << 20;
 
+/// What is to become of a record of which only the header was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Its body is wanted.
+    Read,
+    /// What is in it is known.
+    Known,
+    /// Not yet.
+    Later,
+}
+
 /// What a scan comes upon.
 #[derive(Debug)]
 pub enum Found {
@@ -148,14 +159,15 @@ impl Scan {
     /// # Errors
     /// IO.
     pub fn advance(&mut self) -> Result<Option<Found>, StoreError> {
-        self.advance_past(&mut |_| false)
+        self.advance_past(&mut |_, _| Look::Read)
     }
 
-    /// The same, which passes over the bodies of records that are `known` by their sequence.
+    /// The same, which asks by sequence and signal whether the body is to be read; `None` also in front of a record that is to be
+    /// looked at later.
     ///
     /// # Errors
     /// IO.
-    pub fn advance_past(&mut self, known: &mut dyn FnMut(u64) -> bool) -> Result<Option<Found>, StoreError> {
+    pub fn advance_past(&mut self, look: &mut dyn FnMut(u64, Option<Signal>) -> Look) -> Result<Option<Found>, StoreError> {
         if self.at >= self.end {
             return Ok(None);
         }
@@ -163,9 +175,13 @@ impl Scan {
         if let Some(header) = self.header_at(from)? {
             let to = from + header.total();
             let is_other = self.only.is_some_and(|only| header.signal().is_some_and(|signal| signal != only));
-            if is_other || known(header.sequence) {
-                self.at = to;
-                return Ok(Some(Found::Other { sequence: header.sequence }));
+            match if is_other { Look::Known } else { look(header.sequence, header.signal()) } {
+                Look::Read => {}
+                Look::Known => {
+                    self.at = to;
+                    return Ok(Some(Found::Other { sequence: header.sequence }));
+                }
+                Look::Later => return Ok(None),
             }
             let body = self.bytes(from + RECORD_HEADER as u64, to)?;
             self.at = to;

@@ -71,7 +71,11 @@ impl Frame {
     }
 
     fn close_scope(&mut self) {
-        if self.recorded {
+        if self.recorded && self.scopes.is_empty() {
+            // Mostly there is one scope of one resource: what is large stays where it was written.
+            write::wrap(&mut self.scope, 2, &[]);
+            std::mem::swap(&mut self.scopes, &mut self.scope);
+        } else if self.recorded {
             write::set_bytes(&mut self.scopes, 2, &self.scope);
         }
         self.recorded = false;
@@ -79,7 +83,16 @@ impl Frame {
     }
 
     fn close_resource(&mut self) {
-        if !self.scopes.is_empty() {
+        if self.scopes.is_empty() {
+            return;
+        }
+        if self.out.is_empty() {
+            let mut resource = Vec::new();
+            write::put_bytes(&mut resource, 1, &self.resource);
+            write::put_bytes(&mut self.scopes, 3, self.schema_url.as_bytes());
+            write::wrap(&mut self.scopes, 1, &resource);
+            std::mem::swap(&mut self.out, &mut self.scopes);
+        } else {
             write::message(&mut self.out, 1, |out| {
                 write::put_bytes(out, 1, &self.resource);
                 out.extend_from_slice(&self.scopes);
@@ -97,6 +110,12 @@ impl Frame {
 }
 
 impl TraceEncoder {
+    /// An encoder with room for so many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Frame { scope: Vec::with_capacity(bytes), ..Frame::default() })
+    }
+
     /// Bytes of the message so far.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -52,6 +52,15 @@ pub(crate) fn set_bytes(out: &mut Vec<u8>, field: u32, v: &[u8]) {
     out.extend_from_slice(v);
 }
 
+/// Makes a field of what is in `out`, with `first` in front of it.
+pub(crate) fn wrap(out: &mut Vec<u8>, field: u32, first: &[u8]) {
+    let mut front = Vec::with_capacity(16 + first.len());
+    tag(&mut front, field, 2);
+    varint(&mut front, (first.len() + out.len()) as u64);
+    front.extend_from_slice(first);
+    out.splice(..0, front);
+}
+
 pub(crate) fn put_bytes(out: &mut Vec<u8>, field: u32, v: &[u8]) {
     if !v.is_empty() {
         set_bytes(out, field, v);
