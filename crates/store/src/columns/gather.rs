@@ -8,7 +8,7 @@ use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, 
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray, UInt32Array, new_null_array,
 };
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::DataType;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -101,16 +101,48 @@ fn nulls(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Option<NullBuffer> {
         return None;
     }
     let by_source: Vec<Option<Option<&NullBuffer>>> = pieces.iter().map(|p| p.as_ref().map(|p| p.array.nulls())).collect();
-    let mut bits = BooleanBufferBuilder::new(picks.len());
+    let mut valid = Bits::with_capacity(picks.len());
     for &(source, row) in picks {
-        bits.append(match by_source[source as usize] {
+        valid.push(match by_source[source as usize] {
             None => false,
             Some(None) => true,
             Some(Some(nulls)) => nulls.is_valid(pieces[source as usize].as_ref().map_or(0, |p| p.at(row))),
         });
     }
-    let nulls = NullBuffer::new(bits.finish());
-    (nulls.null_count() > 0).then_some(nulls)
+    valid.nulls()
+}
+
+/// Which rows have a value, put together a word at a time: attributes that few rows have pass through here for all of them.
+struct Bits {
+    words: Vec<u64>,
+    word: u64,
+    len: usize,
+}
+
+impl Bits {
+    fn with_capacity(rows: usize) -> Self {
+        Self { words: Vec::with_capacity(rows / 64 + 1), word: 0, len: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, valid: bool) {
+        self.word |= u64::from(valid) << (self.len % 64);
+        self.len += 1;
+        if self.len % 64 == 0 {
+            self.words.push(std::mem::take(&mut self.word));
+        }
+    }
+
+    /// `None` where all have one.
+    fn nulls(mut self) -> Option<NullBuffer> {
+        if self.len % 64 > 0 {
+            self.words.push(self.word);
+        }
+        // Arrow's bits begin at the lowest of the first byte.
+        self.words.iter_mut().for_each(|word| *word = word.to_le());
+        let nulls = NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(self.words), 0, self.len));
+        (nulls.null_count() > 0).then_some(nulls)
+    }
 }
 
 fn numbers<T: ArrowPrimitiveType>(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
@@ -157,15 +189,13 @@ fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
     let mut bytes = Vec::with_capacity(picked_texts(pieces, picks).flatten().map(str::len).sum());
     let mut offsets = Vec::with_capacity(picks.len() + 1);
     offsets.push(0i32);
-    let mut valid = BooleanBufferBuilder::new(picks.len());
+    let mut valid = Bits::with_capacity(picks.len());
     for text in picked_texts(pieces, picks) {
         bytes.extend_from_slice(text.unwrap_or("").as_bytes());
         offsets.push(bytes.len() as i32);
-        valid.append(text.is_some());
+        valid.push(text.is_some());
     }
-    let nulls = NullBuffer::new(valid.finish());
-    let nulls = (nulls.null_count() > 0).then_some(nulls);
-    match StringArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), nulls) {
+    match StringArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), valid.nulls()) {
         Ok(array) => Arc::new(array),
         // The bytes come from texts, so this cannot be.
         Err(_) => Arc::new(StringArray::new_null(picks.len())),
@@ -213,7 +243,7 @@ fn repeated_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Result<ArrayR
         .collect();
     let mut interner = Interner { table: HashTable::new(), values: Vec::new(), hasher: FixedState::default() };
     let mut out = Vec::with_capacity(picks.len());
-    let mut valid = BooleanBufferBuilder::new(picks.len());
+    let mut valid = Bits::with_capacity(picks.len());
     for &(source, row) in picks {
         let row = pieces[source as usize].as_ref().map_or(0, |p| p.at(row));
         let key = match &mut sources[source as usize] {
@@ -233,13 +263,11 @@ fn repeated_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Result<ArrayR
             }
         };
         out.push(key.unwrap_or(0));
-        valid.append(key.is_some());
+        valid.push(key.is_some());
     }
-    let nulls = NullBuffer::new(valid.finish());
-    let nulls = (nulls.null_count() > 0).then_some(nulls);
     let values = StringArray::from_iter_values(&interner.values);
     if values.is_empty() {
         return Ok(new_null_array(&DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)), picks.len()));
     }
-    Ok(dictionary(UInt32Array::new(out.into(), nulls), Arc::new(values)))
+    Ok(dictionary(UInt32Array::new(out.into(), valid.nulls()), Arc::new(values)))
 }
