@@ -128,14 +128,14 @@ impl Bits {
     fn push(&mut self, valid: bool) {
         self.word |= u64::from(valid) << (self.len % 64);
         self.len += 1;
-        if self.len % 64 == 0 {
+        if self.len.is_multiple_of(64) {
             self.words.push(std::mem::take(&mut self.word));
         }
     }
 
     /// `None` where all have one.
     fn nulls(mut self) -> Option<NullBuffer> {
-        if self.len % 64 > 0 {
+        if !self.len.is_multiple_of(64) {
             self.words.push(self.word);
         }
         // Arrow's bits begin at the lowest of the first byte.
