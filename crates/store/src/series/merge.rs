@@ -18,6 +18,8 @@ pub(super) struct Gathered {
     batches: Vec<(usize, usize)>,
     /// Whether a batch of floats begins before the end of the one before.
     unordered: bool,
+    /// Buffers that are put into order into, kept for the next series.
+    spare: (Vec<i64>, Vec<f64>),
 }
 
 /// Which of `times` (ascending) lie in `range`.
@@ -28,6 +30,26 @@ fn within(times: &[i64], range: &RangeInclusive<i64>) -> Range<usize> {
     }
     let start = times.partition_point(|t| t < range.start());
     start..times.partition_point(|t| t <= range.end()).max(start)
+}
+
+/// The stretches in which `times` ascend, by time; `None` where two of them share one.
+fn stretches(times: &[i64]) -> Option<Vec<Range<usize>>> {
+    let mut begin = 0;
+    let ascending = times.chunk_by(|a, b| a < b).map(|stretch| {
+        begin += stretch.len();
+        begin - stretch.len()..begin
+    });
+    let mut all: Vec<Range<usize>> = ascending.collect();
+    all.sort_unstable_by_key(|s| times[s.start]);
+    all.windows(2).all(|pair| times[pair[0].end - 1] < times[pair[1].start]).then_some(all)
+}
+
+/// Puts stretches of `all` one behind the other.
+fn arrange<T: Copy>(all: &mut Vec<T>, stretches: &[Range<usize>], spare: &mut Vec<T>) {
+    spare.clear();
+    spare.reserve(all.len());
+    stretches.iter().for_each(|s| spare.extend_from_slice(&all[s.clone()]));
+    std::mem::swap(all, spare);
 }
 
 impl Gathered {
@@ -213,12 +235,22 @@ impl Gathered {
         if !self.unordered {
             return;
         }
+        self.unordered = false;
+        // Places are visited as they were written, and merges write old hours late: whole stretches are out of order far more often than
+        // samples among each other.
+        if let Some(stretches) = stretches(&self.times) {
+            arrange(&mut self.times, &stretches, &mut self.spare.0);
+            arrange(&mut self.values, &stretches, &mut self.spare.1);
+            if !self.starts.is_empty() {
+                arrange(&mut self.starts, &stretches, &mut self.spare.0);
+            }
+            return;
+        }
         let mut order: Vec<u32> = (0..self.times.len() as u32).collect();
         // Stable: of equal times the one added first comes first.
         order.sort_by_key(|at| self.times[*at as usize]);
         order.dedup_by_key(|at| self.times[*at as usize]);
         self.pick(&order);
-        self.unordered = false;
     }
 
     /// Leaves these floats, in this order.
@@ -273,6 +305,20 @@ mod tests {
         assert_eq!(g.times, [5, 20, 30]);
         assert_eq!(g.values, [9.0, 2.0, 3.0]);
         assert_eq!(g.starts, [1, 0, 0]);
+    }
+
+    #[test]
+    fn stretches_that_stand_apart_change_places_as_wholes() {
+        let mut g = Gathered::default();
+        add(&mut g, &[(50, 5.0), (60, 6.0)], None, 0..=99);
+        add(&mut g, &[(10, 1.0), (20, 2.0)], Some(&[7, 8]), 0..=99);
+        add(&mut g, &[(30, 3.0)], None, 0..=99);
+        g.settle();
+        assert_eq!((&*g.times, &*g.values), (&[10, 20, 30, 50, 60][..], &[1.0, 2.0, 3.0, 5.0, 6.0][..]));
+        assert_eq!(g.starts, [7, 8, 0, 0, 0]);
+        assert_eq!(stretches(&[5, 6, 1, 5]), None, "5 is in both");
+        assert_eq!(stretches(&[5, 5]), None);
+        assert_eq!(stretches(&[]), Some(Vec::new()));
     }
 
     #[test]
