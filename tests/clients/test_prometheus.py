@@ -96,7 +96,8 @@ scrape_configs:
     static_configs: [{{targets: ["{braid.addresses['prometheus']}"]}}]
     metric_relabel_configs: [{{source_labels: [sender], regex: debian, target_label: sender, replacement: federated}}]
 """
-    with prometheus_at(address, home, config):
+    # With native histograms it asks for protobuf.
+    with prometheus_at(address, home, config, "--enable-feature=native-histograms"):
         yield address
 
 
