@@ -18,6 +18,8 @@ use super::packed::Packed;
 
 /// What was used so recently is not put out for something else.
 const FRESH: Duration = Duration::from_secs(1);
+/// After it was looked in vain for something old, so long nothing is looked for: the cache is as full as it gets.
+const FULL: Duration = Duration::from_millis(250);
 /// The place of a row group's filter of ids.
 const FILTER: u32 = u32::MAX;
 /// What an entry costs besides its bytes.
@@ -25,6 +27,10 @@ const ENTRY: usize = 200;
 
 /// The place of where a row group's times begin anew.
 const STARTS: u32 = u32::MAX - 1;
+/// The place of how often a row group's columns were asked for few rows.
+const ASKED: u32 = u32::MAX - 2;
+/// So often before columns are decoded whole for few rows: a lookup asks a row group a few times, and may not come back.
+const OFTEN: u32 = 8;
 /// The page of a whole column.
 const WHOLE: u32 = u32::MAX;
 
@@ -36,6 +42,7 @@ enum Held {
     Column(Packed),
     Filter(Bytes),
     Starts(Arc<[u32]>),
+    Asked(u32),
 }
 
 struct Entry {
@@ -56,6 +63,8 @@ pub(crate) struct ColumnCache {
 struct Kept {
     entries: HashMap<Key, Entry>,
     bytes: usize,
+    /// Nothing is old enough to be put out until then.
+    full_until: Option<Instant>,
 }
 
 /// What the cache holds and how often it had what was wanted.
@@ -88,6 +97,7 @@ impl ColumnCache {
     pub(crate) fn shed(&self) {
         let mut kept = self.kept.lock();
         let half = kept.bytes / 2;
+        kept.full_until = None;
         kept.make_room(self.budget - self.budget / 8 - half, self.budget);
     }
 
@@ -151,6 +161,23 @@ impl ColumnCache {
         }
     }
 
+    /// Whether a row group was asked for few rows often enough that its columns are worth decoding whole. Counts.
+    pub(crate) fn asked_often(&self, segment: u64, group: usize) -> bool {
+        let key = (segment, group as u32, ASKED, WHOLE);
+        let times = match self.kept.lock().entries.get_mut(&key) {
+            Some(Entry { held: Held::Asked(times), used, .. }) => {
+                *used = Instant::now();
+                *times = times.saturating_add(1);
+                *times
+            }
+            _ => 0,
+        };
+        if times == 0 {
+            self.put(key, Held::Asked(1), 0);
+        }
+        times > OFTEN
+    }
+
     /// The filter of ids of a row group.
     pub(crate) fn filter(&self, segment: u64, group: usize) -> Option<Bytes> {
         match self.get((segment, group as u32, FILTER, WHOLE))? {
@@ -181,8 +208,13 @@ impl ColumnCache {
 impl Kept {
     /// Puts out what was not used for longest, until an eighth of the budget is free besides `wanted`.
     fn make_room(&mut self, wanted: usize, budget: usize) {
+        let now = Instant::now();
+        if self.full_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let is_old = |used: Instant| now.saturating_duration_since(used) > FRESH;
         let mut old: Vec<(Instant, Key)> =
-            self.entries.iter().filter(|(_, e)| e.used.elapsed() > FRESH).map(|(key, e)| (e.used, *key)).collect();
+            self.entries.iter().filter(|(_, e)| is_old(e.used)).map(|(key, e)| (e.used, *key)).collect();
         old.sort_unstable();
         for (_, key) in old {
             if self.bytes + wanted + budget / 8 <= budget {
@@ -191,6 +223,9 @@ impl Kept {
             if let Some(gone) = self.entries.remove(&key) {
                 self.bytes -= gone.bytes;
             }
+        }
+        if self.bytes + wanted > budget {
+            self.full_until = Some(now + FULL);
         }
     }
 }
@@ -214,6 +249,15 @@ mod tests {
         let large: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1_000_000).map(|i| i << 32)));
         cache.keep_column(2, 0, 0, &large);
         assert!(cache.column(2, 0, 0).is_none());
+    }
+
+    #[test]
+    fn a_row_group_is_asked_often_after_a_while() {
+        let cache = ColumnCache::new(100_000);
+        assert!((0..OFTEN).all(|_| !cache.asked_often(1, 0)));
+        assert!(cache.asked_often(1, 0));
+        assert!(!cache.asked_often(1, 1), "each by itself");
+        assert!((0..100).all(|_| !ColumnCache::new(0).asked_often(1, 0)), "where nothing is kept, nothing is decoded for later");
     }
 
     #[test]

@@ -328,7 +328,7 @@ impl OpenSegment {
         Ok(Some(bits.finish()))
     }
 
-    /// Whether few rows are picked from a column that is kept whole: a dictionary is read whole for a single row.
+    /// Whether few rows are picked from a column that is kept whole, once that is worth it: a dictionary is read whole for a single row.
     fn kept_whole(&self, group: usize, place: usize) -> bool {
         let column = &self.footer.columns[place];
         matches!(column.id.data_type(column.plain), DataType::Dictionary(..)) && self.cacheable(group, place)
@@ -355,11 +355,12 @@ impl OpenSegment {
     pub(crate) fn picked(&self, group: usize, places: &[usize], picked: &Picked) -> Result<Vec<ArrayRef>, StoreError> {
         let mut out: Vec<Option<ArrayRef>> = vec![None; places.len()];
         let (mut whole, mut some) = (Vec::new(), Vec::new());
+        let often = !picked.is_wide() && self.cache.as_ref().is_some_and(|cache| cache.asked_often(self.meta.id, group));
         for (at, &place) in places.iter().enumerate() {
             match self.cached(group, place) {
                 Some(packed) => out[at] = Some(picked.of_packed(&packed)?),
                 None if picked.is_wide() && self.cacheable(group, place) => whole.push(at),
-                None if self.kept_whole(group, place) => whole.push(at),
+                None if often && self.kept_whole(group, place) => whole.push(at),
                 None => some.push(at),
             }
         }
