@@ -1,13 +1,43 @@
 //! What a request asks: GET and form-encoded POST are one.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Form;
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use futures::StreamExt;
 use http::{HeaderMap, Method, header};
 use model::Tenant;
 
 use crate::answer::Failure;
+
+/// Bytes of a form, at most.
+const MAX_FORM: usize = 2 << 20;
+/// How much of a longer one is still read (and dropped), so that its sender reads the answer instead of a reset connection, and how
+/// long that may take.
+const DRAIN: (usize, Duration) = (64 << 20, Duration::from_secs(3));
+
+/// A form's bytes; the error is in Go's words.
+async fn whole(body: Body) -> Result<Vec<u8>, String> {
+    let mut parts = body.into_data_stream();
+    let mut all = Vec::new();
+    while let Some(part) = parts.next().await {
+        all.extend_from_slice(&part.map_err(|e| e.to_string())?);
+        if all.len() > MAX_FORM {
+            let mut dropped = std::mem::take(&mut all).len();
+            let rest = async {
+                while let Some(Ok(part)) = parts.next().await
+                    && dropped < DRAIN.0
+                {
+                    dropped += part.len();
+                }
+            };
+            let _ = tokio::time::timeout(DRAIN.1, rest).await;
+            return Err("http: POST too large".to_owned());
+        }
+    }
+    Ok(all)
+}
 
 /// A request's parameters and headers.
 #[derive(Debug)]
@@ -33,7 +63,9 @@ impl Ask {
             headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
         let method = parts.method.clone();
         if (method == Method::POST || method == Method::PUT) && is_form {
-            let form = Form::<Vec<(String, String)>>::from_request(Request::from_parts(parts, body), &()).await;
+            let body = whole(body).await.map_err(|e| bad(&e))?;
+            let request = Request::from_parts(parts, Body::from(body));
+            let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;
             let Form(form) = form.map_err(|e| bad(&e))?;
             // As in Go, the body's values come first.
             params.splice(0..0, form);
