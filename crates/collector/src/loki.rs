@@ -24,7 +24,7 @@ where
     match ingest.run(envelope(&head.headers, begun), door, &head.headers, body).await {
         Ok(summary) if summary.refused.total() == 0 => reply::empty(StatusCode::NO_CONTENT),
         // The good lines are kept; 400 makes clients drop the batch instead of sending it again.
-        Ok(summary) => reply::text(StatusCode::BAD_REQUEST, &summary.refused.message()),
+        Ok(summary) => reply::text(StatusCode::BAD_REQUEST, &summary.told.message()),
         Err(e) => reply::refusal(&e),
     }
 }

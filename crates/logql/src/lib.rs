@@ -46,6 +46,14 @@ pub use pipeline::{Category, LabelSet, Labels};
 pub use predicate::matchers_predicate;
 pub use volume::{LabelCost, StreamStats, Volume, VolumeBy, patterns, stream_stats, volume};
 
+/// A size as LogQL writes it (`1.5KB`, `600MB`, `2MiB`), bytes.
+///
+/// # Errors
+/// What `humanize.ParseBytes` says.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    units::parse_bytes(text)
+}
+
 /// A duration as LogQL writes it (`5m`, `1h30m`, `1.5s`, `2d`), nanoseconds. `None` where `text` is none.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<i64> {

@@ -34,7 +34,7 @@ pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
 pub use kept::{KeptSpans, Room, SpanKeeper, Wanted};
 pub use limits::Limits;
-pub use loki::{PushEncoder, SERVICE_NAME_SOURCES};
+pub use loki::{PushEncoder, SERVICE_NAME_SOURCES, Told};
 pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};
 pub use snappy::block as snappy_block;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::{Group, Histogram, Log, Span};
 
 use crate::WireError;
+use crate::loki::Told;
 
 /// Takes spans. Rows after a [`SpanSink::group`] call belong to that group.
 pub trait SpanSink {
@@ -169,6 +170,8 @@ pub struct Summary {
     /// What came along with rows and is not kept (flawed exemplars), by reason: to be counted, but no ground to answer with an
     /// error, since the rows themselves were accepted.
     pub skipped: Refusals,
+    /// What a client of Loki's API is told of the lines that were left out.
+    pub told: Told,
 }
 
 /// Counts of left-out rows by reason, in a fixed order so that messages are stable.

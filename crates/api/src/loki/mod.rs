@@ -39,6 +39,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/loki/api/v1/label/{name}/values", labels::values)
         .route("/loki/api/v1/series", labels::series)
         .route("/loki/api/v1/index/stats", index::stats)
+        .route("/loki/api/v1/index/shards", index::shards)
         .route("/loki/api/v1/index/volume", index::volume)
         .route("/loki/api/v1/index/volume_range", index::volume_range)
         .route("/loki/api/v1/patterns", explore::patterns)

@@ -301,29 +301,33 @@ impl Took {
     pub(super) fn read(&mut self, tally: &Tally) {
         (self.lines, self.bytes) = (tally.lines(), tally.bytes());
     }
+
+    /// Loki's statistics of an answer of so many rows. There are neither splits nor shards of a query here.
+    pub(super) fn stats(&self, rows: usize) -> serde_json::Value {
+        let Self { came, begun, lines, bytes, .. } = *self;
+        let seconds = begun.elapsed().as_secs_f64();
+        let each_second = |n: u64| (n as f64 / seconds.max(1e-9)) as u64;
+        serde_json::json!({
+            "summary": {
+                "bytesProcessedPerSecond": each_second(bytes),
+                "linesProcessedPerSecond": each_second(lines),
+                "totalBytesProcessed": bytes,
+                "totalLinesProcessed": lines,
+                "execTime": seconds,
+                "queueTime": begun.saturating_duration_since(came).as_secs_f64(),
+                "subqueries": 0,
+                "splits": 0,
+                "shards": 0,
+                "totalEntriesReturned": rows,
+            },
+            "querier": {"store": {"chunk": {"decompressedBytes": bytes, "decompressedLines": lines}}},
+        })
+    }
 }
 
 pub(super) fn envelope(kind: &str, result: &str, rows: usize, took: &Took, partial: Option<String>) -> Answer {
-    let Took { came, begun, lines, bytes, categorized } = *took;
-    let seconds = begun.elapsed().as_secs_f64();
-    let each_second = |n: u64| (n as f64 / seconds.max(1e-9)) as u64;
-    let flags = if categorized { "\"encodingFlags\":[\"categorize-labels\"]," } else { "" };
-    // There are neither splits nor shards of a query here.
-    let stats = serde_json::json!({
-        "summary": {
-            "bytesProcessedPerSecond": each_second(bytes),
-            "linesProcessedPerSecond": each_second(lines),
-            "totalBytesProcessed": bytes,
-            "totalLinesProcessed": lines,
-            "execTime": seconds,
-            "queueTime": begun.saturating_duration_since(came).as_secs_f64(),
-            "subqueries": 0,
-            "splits": 0,
-            "shards": 0,
-            "totalEntriesReturned": rows,
-        },
-        "querier": {"store": {"chunk": {"decompressedBytes": bytes, "decompressedLines": lines}}},
-    });
+    let stats = took.stats(rows);
+    let flags = if took.categorized { "\"encodingFlags\":[\"categorize-labels\"]," } else { "" };
     let warnings = match &partial {
         Some(why) => format!(",\"warnings\":{}", json::strings([why])),
         None => String::new(),

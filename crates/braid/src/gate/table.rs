@@ -111,6 +111,7 @@ const ROWS: &[Row] = &[
     query("/loki/api/v1/label/{name}/values"),
     query("/loki/api/v1/series"),
     query("/loki/api/v1/index/stats"),
+    query("/loki/api/v1/index/shards"),
     query("/loki/api/v1/index/volume"),
     query("/loki/api/v1/index/volume_range"),
     query("/loki/api/v1/patterns"),

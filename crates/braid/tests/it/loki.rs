@@ -98,6 +98,15 @@ fn logcli_finds_what_was_pushed() {
     assert_eq!(sum, 157 + 34 + 7);
     braid.get("loki", "/loki/api/v1/index/volume?query=%7B%7D&aggregateBy=x").expect(400);
 
+    // Nothing is cut by hashes.
+    let shards = format!("/loki/api/v1/index/shards?query={all}&{range}");
+    let found = get(&braid, &format!("{shards}&targetBytesPerShard=600MB"));
+    assert_eq!(found["shards"][0]["bounds"], json!({"min": 0, "max": u64::MAX}));
+    assert_eq!(found["shards"][0]["stats"]["bytes"], 157 + 34 + 7);
+    for wrong in ["", "&targetBytesPerShard=0", "&targetBytesPerShard=-5"] {
+        braid.get("loki", &format!("{shards}{wrong}")).expect(400);
+    }
+
     // What labels cost.
     let costs = get(&braid, &format!("/loki/api/v1/status/labels?{range}&limit=1"))["data"].clone();
     assert_eq!(costs["headStats"]["numSeries"], 3);
@@ -191,7 +200,9 @@ fn lines_that_are_too_old_are_refused_and_the_others_kept() {
         [(at - 7200 * SECOND).to_string(), "old"],
     ]}]);
     let reply = push(&braid, &streams).expect(400);
-    assert_eq!(reply.text(), "lines whose timestamp is too old: 1\n");
+    let text = reply.text();
+    assert!(text.starts_with("entry for stream '{app=\"a\"}' has timestamp too old: 20"), "{text}");
+    assert!(text.contains("Z, oldest acceptable timestamp is: 20") && text.ends_with("Z\n"), "{text}");
     let found = get(
         &braid,
         &format!("/loki/api/v1/query_range?query=%7Bapp=%22a%22%7D&start={}&end={}", at - 10_000 * SECOND, at + SECOND),

@@ -51,6 +51,7 @@ const WALK: [(&str, &str); 32] = [
     ("loki", "/loki/api/v1/label/app/values"),
     ("loki", "/loki/api/v1/series"),
     ("loki", "/loki/api/v1/index/stats?query=%7Bapp%3D~%22.%2B%22%7D"),
+    ("loki", "/loki/api/v1/index/shards?query=%7Bapp%3D~%22.%2B%22%7D&targetBytesPerShard=1MB"),
     ("loki", "/loki/api/v1/index/volume?query=%7Bapp%3D~%22.%2B%22%7D"),
     ("loki", "/loki/api/v1/index/volume_range?query=%7Bapp%3D~%22.%2B%22%7D"),
     ("loki", "/loki/api/v1/patterns?query=%7Bapp%3D~%22.%2B%22%7D"),

@@ -56,7 +56,7 @@ fn stream<'a, S: LogSink + ?Sized>(
     if values.null()? {
         return Ok(());
     }
-    let mut metadata = Vec::new();
+    let (mut metadata, mut told) = (Vec::new(), false);
     values.array(|parser, _| {
         let (mut time, mut line) = (None, None);
         metadata.clear();
@@ -81,7 +81,10 @@ fn stream<'a, S: LogSink + ?Sized>(
             return Err(parser.error(format_args!("the time stamp {time:?} is no number of nanoseconds")));
         }
         match refused.map_or_else(|| time.parse().map_err(|_| BAD_TIME), Err) {
-            Ok(time) if time < oldest => summary.refused.add(TOO_OLD),
+            Ok(time) if time < oldest => {
+                summary.refused.add(TOO_OLD);
+                summary.told.too_old(&labels, time, oldest);
+            }
             Ok(time) => {
                 let mut attributes: Vec<Attr<'_>> = Vec::with_capacity(metadata.len());
                 for (name, value) in &metadata {
@@ -90,7 +93,13 @@ fn stream<'a, S: LogSink + ?Sized>(
                 summary.accepted += 1;
                 sink.log(&line_of(time, Value::Str(&line), &attributes));
             }
-            Err(reason) => summary.refused.add(reason),
+            Err(reason) => {
+                summary.refused.add(reason);
+                // A stream that is refused is told of once.
+                if refused.is_none() || !std::mem::replace(&mut told, true) {
+                    summary.told.refused(&labels, reason);
+                }
+            }
         }
         Ok(())
     })

@@ -1,6 +1,7 @@
 //! Stream labels: the text `{app="a", env="b"}`, a metric selector with nothing but `=`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::{DUPLICATE_LABEL, NO_LABELS, SERVICE_NAME, SERVICE_NAME_SOURCES, UNKNOWN_SERVICE};
 use crate::{Limits, WireError};
@@ -75,14 +76,14 @@ impl<'a> StreamLabels<'a> {
 
     /// Sorts, and adds `service_name` where it is missing and `limits` say so. An error says why the stream's lines are refused.
     pub(crate) fn finish(&mut self, limits: &Limits) -> Result<(), &'static str> {
-        let pairs = &mut self.pairs;
-        if pairs.is_empty() {
+        if self.pairs.is_empty() {
             return Err(NO_LABELS);
         }
-        pairs.sort_unstable();
-        if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
+        self.pairs.sort_unstable();
+        if self.repeated().is_some() {
             return Err(DUPLICATE_LABEL);
         }
+        let pairs = &mut self.pairs;
         if limits.discover_service_name
             && let Err(place) = pairs.binary_search_by(|(name, _)| (**name).cmp(SERVICE_NAME))
         {
@@ -91,6 +92,24 @@ impl<'a> StreamLabels<'a> {
             pairs.insert(place, (Cow::Borrowed(SERVICE_NAME), value));
         }
         Ok(())
+    }
+}
+
+impl StreamLabels<'_> {
+    /// A name that is there more than once.
+    pub(super) fn repeated(&self) -> Option<&str> {
+        self.pairs.windows(2).find(|w| w[0].0 == w[1].0).map(|w| &*w[0].0)
+    }
+}
+
+/// As Loki shows a stream: `{app="a", env="b"}`.
+impl fmt::Display for StreamLabels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (i, (name, value)) in self.pairs.iter().enumerate() {
+            write!(f, "{}{name}={value:?}", if i > 0 { ", " } else { "" })?;
+        }
+        f.write_str("}")
     }
 }
 

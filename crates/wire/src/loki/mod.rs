@@ -4,9 +4,11 @@ mod encode;
 pub(crate) mod json;
 mod labels;
 pub(crate) mod push;
+mod told;
 
 pub use encode::PushEncoder;
 pub(crate) use labels::StreamLabels;
+pub use told::Told;
 
 pub(crate) const SERVICE_NAME: &str = "service_name";
 pub(crate) const UNKNOWN_SERVICE: &str = "unknown_service";

@@ -42,12 +42,16 @@ fn walk_body<S: LogSink + ?Sized>(body: &[u8], limits: &Limits, oldest: Timestam
         if refused.is_none() {
             sink.group(&Group { labels: &pairs, ..Group::default() });
         }
+        let mut told = false;
         let mut r = stream;
         while let Some(f) = r.field("Stream")? {
             if f.number == 2 {
                 let (time, line) = entry(f.message()?, &mut metadata, limits)?;
                 match refused.map_or_else(|| time.ok_or(BAD_TIME), Err) {
-                    Ok(time) if time < oldest => summary.refused.add(TOO_OLD),
+                    Ok(time) if time < oldest => {
+                        summary.refused.add(TOO_OLD);
+                        summary.told.too_old(&labels, time, oldest);
+                    }
                     Ok(time) => {
                         summary.accepted += 1;
                         match std::str::from_utf8(line) {
@@ -57,7 +61,13 @@ fn walk_body<S: LogSink + ?Sized>(body: &[u8], limits: &Limits, oldest: Timestam
                             }
                         }
                     }
-                    Err(reason) => summary.refused.add(reason),
+                    Err(reason) => {
+                        summary.refused.add(reason);
+                        // A stream that is refused is told of once.
+                        if refused.is_none() || !std::mem::replace(&mut told, true) {
+                            summary.told.refused(&labels, reason);
+                        }
+                    }
                 }
             }
         }
