@@ -36,7 +36,7 @@ fn ask(braid: &Braid, face: &str, path: &str, tenant: &str) -> Reply {
 }
 
 /// Every path that answers with rows, or with what rows there are.
-const WALK: [(&str, &str); 32] = [
+const WALK: [(&str, &str); 33] = [
     ("prometheus", "/api/v1/query?query=%7B__name__%3D~%22.%2B%22%7D"),
     ("prometheus", "/api/v1/query_range?query=%7B__name__%3D~%22.%2B%22%7D&start=START&end=END&step=15"),
     ("prometheus", "/api/v1/query_exemplars?query=%7B__name__%3D~%22.%2B%22%7D&start=START&end=END"),

@@ -151,6 +151,13 @@ pub(crate) fn hash_needle(needle: &str) -> Option<u64> {
     found
 }
 
+/// Whether some text in `bytes` may be one that a needle with a hash is in.
+pub(crate) fn may_hold_ids(bytes: &[u8]) -> bool {
+    let mut found = false;
+    runs(bytes, |_| found = true);
+    found
+}
+
 /// For each block of rows of a row group whether it may hold `hash`; `None` where the bytes are no filter.
 pub(crate) fn blocks_with(filter: &[u8], hash: u64) -> Option<Vec<bool>> {
     let mut out = Vec::new();

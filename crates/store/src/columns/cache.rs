@@ -33,6 +33,8 @@ const ASKED: u32 = u32::MAX - 2;
 const OFTEN: u32 = 8;
 /// The page of a whole column.
 const WHOLE: u32 = u32::MAX;
+/// The page of what is known of a column's dictionary.
+const DICTIONARY: u32 = u32::MAX - 1;
 
 /// Segment, row group, place of the column, page.
 type Key = (u64, u32, u32, u32);
@@ -43,6 +45,8 @@ enum Held {
     Filter(Bytes),
     Starts(Arc<[u32]>),
     Asked(u32),
+    /// No text of a dictionary can hold an id.
+    NoIds,
 }
 
 struct Entry {
@@ -189,6 +193,16 @@ impl ColumnCache {
     /// Keeps a filter of ids.
     pub(crate) fn keep_filter(&self, segment: u64, group: usize, filter: &Bytes) {
         self.put((segment, group as u32, FILTER, WHOLE), Held::Filter(filter.clone()), filter.len());
+    }
+
+    /// Whether it is known that no text of a column's dictionary can hold an id.
+    pub(crate) fn has_no_ids(&self, segment: u64, group: usize, place: usize) -> bool {
+        matches!(self.get((segment, group as u32, place as u32, DICTIONARY)), Some(Held::NoIds))
+    }
+
+    /// Keeps that none can.
+    pub(crate) fn keep_no_ids(&self, segment: u64, group: usize, place: usize) {
+        self.put((segment, group as u32, place as u32, DICTIONARY), Held::NoIds, 0);
     }
 
     /// The rows of a row group at which its times begin anew.

@@ -11,6 +11,7 @@ use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageReader};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use super::bloom;
 use super::pick::Picked;
 use super::read::{Footer, OpenSegment, guarded, parquet_error};
 use super::unpack::TextPage;
@@ -117,6 +118,44 @@ impl OpenSegment {
             }
         }
         all.iter().map(|touched| touched.column(rows)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Whether no row of a column's row group has the needle (not empty), told from its dictionary as it lies in its page; false
+    /// where that does not tell. That a dictionary has no text long enough for an id is kept.
+    ///
+    /// # Errors
+    /// IO and [`StoreError::Corrupt`].
+    pub(super) fn dictionary_lacks(
+        &self,
+        group: usize,
+        place: usize,
+        needle: &str,
+        finder: &Finder<'_>,
+    ) -> Result<bool, StoreError> {
+        let meta = self.footer.raw().row_group(group).column(place);
+        // Our own writer makes no pages of another kind beside a dictionary.
+        let all_keys = meta.encodings().any(|e| e == Encoding::RLE_DICTIONARY);
+        if meta.dictionary_page_offset().is_none() || !all_keys {
+            return Ok(false);
+        }
+        let Some(offsets) = self.footer.raw().page_index().and_then(|i| i.offset_index(group, place)) else { return Ok(false) };
+        let cache = self.cache().filter(|_| bloom::hash_needle(needle).is_some());
+        if cache.is_some_and(|cache| cache.has_no_ids(self.meta.id, group, place)) {
+            return Ok(true);
+        }
+        let file = &self.meta.file;
+        guarded(file, || {
+            let failed = |e| parquet_error(file, &e);
+            let (total, locations) = (self.footer.rows(group), offsets.page_locations().clone());
+            let mut reader = SerializedPageReader::new(Arc::new(self.chunks()), meta, total, Some(locations)).map_err(failed)?;
+            let Some(Page::DictionaryPage { buf, .. }) = reader.get_next_page().map_err(failed)? else { return Ok(false) };
+            if let Some(cache) = cache.filter(|_| !bloom::may_hold_ids(&buf)) {
+                cache.keep_no_ids(self.meta.id, group, place);
+                return Ok(true);
+            }
+            // Found across two texts is not found, but that is seldom.
+            Ok(finder.find(&buf).is_none())
+        })
     }
 
     /// The picked rows whose text in a column contains the finder's needle (not empty), searched in the pages as they lie.

@@ -212,6 +212,10 @@ impl Source for GroupSource<'_> {
             // Single pages are kept when they are read.
             let as_it_lies = self.picked.is_wide() && !needle.is_empty();
             let at_hand = self.loaded.borrow().contains_key(&place) || self.segment.cached(self.group, place).is_some();
+            if !at_hand && !needle.is_empty() && self.segment.dictionary_lacks(self.group, place, needle, &finder)? {
+                whole &= part != BodyColumnId::Text;
+                continue;
+            }
             let own = match as_it_lies && !at_hand {
                 true => self.segment.search(self.group, place, &finder, self.picked)?,
                 false => None,

@@ -111,7 +111,9 @@ mod tests {
         let mut told = Told::default();
         let stream = labels("{app=\"a\"}");
         (0..1_000_000).for_each(|second| told.too_old(&stream, second * 1_000_000_000, i64::MAX));
-        assert!(told.message().len() < 20_000 && told.message().ends_with("; 999900 errors like: lines whose timestamp is too old"));
+        assert!(
+            told.message().len() < 20_000 && told.message().ends_with("; 999900 errors like: lines whose timestamp is too old")
+        );
         let (mut told, value) = (Told::default(), "x".repeat(BYTES_MAX));
         told.too_old(&labels(&format!("{{app=\"{value}\"}}")), 0, 1);
         assert_eq!(told.message(), TOO_OLD);

@@ -302,6 +302,32 @@ fn lines_of_json_are_columns_in_segments_and_come_back_byte_for_byte() {
 }
 
 #[test]
+fn ids_are_found_wherever_they_stand_whether_or_not_dictionaries_can_hold_them() {
+    let files = Files::default();
+    let table = LogTable::new(Arc::new(files.clone()));
+    let id = |n: u128| format!("{:032x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    let sent: Vec<String> = (0..3000u128)
+        .map(|i| format!("{{\"path\":\"/a/{}\",\"who\":\"user-{}!\",\"trace_id\":\"{}\"}}", i % 5, id(7_000_000 + i % 8), id(i)))
+        .collect();
+    table.head().fill(&Tenant::default(), |sink| {
+        announce(sink, &Group { labels: &[("service_name", "a")], ..Group::default() });
+        for (i, text) in sent.iter().enumerate() {
+            sink.log(&Log { body: Value::Str(text), ..line("", START + i as i64) });
+        }
+    });
+    let segments = table.freeze().expect("rows").write().expect("a flush");
+    // Asked twice: what the first time learned of dictionaries must be right the second time.
+    for _ in 0..2 {
+        for needle in [&*id(1), &id(2500), &id(7_000_003), &id(9_000_000), &id(7_000_003)[..20], "/a/3", "/a/7", "r-", ""] {
+            let predicate = Predicate::Contains { column: Column::Field(Field::Body), needle: needle.to_owned() };
+            let want = sent.iter().filter(|line| line.contains(needle)).count();
+            let found = count(&table.view(), &scan(Table::Logs, Order::Any, predicate), &segments, &files);
+            assert_eq!(found, want, "{needle}");
+        }
+    }
+}
+
+#[test]
 fn a_damaged_segment_is_named_quarantined_and_survived() {
     let files = Files::default();
     let table = SpanTable::new(Arc::new(files.clone()));
