@@ -76,6 +76,7 @@ impl Lines {
             tenant,
             max_lines,
             max_label_bytes,
+            max_value_bytes: max_label_bytes,
             discover_levels,
             cancelled: &cancelled,
             tally: &tally,

@@ -62,6 +62,7 @@ fn main() {
                 tenant: &tenant,
                 max_lines: 100_000_000,
                 max_label_bytes: 1 << 30,
+                max_value_bytes: 1 << 30,
                 discover_levels: true,
                 cancelled: &cancelled,
                 tally: &tally,

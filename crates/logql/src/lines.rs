@@ -28,6 +28,8 @@ pub struct Question<'a> {
     pub max_lines: usize,
     /// Bytes of text that the labels of its series may have.
     pub max_label_bytes: usize,
+    /// Bytes that its values may take.
+    pub max_value_bytes: usize,
     /// Whether each line's level is found and added to its structured metadata as `detected_level` (Loki's `discover_log_levels`).
     pub discover_levels: bool,
     /// Set by whoever no longer wants the answer; looked at for each batch.

@@ -49,7 +49,16 @@ fn log<'a>(time: i64, line: &'a str, attributes: &'a [Attr<'a>]) -> Log<'a> {
 fn ask<T>(store: &Memory, f: impl FnOnce(&Question<'_>) -> T) -> T {
     let (view, tenant, cancelled, tally) = (store.view(), Tenant::default(), AtomicBool::new(false), Tally::default());
     let (reader, tenant, cancelled, tally) = (&view, &tenant, &cancelled, &tally);
-    f(&Question { reader, tenant, max_lines: 1000, max_label_bytes: 1 << 20, discover_levels: false, cancelled, tally })
+    f(&Question {
+        reader,
+        tenant,
+        max_lines: 1000,
+        max_label_bytes: 1 << 20,
+        max_value_bytes: 1 << 20,
+        discover_levels: false,
+        cancelled,
+        tally,
+    })
 }
 
 fn read(store: &Memory, query: &str, direction: Direction, limit: usize) -> Vec<Line> {
@@ -170,9 +179,35 @@ fn metric_queries_count_lines_of_a_range_whose_far_end_is_open() {
     let Ok(expr) = parse(r#"count_over_time({app="a"}[1h])"#) else { panic!("valid") };
     let (view, tenant, cancelled, tally) = (store.view(), Tenant::default(), AtomicBool::new(false), Tally::default());
     let (reader, tenant, cancelled, tally) = (&view, &tenant, &cancelled, &tally);
-    let question = Question { reader, tenant, max_lines: 3, max_label_bytes: 1 << 20, discover_levels: false, cancelled, tally };
+    let question = Question {
+        reader,
+        tenant,
+        max_lines: 3,
+        max_label_bytes: 1 << 20,
+        max_value_bytes: 1 << 20,
+        discover_levels: false,
+        cancelled,
+        tally,
+    };
     let result = metric(&question, &expr, Grid { start: 10 * SECOND, end: 10 * SECOND, step: 1 });
     assert!(matches!(result, Err(EvalError::TooManyLines(3))), "{result:?}");
+    // Room for eleven values: one series of six steps has it, two have not.
+    let question = Question { max_lines: 1000, max_value_bytes: 11 * 16, ..question };
+    let six = Grid { start: 0, end: 5 * SECOND, step: SECOND };
+    for (query, fits) in [
+        (r#"sum(count_over_time({app=~"a|b"} [1h]))"#, true),
+        (r#"sum by (app) (count_over_time({app=~"a|b"} [1h]))"#, false),
+        (r#"avg_over_time({app=~"a|b"} | label_format n="1" | unwrap n [1h])"#, false),
+    ] {
+        let Ok(expr) = parse(query) else { panic!("valid") };
+        match metric(&question, &expr, six) {
+            Ok(_) => assert!(fits, "{query}"),
+            Err(EvalError::TooMuchMemory(why)) => {
+                assert!(!fits && why.contains("more than 11 values (2 series, 6 steps)"), "{why}")
+            }
+            Err(e) => panic!("{query}: {e}"),
+        }
+    }
 }
 
 #[test]

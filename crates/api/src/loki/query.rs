@@ -37,7 +37,7 @@ pub(crate) fn question<'a>(
     let Settings { max_lines, discover_levels, max_query_memory, .. } = api.settings;
     // Labels that a million streams have fit into what a query may take several times over; what a template makes of lines may not.
     let max_label_bytes = max_query_memory.saturating_mul(LABELS);
-    Question { reader, tenant, max_lines, max_label_bytes, discover_levels, cancelled, tally }
+    Question { reader, tenant, max_lines, max_label_bytes, max_value_bytes: max_query_memory, discover_levels, cancelled, tally }
 }
 
 /// Which lines come first.

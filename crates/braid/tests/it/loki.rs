@@ -395,3 +395,45 @@ fn hostile_lines_and_queries_are_bounded() {
     assert!([400, 413].contains(&refused.status), "{}", refused.text());
     assert_eq!(braid.get("loki", "/ready").expect(200).text(), "ready\n");
 }
+
+#[test]
+fn templates_that_grow_and_lines_of_many_fields_are_bounded_and_disturb_nobody() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = Braid::start_with(dir.path(), &["--memory", "256MiB"]);
+    let at = now();
+    load(&braid, at);
+    let pairs = |separator: &str, pair: &dyn Fn(usize) -> String| (0..20_000).map(pair).collect::<Vec<_>>().join(separator);
+    let many = [format!("{{{}}}", pairs(",", &|i| format!("\"k{i}\":\"v{i}\""))), pairs(" ", &|i| format!("k{i}=v{i}"))];
+    for (app, line) in ["json", "logfmt"].into_iter().zip(&many) {
+        push(&braid, &json!([{"stream": {"app": app}, "values": [[at.to_string(), line]]}])).expect(204);
+    }
+    let range = format!("start={}&end={}", at - 60 * SECOND, at + SECOND);
+    let path = |query: &str, more: &str| format!("/loki/api/v1/query_range?query={}&{range}{more}", encode(query));
+    let growing = [
+        r#"{{ repeat 1000000000 "x" }}"#,
+        r#"{{ repeat 1000 (repeat 1000 (repeat 1000 "x")) }}"#,
+        r#"{{ regexReplaceAll "" (repeat 1000 "x") (repeat 10000 "y") }}"#,
+        r#"{{ indent 100000000 __line__ }}"#,
+        r#"{{ range $a := fromJson "[1,2,3,4,5,6,7,8]" }}{{ range $b := fromJson "[1,2,3,4,5,6,7,8]" }}{{ repeat 100000 "x" }}{{end}}{{end}}"#,
+    ];
+    for template in growing {
+        let reply = braid.get("loki", &path(&format!("{{app=\"db\"}} | line_format `{template}`"), "")).expect(200);
+        assert!(reply.body.len() < 10_000, "{template}: {} bytes", reply.body.len());
+        assert!(reply.text().contains("TemplateFormatErr"), "{template}: {}", reply.text());
+    }
+    for parser in ["json", "logfmt"] {
+        let query = format!("sum by (k777) (count_over_time({{app=\"{parser}\"}} | {parser} [1h]))");
+        let series = get(&braid, &path(&query, "&step=30"))["data"]["result"].clone();
+        assert_eq!(series[0]["metric"], json!({"k777": "v777"}), "{series}");
+    }
+    // Series by steps that no memory has room for.
+    let series: Vec<Json> =
+        (0..2000).map(|i| json!({"stream": {"app": "wide", "i": i.to_string()}, "values": [[at.to_string(), "x"]]})).collect();
+    push(&braid, &json!(series)).expect(204);
+    let wide = path(r#"avg_over_time({app="wide"} | label_format n="1" | unwrap n [1h])"#, "")
+        .replace(&range, &format!("start={}&end={}&step=1", at / SECOND - 10_000, at / SECOND));
+    let refused = braid.get("loki", &wide).expect(400);
+    assert!(refused.text().contains("more than 4194304 values (2000 series, 10001 steps)"), "{}", refused.text());
+    // Everybody else is served.
+    assert_eq!(get(&braid, &path(r#"{app="db"}"#, ""))["data"]["result"].as_array().map(Vec::len), Some(1));
+}

@@ -10,7 +10,7 @@ use model::{OwnedValue, Scope, TimeRange};
 use store::{Aggregation, Column, CompareOp, Counted, Distinct, MemberTest, Predicate, Table};
 
 use super::window::Window;
-use super::{Grid, Series};
+use super::{Grid, Series, check_room};
 use crate::EvalError;
 use crate::ast::{self, Grouping, LabelFilter, LogQuery, RangeAggregation, RangeOp, Stage};
 use crate::levels::LEVEL;
@@ -97,6 +97,7 @@ impl Count {
                 }
             }
         }
+        check_room(question, by_labels.len(), window.grid)?;
         let width = self.aggregation.width;
         let (step, wide) = ((window.grid.step / width) as usize, (range.range_ns / width) as usize);
         let seconds = range.range_ns as f64 / 1e9;

@@ -15,8 +15,17 @@ use crate::ast::{AggregateOp, Expr, Grouping, LabelReplace, RangeOp, Variants};
 use crate::lines::Question;
 use crate::pipeline::LabelSet;
 
-/// How many values a result may have: series by steps.
-const MAX_VALUES: usize = 50_000_000;
+/// Refuses so many series with a value, or none, at each step of a grid, before they are made.
+fn check_room(question: &Question<'_>, series: usize, grid: Grid) -> Result<(), EvalError> {
+    let most = question.max_value_bytes / size_of::<Option<f64>>();
+    if series.saturating_mul(grid.len()) > most {
+        return Err(EvalError::TooMuchMemory(format!(
+            "the query makes more than {most} values ({series} series, {} steps): ask for longer steps or fewer series",
+            grid.len()
+        )));
+    }
+    Ok(())
+}
 
 /// The times of a query: `start`, `start + step`, … up to `end`. Nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,10 +128,8 @@ fn evaluate(question: &Question<'_>, expr: &Expr, grid: Grid) -> Result<Metric, 
         },
         Expr::Variants(variants) => Metric::Series(all_variants(question, variants, grid)?),
     };
-    if let Metric::Series(series) = &metric
-        && series.len().saturating_mul(grid.len()) > MAX_VALUES
-    {
-        return Err(EvalError::TooMuchMemory(format!("the query makes more than {MAX_VALUES} values")));
+    if let Metric::Series(series) = &metric {
+        check_room(question, series.len(), grid)?;
     }
     Ok(metric)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use store::{MatchOp, Order, Predicate};
 
 use super::window::{Window, numbers};
-use super::{Grid, Series, count};
+use super::{Grid, Series, check_room, count};
 use crate::EvalError;
 use crate::ast::{Conversion, Grouping, RangeAggregation, RangeOp, Unwrap};
 use crate::lines::{Question, each_row, pipeline};
@@ -220,6 +220,7 @@ fn by_line(
     if range.op == RangeOp::Absent {
         return Ok(absent_series(range, samples, window));
     }
+    check_room(question, samples.names.len(), grid)?;
     let mut out = Series::with_capacity(samples.names.len());
     for (labels, mut points) in samples.names.into_iter().zip(samples.samples) {
         if !points.is_sorted_by_key(|(t, _)| *t) {

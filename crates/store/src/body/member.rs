@@ -14,6 +14,9 @@ use super::layout::{Layout, Syntax};
 use super::view::{BodyView, Cells, TextCells};
 use super::{BodyColumns, BodyError};
 
+/// Of a line with more values nothing is told.
+const MEMBERS_MAX: usize = 1024;
+
 /// What a line has under a name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Member {
@@ -38,7 +41,8 @@ enum Told {
 #[must_use]
 pub fn member(line: &str, name: &str) -> Member {
     let mut slots = Slots::default();
-    if json::walk(line, &mut slots).is_none() {
+    // Names of so many are found out in a time that grows with their square; no line with nearly as many is split.
+    if json::walk(line, &mut slots).is_none() || slots.0.len() > MEMBERS_MAX {
         return Member::Unclear;
     }
     match Layout::of(Syntax::Json, line, &slots.0).map(|layout| told(&layout, name)) {

@@ -358,3 +358,11 @@ fn damaged_columns_are_an_error() {
     let restored = nulled.view().expect("bound").restore_all();
     assert_eq!(restored.err(), Some(BodyError::Missing("a:int".to_owned())));
 }
+
+#[test]
+fn of_a_line_of_very_many_values_nothing_is_told() {
+    let line = |n: usize| format!("{{{}}}", (0..n).map(|i| format!("\"k{i}\":{i}")).collect::<Vec<_>>().join(","));
+    assert_eq!(member(&line(1000), "k999"), Member::Number(999.0));
+    assert_eq!(member(&line(1000), "k1000"), Member::Absent);
+    assert_eq!(member(&line(200_000), "k7"), Member::Unclear);
+}

@@ -1,6 +1,6 @@
 //! Distinct keys, values and label sets.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
@@ -22,6 +22,44 @@ use crate::contract::{Batch, Column, Distinct, Field, Meaning, Predicate, Table,
 
 type Pairs = Vec<(String, String)>;
 
+/// So many are collected before repeats are first looked for.
+const COLLECTED_MIN: usize = 1 << 16;
+
+/// What was found, each once in the end. A million values are sorted a few times rather than looked up in a tree one by one.
+#[derive(Default)]
+struct Found {
+    all: Vec<Pairs>,
+    /// How many were left when repeats were last taken out.
+    distinct: usize,
+}
+
+impl Found {
+    fn insert(&mut self, pairs: Pairs) {
+        self.all.push(pairs);
+        // Repeats take no more room than what is kept.
+        if self.all.len() >= COLLECTED_MIN.max(self.distinct * 2) {
+            self.settle();
+        }
+    }
+
+    fn extend(&mut self, more: impl IntoIterator<Item = Pairs>) {
+        more.into_iter().for_each(|pairs| self.insert(pairs));
+    }
+
+    fn settle(&mut self) {
+        // Stable, since that makes use of stretches that are sorted already.
+        self.all.sort();
+        self.all.dedup();
+        self.distinct = self.all.len();
+    }
+
+    /// All, sorted.
+    fn sorted(mut self) -> Vec<Pairs> {
+        self.settle();
+        self.all
+    }
+}
+
 /// See [`crate::Reader::distinct`].
 ///
 /// # Errors
@@ -33,7 +71,7 @@ pub(crate) fn distinct(
     what: &Distinct,
     limit: Option<usize>,
 ) -> Result<Vec<Pairs>, StoreError> {
-    let mut found: BTreeSet<Pairs> = BTreeSet::new();
+    let mut found = Found::default();
     let table = inputs.table;
     let units = inputs.units(range, predicate)?;
     // What a footer or a dictionary tells needs no thread.
@@ -54,7 +92,9 @@ pub(crate) fn distinct(
             Err(e) => bury(&inputs, unit, e, &mut dead)?,
         }
     }
-    Ok(found.into_iter().take(limit.unwrap_or(usize::MAX)).collect())
+    let mut found = found.sorted();
+    found.truncate(limit.unwrap_or(usize::MAX));
+    Ok(found)
 }
 
 /// Goes on without a damaged segment.
@@ -71,7 +111,7 @@ fn told(
     range: TimeRange,
     predicate: &Predicate,
     what: &Distinct,
-    found: &mut BTreeSet<Pairs>,
+    found: &mut Found,
 ) -> Result<bool, StoreError> {
     // Of what is not deleted, or one tenant's of several, neither tells.
     let Unit::Group(segment, group, None) = unit else { return Ok(false) };
@@ -242,11 +282,11 @@ fn of_unit(
     range: TimeRange,
     predicate: &Predicate,
     what: &Distinct,
-) -> Result<BTreeSet<Pairs>, StoreError> {
-    let mut found = BTreeSet::new();
+) -> Result<Vec<Pairs>, StoreError> {
+    let mut found = Found::default();
     let rows = unit.filter(table, range, predicate)?.rows;
     if rows.is_empty() {
-        return Ok(found);
+        return Ok(Vec::new());
     }
     match what {
         Distinct::Keys(scope) => {
@@ -267,7 +307,7 @@ fn of_unit(
             }
         }
     }
-    Ok(found)
+    Ok(found.sorted())
 }
 
 /// The rows of an array, one for each distinct value where that is known.
@@ -278,7 +318,7 @@ fn candidates(array: &ArrayRef) -> Vec<usize> {
     (0..array.len()).filter(|&row| keys.is_valid(row) && !std::mem::replace(&mut seen[keys.value(row) as usize], true)).collect()
 }
 
-fn field_values(batch: &Batch, field: Field, found: &mut BTreeSet<Pairs>) {
+fn field_values(batch: &Batch, field: Field, found: &mut Found) {
     let Some(array) = batch.field(field) else { return };
     for row in candidates(array) {
         let text = match batch.int(row, field) {
@@ -296,7 +336,7 @@ fn field_values(batch: &Batch, field: Field, found: &mut BTreeSet<Pairs>) {
     }
 }
 
-fn attribute_values(batch: &Batch, column: &Column, found: &mut BTreeSet<Pairs>) {
+fn attribute_values(batch: &Batch, column: &Column, found: &mut Found) {
     let rows: Vec<usize> = match batch.meaning().len() {
         1 => candidates(batch.columns().column(0)),
         _ => (0..batch.rows()).collect(),
@@ -314,7 +354,7 @@ fn label_set(stream: &str) -> Pairs {
     labels.into_iter().collect()
 }
 
-fn label_sets(unit: &Unit, table: crate::contract::Table, rows: Vec<u32>, found: &mut BTreeSet<Pairs>) -> Result<(), StoreError> {
+fn label_sets(unit: &Unit, table: crate::contract::Table, rows: Vec<u32>, found: &mut Found) -> Result<(), StoreError> {
     let columns = unit.columns(table, rows, &[ColumnId::Stream])?;
     let Some(Some(streams)) = columns.first() else {
         // Spans have no labels: one empty set.
