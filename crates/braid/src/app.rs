@@ -272,7 +272,7 @@ async fn snapshot(snapshots: Arc<Snapshots>, request: &Request<Arriving>) -> Res
 }
 
 /// Which receivers a face has.
-fn doors(face: Face) -> Doors {
+pub(crate) fn doors(face: Face) -> Doors {
     match face {
         Face::Braid => Doors::ALL,
         Face::OtlpGrpc => Doors { otlp_grpc: true, ..Doors::default() },

@@ -14,6 +14,7 @@ mod dashboards;
 mod gate;
 mod inspect;
 mod keys;
+mod lanes;
 mod locks;
 mod logging;
 mod memory;

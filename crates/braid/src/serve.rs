@@ -15,6 +15,7 @@ use store::disk::{Disk, RealDisk};
 use store::{Source, Store, Writer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::context::TokioContext;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,7 +33,7 @@ use crate::reload::Reloads;
 use crate::server::Port;
 use crate::snapshots::Snapshots;
 use crate::targets::Scraped;
-use crate::{open_store, own, server, store_metrics};
+use crate::{lanes, open_store, own, server, store_metrics};
 
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
 const DRAIN: Duration = Duration::from_millis(600);
@@ -56,6 +57,8 @@ pub(crate) fn run(
     let locks = Arc::new(Locks::open(&config.auth, &config.endpoints, syslog_tls)?);
     let store = Arc::new(open_store::open(&config)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let lane = lanes::intake().context("starting the runtime of the receivers")?;
+    let intake = lane.handle().clone();
     let result = runtime.block_on(async {
         // First of all: whoever reads that Braid is ready may stop it at once.
         let mut signals = Signals::listen()?;
@@ -72,12 +75,16 @@ pub(crate) fn run(
         tasks.spawn(Arc::clone(&memory).watch(Arc::clone(&store), stop.clone()));
         // A series takes about 300 bytes of it: a million series have room in 2 GiB.
         let scraper = Scraper::new(&ingest, &tasks, &stop, Budget::new(config.memory / 6));
-        scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
+        {
+            // Scraping takes in, too.
+            let _here = intake.enter();
+            scraper.apply(&config.scrapes).map_err(anyhow::Error::msg)?;
+        }
         let targets = Arc::new(Scraped(scraper.clone()));
         let dashboards = Arc::new(Dashboards::default());
         dashboards.read(config.dashboards.as_deref());
-        let (here, shown) = (tokio::runtime::Handle::current(), config.shown.clone());
-        let reloads = Arc::new(Reloads::new(here, scraper, Arc::clone(&locks), Arc::clone(&dashboards), again, shown));
+        let shown = config.shown.clone();
+        let reloads = Arc::new(Reloads::new(intake.clone(), scraper, Arc::clone(&locks), Arc::clone(&dashboards), again, shown));
         let correlator = correlator(&store, config.correlation.as_ref())?;
         let (tenant, tenants) = config.tenants.queries();
         let bounds =
@@ -181,9 +188,8 @@ pub(crate) fn run(
 
         let mut others = Vec::new();
         if let Some(settings) = &config.syslog {
-            let found = syslog::listen(settings, locks.syslog(syslog_tls), &ingest, &syslog_counters, &tasks, &stop)
-                .await
-                .map_err(anyhow::Error::msg)?;
+            let listen = syslog::listen(settings, locks.syslog(syslog_tls), &ingest, &syslog_counters, &tasks, &stop);
+            let found = TokioContext::new(listen, intake.clone()).await.map_err(anyhow::Error::msg)?;
             others.extend(["syslog_udp", "syslog_tcp"].into_iter().zip(found).filter_map(|(name, at)| Some((name, at?))));
             others.iter().for_each(|(name, at)| tracing::info!("{name} on {at}"));
         }
@@ -193,7 +199,7 @@ pub(crate) fn run(
         app.configured(about::settings(&config));
         let secure = listeners.iter().any(|(_, port)| port.face == Face::Braid && port.tls.is_some());
         for (_, port) in listeners {
-            tasks.spawn(server::serve(port, Arc::clone(&app), stop.clone(), tasks.clone()));
+            tasks.spawn(server::serve(port, Arc::clone(&app), stop.clone(), tasks.clone(), intake.clone()));
         }
         tasks.spawn(Arc::clone(&locks).watch(stop.clone()));
         api.set_ready(true);
@@ -235,6 +241,7 @@ pub(crate) fn run(
         anyhow::Ok(())
     });
     // Tasks that are left (slow clients, long queries) are dropped here.
+    lane.shutdown_timeout(Duration::from_millis(100));
     runtime.shutdown_timeout(Duration::from_millis(100));
     store.close();
     tracing::info!("stopped");

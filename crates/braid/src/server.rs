@@ -16,7 +16,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +25,7 @@ use crate::app::{App, text};
 use crate::arriving::Arriving;
 use crate::config::Face;
 use crate::gate::Peer;
+use crate::lanes::{self, Purpose};
 
 /// Connections that a port serves at once; more wait to be accepted.
 const CONNECTIONS: usize = 1024;
@@ -47,8 +49,8 @@ pub(crate) struct Port {
     pub(crate) tls: Option<Arc<Tls>>,
 }
 
-/// Serves a port until `stop`; each connection is a task of `tasks`.
-pub(crate) async fn serve(port: Port, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) {
+/// Serves a port until `stop`; each connection is a task of `tasks`, on this runtime or, where it brings data, on `intake`'s.
+pub(crate) async fn serve(port: Port, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker, intake: Handle) {
     let Port { listener, face, tls } = port;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
@@ -74,9 +76,25 @@ pub(crate) async fn serve(port: Port, app: Arc<App>, stop: CancellationToken, ta
         match result {
             Ok((stream, address)) => {
                 let (app, stop, builder, tls) = (Arc::clone(&app), stop.clone(), Arc::clone(&builder), tls.clone());
+                let (tracked, intake) = (tasks.clone(), intake.clone());
                 tasks.spawn(async move {
-                    secured(stream, address, tls, face, app, &builder, stop).await;
-                    drop(slot);
+                    let purpose = tokio::select! {
+                        purpose = lanes::purpose(&stream, face, tls.is_some()) => purpose,
+                        () = stop.cancelled() => return,
+                    };
+                    let _ = stream.set_nodelay(true);
+                    match purpose {
+                        Purpose::Mixed => secured(stream, address, tls, face, app, &builder, stop, slot).await,
+                        Purpose::Intake => {
+                            // Its readiness is watched where it is served.
+                            let Ok(stream) = stream.into_std() else { return };
+                            let serve = async move {
+                                let Ok(stream) = TcpStream::from_std(stream) else { return };
+                                secured(stream, address, tls, face, app, &builder, stop, slot).await;
+                            };
+                            tracked.spawn_on(serve, &intake);
+                        }
+                    }
                 });
             }
             Err(e) => {
@@ -88,7 +106,8 @@ pub(crate) async fn serve(port: Port, app: Arc<App>, stop: CancellationToken, ta
     }
 }
 
-/// Makes a connection secure where the port is, and serves it.
+/// Makes a connection secure where the port is, and serves it, in its slot.
+#[expect(clippy::too_many_arguments, reason = "what a connection is made of")]
 async fn secured(
     stream: TcpStream,
     address: SocketAddr,
@@ -97,8 +116,8 @@ async fn secured(
     app: Arc<App>,
     builder: &auto::Builder<TokioExecutor>,
     stop: CancellationToken,
+    _slot: OwnedSemaphorePermit,
 ) {
-    let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
         return connection(stream, face, Peer { address, secure: false, certified: false }, app, builder, stop).await;
     };
@@ -207,7 +226,7 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let port = Port { listener, face: Face::Braid, tls: None };
-        tasks.spawn(serve(port, app, stop.clone(), tasks.clone()));
+        tasks.spawn(serve(port, app, stop.clone(), tasks.clone(), Handle::current()));
         let asked = tokio::task::spawn_blocking(move || {
             let body = r#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","line"]]}]}"#;
             let push = format!(

@@ -43,6 +43,44 @@ impl Doors {
         jaeger_grpc: true,
         correlation: true,
     };
+
+    /// Whether a POST to `path` is for one of them (gRPC aside).
+    #[must_use]
+    pub fn take(self, path: &str) -> bool {
+        self.find(&http::Method::POST, path).is_some()
+    }
+
+    fn find(self, method: &http::Method, path: &str) -> Option<Door> {
+        let posted = method == http::Method::POST;
+        Some(match path {
+            "/api/v1/write" if self.prometheus => Door::RemoteWrite,
+            "/loki/api/v1/push" | "/api/prom/push" if self.loki => Door::Loki,
+            "/api/v2/spans" if self.zipkin => Door::Zipkin,
+            "/api/traces" if self.jaeger_http && posted => Door::Jaeger,
+            // Asking for records is the API's.
+            "/api/logs" if self.correlation && posted => Door::Records,
+            "/v1/traces" if self.otlp_http => Door::Otlp(Signal::Traces, Manner::Otlp),
+            "/v1/logs" if self.otlp_http => Door::Otlp(Signal::Logs, Manner::Otlp),
+            "/v1/metrics" if self.otlp_http => Door::Otlp(Signal::Metrics, Manner::Otlp),
+            "/api/otlp/v1/traces" if self.correlation => Door::Otlp(Signal::Traces, Manner::Otlp),
+            "/api/otlp/v1/logs" if self.correlation => Door::Otlp(Signal::Logs, Manner::Otlp),
+            "/api/otlp/v1/metrics" if self.correlation => Door::Otlp(Signal::Metrics, Manner::Otlp),
+            "/otlp/v1/logs" if self.loki => Door::Otlp(Signal::Logs, Manner::Loki),
+            "/api/v1/otlp/v1/metrics" if self.prometheus => Door::Otlp(Signal::Metrics, Manner::Prometheus),
+            _ => return None,
+        })
+    }
+}
+
+/// A receiver of HTTP requests.
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    RemoteWrite,
+    Loki,
+    Zipkin,
+    Jaeger,
+    Records,
+    Otlp(Signal, Manner),
 }
 
 /// All receivers.
@@ -90,30 +128,15 @@ impl Receivers {
                 None => Err(request),
             };
         }
-        let (signal, manner) = match path {
-            "/api/v1/write" if doors.prometheus => return Ok(remote_write::handle(ingest, request).await),
-            "/loki/api/v1/push" | "/api/prom/push" if doors.loki => return Ok(loki::handle(ingest, request).await),
-            "/api/v2/spans" if doors.zipkin => {
-                return Ok(spans::handle(ingest, spans::Door::Zipkin { parse_tags: self.parse_zipkin_tags }, request).await);
-            }
-            "/api/traces" if doors.jaeger_http && request.method() == http::Method::POST => {
-                return Ok(spans::handle(ingest, spans::Door::Jaeger, request).await);
-            }
-            "/v1/traces" if doors.otlp_http => (Signal::Traces, Manner::Otlp),
-            "/v1/logs" if doors.otlp_http => (Signal::Logs, Manner::Otlp),
-            "/v1/metrics" if doors.otlp_http => (Signal::Metrics, Manner::Otlp),
-            // Asking for records is the API's.
-            "/api/logs" if doors.correlation && request.method() == http::Method::POST => {
-                return Ok(records::handle(ingest, request).await);
-            }
-            "/api/otlp/v1/traces" if doors.correlation => (Signal::Traces, Manner::Otlp),
-            "/api/otlp/v1/logs" if doors.correlation => (Signal::Logs, Manner::Otlp),
-            "/api/otlp/v1/metrics" if doors.correlation => (Signal::Metrics, Manner::Otlp),
-            "/otlp/v1/logs" if doors.loki => (Signal::Logs, Manner::Loki),
-            "/api/v1/otlp/v1/metrics" if doors.prometheus => (Signal::Metrics, Manner::Prometheus),
-            _ => return Err(request),
-        };
-        Ok(otlp_http::handle(ingest, &self.origins, signal, manner, request).await)
+        let Some(door) = doors.find(request.method(), path) else { return Err(request) };
+        Ok(match door {
+            Door::RemoteWrite => remote_write::handle(ingest, request).await,
+            Door::Loki => loki::handle(ingest, request).await,
+            Door::Zipkin => spans::handle(ingest, spans::Door::Zipkin { parse_tags: self.parse_zipkin_tags }, request).await,
+            Door::Jaeger => spans::handle(ingest, spans::Door::Jaeger, request).await,
+            Door::Records => records::handle(ingest, request).await,
+            Door::Otlp(signal, manner) => otlp_http::handle(ingest, &self.origins, signal, manner, request).await,
+        })
     }
 }
 

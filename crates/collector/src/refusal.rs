@@ -60,8 +60,8 @@ pub enum Refusal {
     /// Retryable: the process is close to its memory budget, and stayed so for this long.
     #[error("memory is short: the process is close to its budget, and was so for {0:?}")]
     Memory(Duration),
-    /// Retryable: nobody was free to check the request for this long.
-    #[error("too many requests wait to be checked; this one waited for {0:?}")]
+    /// Retryable: nobody was, or would be, free to check the request for this long.
+    #[error("too many requests wait to be checked: this one's turn would come after {0:?} or later")]
     Queue(Duration),
     /// Retryable: the tenant sends more than it may.
     #[error("the tenant's limit of {rate} {what} a second is exceeded")]

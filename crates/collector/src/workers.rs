@@ -1,10 +1,12 @@
 //! Threads that inflate and check large requests: as many as there are cores, below the priority of queries. A request that
-//! finds none of them free waits a while, then it is refused.
+//! finds none of them free waits a while, then it is refused; where so many wait that its turn would not come in time, at once: what
+//! waits holds memory, and its sender learns nothing meanwhile.
 
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use store::Priority;
@@ -13,7 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::Refusal;
 
 /// How long a request waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -22,7 +24,47 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Workers {
     free: Arc<Semaphore>,
     threads: usize,
+    line: Arc<Line>,
     jobs: OnceLock<Result<mpsc::Sender<Job>, String>>,
+}
+
+/// Who waits, and how fast it goes.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: AtomicUsize,
+    /// What a job took lately, nanoseconds.
+    takes: AtomicU64,
+}
+
+/// A place in the line, until its turn comes or its request is given up.
+#[derive(Debug)]
+struct InLine(Arc<Line>);
+
+impl Line {
+    /// A place at its end.
+    ///
+    /// # Errors
+    /// How long it would take to come to the front, where that is too long.
+    fn join(self: &Arc<Self>, threads: usize) -> Result<InLine, Duration> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = InLine(Arc::clone(self));
+        let takes = Duration::from_nanos(self.takes.load(Ordering::Relaxed));
+        let turns = u32::try_from(before / threads.max(1)).unwrap_or(u32::MAX);
+        let wait = takes.saturating_mul(turns);
+        if wait > PATIENCE { Err(wait) } else { Ok(place) }
+    }
+
+    fn took(&self, now: Duration) {
+        let (before, now) = (self.takes.load(Ordering::Relaxed), u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+        // Two at once may lose one of their figures, which matters to nobody.
+        self.takes.store(if before == 0 { now } else { before - before / 8 + now / 8 }, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What became of a job.
@@ -42,7 +84,7 @@ impl Default for Workers {
 
 impl Workers {
     fn new(threads: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(threads)), threads, jobs: OnceLock::new() }
+        Self { free: Arc::new(Semaphore::new(threads)), threads, line: Arc::default(), jobs: OnceLock::new() }
     }
 
     /// What `work` returns, once one of the threads has done it. What the caller no longer waits for is done nevertheless.
@@ -50,15 +92,21 @@ impl Workers {
     /// # Errors
     /// [`Undone`].
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Undone> {
+        let in_line = self.line.join(self.threads).map_err(|wait| Undone::Refused(Refusal::Queue(wait)))?;
         let place = tokio::time::timeout(PATIENCE, self.free.clone().acquire_owned()).await;
+        drop(in_line);
         let place = place.map_err(|_| Undone::Refused(Refusal::Queue(PATIENCE)))?;
         let place = place.map_err(|_| Undone::Refused(Refusal::Closing))?;
         let jobs = self.jobs.get_or_init(|| start(self.threads).map_err(|e| format!("no thread checks requests: {e}")));
         let jobs = jobs.as_ref().map_err(|why| Undone::Refused(Refusal::Failed(why.clone())))?;
         let (tell, done) = oneshot::channel();
+        let line = Arc::clone(&self.line);
         let job: Job = Box::new(move || {
+            let begun = Instant::now();
+            let done = work();
+            line.took(begun.elapsed());
             // Nobody has to wait for it.
-            let _ = tell.send(work());
+            let _ = tell.send(done);
             drop(place);
         });
         jobs.send(job).map_err(|_| Undone::Refused(Refusal::Closing))?;
@@ -111,5 +159,23 @@ mod tests {
         release.send(()).expect("it waits");
         assert!(busy.await.expect("no panic").expect("done"));
         assert!(workers.run(|| ()).await.is_ok(), "free again");
+    }
+
+    #[test]
+    fn who_would_wait_too_long_is_refused_at_once() {
+        let line = Arc::new(Line::default());
+        let places: Vec<InLine> = (0..100).map(|_| line.join(2).expect("nothing is known of how long jobs take")).collect();
+        line.took(PATIENCE / 10);
+        let wait = line.join(2).expect_err("fifty turns of a tenth");
+        assert_eq!(wait, PATIENCE / 10 * 50);
+        drop(places);
+        let places: Vec<InLine> = std::iter::from_fn(|| line.join(2).ok()).collect();
+        assert_eq!(places.len(), 22, "eleven turns: the last of them begins when the patience ends");
+        for _ in 0..100 {
+            line.took(PATIENCE / 1000);
+        }
+        line.join(2).expect("it goes faster now");
+        drop(places);
+        assert_eq!(line.waiting.load(Ordering::Relaxed), 0);
     }
 }

@@ -33,7 +33,9 @@ async fn order(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let start = time(&ask, "start")?.ok_or_else(|| bad("start time not set"))?;
     let end = time(&ask, "end")?.unwrap_or(ask.now_ns);
     // It would make smaller steps of a long deletion, of which there is no need here.
-    duration(&ask, "max_interval")?;
+    if duration(&ask, "max_interval").map_or(true, |step| step.is_some_and(|step| step < 1_000_000_000)) {
+        return Err(bad("invalid max_interval: valid time units are 's', 'm', 'h'"));
+    }
     if end > ask.now_ns {
         return Err(bad("deletes in the future are not allowed"));
     }
@@ -79,12 +81,10 @@ fn request_id(tombstone: &Tombstone) -> String {
     format!("{:08x}", tombstone.id())
 }
 
-/// Loki's words for what cannot be cancelled. `force` is for requests of which it has deleted a part; here there are none.
+/// Loki's words for what cannot be cancelled. Its `force` cancels what is left of a request of which it has carried out a part, and is
+/// passed over for all others. Here every request is carried out as a whole, so that there are only others.
 async fn cancel(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let id = ask.get("request_id").ok_or_else(|| Failure::BadData("request_id not set".to_owned()))?.to_owned();
-    if let Some(force) = ask.get("force").filter(|force| !matches!(*force, "true" | "false")) {
-        return Err(Failure::BadData(format!("invalid force: {force:?} is neither true nor false")));
-    }
     let Some(admin) = api.admin.clone() else { return Err(Failure::Unavailable("deletion is not available".to_owned())) };
     let (tenant, source) = (ask.tenant()?, api.source.clone());
     blocking(&api, None, move |_| {
@@ -95,11 +95,9 @@ async fn cancel(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         };
         match request.due > 0 && admin.cancel(&tenant, request.sequence)? {
             true => Ok(Answer::nothing()),
-            false => Err(Failure::BadData(
-                "deletion of request which is in process or already processed is not allowed: its cancel period is over, \
-                 and force does not bring its lines back"
-                    .to_owned(),
-            )),
+            false => {
+                Err(Failure::BadData("deletion of request which is in process or already processed is not allowed".to_owned()))
+            }
         }
     })
     .await

@@ -14,6 +14,7 @@ mod hostile;
 mod lifecycle;
 mod locks;
 mod loki;
+mod overload;
 mod protobuf;
 mod queries;
 mod receivers;

@@ -236,3 +236,34 @@ fn targets_that_hang_drip_lie_and_change_disturb_no_other() {
     let push = format!(r#"{{"streams":[{{"stream":{{"a":"b"}},"values":[["{now}","line"]]}}]}}"#);
     post(braid.at("loki"), "/loki/api/v1/push", &[("Content-Type", "application/json")], push.as_bytes()).expect(204);
 }
+
+#[test]
+fn a_target_with_a_million_series_takes_no_more_memory_than_there_is_and_disturbs_no_other() {
+    let page: String = (0..1_000_000).map(|i| format!("huge{{i=\"{i}\"}} 1\n")).collect();
+    let huge = misbehaving(move |stream, _| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+        let _ = write!(stream, "{head}Content-Length: {}\r\n\r\n{page}", page.len());
+    });
+    let (good, page) = target();
+    show(&page, "fine 1\n");
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = dir.path().join("braid.yaml");
+    let job = |name: &str, address: &str, every: &str| {
+        format!("- job_name: {name}\n  scrape_interval: {every}\n  static_configs:\n  - targets: ['{address}']\n")
+    };
+    let jobs = [job("huge", &huge, "30s"), job("good", &good, "300ms")].concat();
+    std::fs::write(&config, format!("scrape_configs:\n{jobs}")).expect("written");
+    let braid = Braid::start_with(dir.path(), &["--config", config.to_str().expect("UTF-8"), "--memory", "256MiB"]);
+    let why = braid.eventually("a failed scrape", |b| {
+        let found = b.get("prometheus", "/api/v1/targets").expect(200).json();
+        let targets = found["data"]["activeTargets"].as_array().expect("targets").clone();
+        let huge = targets.into_iter().find(|t| t["labels"]["job"] == "huge")?;
+        (huge["health"] == "down").then(|| huge["lastError"].as_str().expect("text").to_owned())
+    });
+    assert!(why.contains("memory") || why.contains("bytes"), "{why}");
+    braid
+        .eventually("what the other is like", |b| (ask(b, "count_over_time(up{job=\"good\"}[1m]) > 3").len() == 1).then_some(()));
+    assert_eq!(ask(&braid, "min_over_time(up{job=\"good\"}[1m])"), ["job=good 1"]);
+    assert_eq!(ask(&braid, "count(huge)"), Vec::<String>::new(), "a page is taken whole or not at all");
+    assert!(braid.metric("process_resident_memory_max_bytes") < f64::from(256 << 20), "memory stays in its budget");
+}

@@ -1,4 +1,6 @@
 //! The head: rows that are not in a segment yet, by tenant and hour.
+//!
+//! Views never wait for a record that is being walked: what they see is kept beside what grows, and moves on with each record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub(crate) struct PartitionRows {
 pub(crate) struct Head {
     table: Table,
     state: Mutex<State>,
+    /// What views see. Changes under `state`, so that it lags behind it by one record at most: the one that is being walked.
+    shown: Mutex<Parts>,
 }
 
 #[derive(Debug, Default)]
@@ -126,9 +130,43 @@ pub(crate) enum Part {
     Open(Arc<Open>, usize),
 }
 
+/// All rows of a moment, by tenant. Copies share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parts {
+    frozen: Arc<Vec<(Tenant, Part)>>,
+    growing: Arc<BTreeMap<Tenant, Arc<Vec<Part>>>>,
+}
+
+impl Parts {
+    /// A tenant's.
+    pub(crate) fn of<'p>(&'p self, tenant: &'p Tenant) -> impl Iterator<Item = &'p Part> {
+        let frozen = self.frozen.iter().filter(move |(t, _)| t == tenant).map(|(_, part)| part);
+        frozen.chain(self.growing.get(tenant).into_iter().flat_map(|parts| parts.iter()))
+    }
+}
+
+/// A tenant's rows that still grow.
+fn growing(hours: &BTreeMap<i64, Partition>) -> Arc<Vec<Part>> {
+    let mut parts = Vec::with_capacity(hours.values().map(|p| p.sealed.len() + 1).sum());
+    for partition in hours.values() {
+        parts.extend(partition.sealed.iter().cloned().map(Part::Sealed));
+        let len = partition.open.len();
+        if len > 0 {
+            parts.push(Part::Open(partition.open.clone(), len));
+        }
+    }
+    Arc::new(parts)
+}
+
+/// Rows on their way into segments.
+fn frozen(sets: &[Detached]) -> Arc<Vec<(Tenant, Part)>> {
+    let all = sets.iter().flat_map(|set| &set.shown);
+    Arc::new(all.flat_map(|p| p.rows.iter().map(|r| (p.tenant.clone(), Part::Sealed(r.clone())))).collect())
+}
+
 impl Head {
     pub(crate) fn new(table: Table) -> Self {
-        Self { table, state: Mutex::new(State::default()) }
+        Self { table, state: Mutex::default(), shown: Mutex::default() }
     }
 
     /// Hands a sink for `tenant`'s rows to `walk`; views see all of what it is given, or nothing.
@@ -142,28 +180,28 @@ impl Head {
         let mut filler = Filler { table: self.table, hours, serial, group: Vec::new(), hash: 0, near: None };
         // Rows before the first group belong to the empty one.
         filler.announce(&Group::default());
-        walk(&mut filler)
+        let walked = walk(&mut filler);
+        if let Some(hours) = tenants.get(tenant) {
+            let parts = growing(hours);
+            let mut shown = self.shown.lock();
+            let all = Arc::make_mut(&mut shown.growing);
+            match all.get_mut(tenant) {
+                Some(known) => *known = parts,
+                None => drop(all.insert(tenant.clone(), parts)),
+            }
+        }
+        walked
     }
 
-    /// What there is now. Open builders are shared, not copied.
-    pub(crate) fn parts(&self) -> Vec<(Tenant, Part)> {
-        let state = self.state.lock();
-        let mut parts = Vec::new();
-        for set in &state.frozen {
-            for partition in &set.shown {
-                parts.extend(partition.rows.iter().map(|r| (partition.tenant.clone(), Part::Sealed(r.clone()))));
-            }
-        }
-        for (tenant, hours) in &state.tenants {
-            for partition in hours.values() {
-                parts.extend(partition.sealed.iter().map(|r| (tenant.clone(), Part::Sealed(r.clone()))));
-                let len = partition.open.len();
-                if len > 0 {
-                    parts.push((tenant.clone(), Part::Open(partition.open.clone(), len)));
-                }
-            }
-        }
-        parts
+    /// What there is now, but for a record that is being walked. Open builders are shared, not copied.
+    pub(crate) fn parts(&self) -> Parts {
+        self.shown.lock().clone()
+    }
+
+    /// Shows all that there is.
+    fn show(&self, state: &State) {
+        let growing = state.tenants.iter().map(|(tenant, hours)| (tenant.clone(), growing(hours))).collect();
+        *self.shown.lock() = Parts { frozen: frozen(&state.frozen), growing: Arc::new(growing) };
     }
 
     /// Bytes held, frozen parts included.
@@ -197,12 +235,15 @@ impl Head {
         }
         let set = Arc::new(set);
         state.frozen.push(Detached { written: set.clone(), shown: (*set).clone() });
+        self.show(&state);
         Some(set)
     }
 
     /// Drops a frozen set.
     pub(crate) fn forget(&self, set: &Arc<Vec<PartitionRows>>) {
-        self.state.lock().frozen.retain(|s| !Arc::ptr_eq(&s.written, set));
+        let mut state = self.state.lock();
+        state.frozen.retain(|s| !Arc::ptr_eq(&s.written, set));
+        self.shown.lock().frozen = frozen(&state.frozen);
     }
 
     /// Drops the rows of a deletion: of what grows for good, of what is being written from the sight of views.
@@ -234,6 +275,7 @@ impl Head {
         for partition in shown.filter(|p| p.tenant.as_str() == tombstone.tenant) {
             spare(&mut partition.rows)?;
         }
+        self.show(&state);
         Ok(())
     }
 }

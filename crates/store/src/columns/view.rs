@@ -7,7 +7,7 @@ use model::{Tenant, TimeRange};
 
 use super::aggregate;
 use super::distinct;
-use super::head::Part;
+use super::head::{Part, Parts};
 use super::read::Footers;
 use super::rows::Rows;
 use super::scan::{self, Own, Unit};
@@ -19,13 +19,13 @@ use crate::{SegmentMeta, Segments, StoreError, Tombstone, Tombstones};
 #[derive(Clone)]
 pub struct View {
     table: Table,
-    parts: Vec<(Tenant, Part)>,
+    parts: Parts,
     footers: Arc<Footers>,
     tombstones: Tombstones,
 }
 
 impl View {
-    pub(crate) fn new(table: Table, parts: Vec<(Tenant, Part)>, footers: Arc<Footers>) -> Self {
+    pub(crate) fn new(table: Table, parts: Parts, footers: Arc<Footers>) -> Self {
         Self { table, parts, footers, tombstones: Tombstones::default() }
     }
 
@@ -92,7 +92,7 @@ impl View {
         segments: &'a [S],
         files: &'a dyn Segments,
     ) -> Inputs<'a> {
-        let rows = self.parts.iter().filter(|(t, _)| t == tenant).map(|(_, part)| match part {
+        let rows = self.parts.of(tenant).map(|part| match part {
             Part::Sealed(rows) => rows.clone(),
             Part::Open(open, len) => open.rows(*len),
         });

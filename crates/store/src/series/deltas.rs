@@ -48,7 +48,7 @@ pub(super) fn stored(inner: &Arc<Inner>, tenant: &Tenant, waiting: &[Waiting]) -
     Ok(totals)
 }
 
-impl Intake<'_> {
+impl Intake<'_, '_, '_> {
     /// Takes a delta of the current series.
     #[cold]
     pub(super) fn add(&mut self, slot: u32, time: i64, amount: Amount) {

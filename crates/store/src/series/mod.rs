@@ -51,7 +51,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::{Histogram, Labels, Tenant};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use wire::{Limits, MetricKind, RawLabels, SampleSink, Summary};
 
 use self::cache::IndexCache;
@@ -277,10 +277,15 @@ impl Inner {
     }
 }
 
+/// A request lets waiting queries look in after so many series.
+const LOOK_IN: u32 = 512;
+
 /// Feeds a request's samples into a part.
-struct Intake<'a> {
-    registry: &'a mut Registry,
-    slots: &'a mut Slots,
+struct Intake<'a, 'r, 's> {
+    registry: &'a mut RwLockWriteGuard<'r, Registry>,
+    slots: &'a mut RwLockWriteGuard<'s, Slots>,
+    /// Series since somebody could look in.
+    since: u32,
     families: &'a Mutex<Families>,
     generation: u32,
     window: i64,
@@ -319,7 +324,7 @@ impl Refused {
     }
 }
 
-impl Intake<'_> {
+impl Intake<'_, '_, '_> {
     #[inline]
     fn when(&self, time: i64) -> When {
         When { time, start: self.start, window: self.window }
@@ -334,6 +339,15 @@ impl Intake<'_> {
         };
         *refused += 1;
         self.refused.histograms += u64::from(histogram);
+    }
+
+    /// Whoever waits for the locks gets them now rather than when all of a request is in: a view of samples sees them as they come.
+    #[cold]
+    fn let_look_in(&mut self) {
+        self.since = 0;
+        // In the order in which they are taken; between records is only who holds `applying`, which is held.
+        let registry = &mut *self.registry;
+        RwLockWriteGuard::unlocked(self.slots, || RwLockWriteGuard::bump(registry));
     }
 
     #[cold]
@@ -351,10 +365,14 @@ impl Intake<'_> {
     }
 }
 
-impl SampleSink for Intake<'_> {
+impl SampleSink for Intake<'_, '_, '_> {
     #[inline]
     fn series(&mut self, labels: RawLabels<'_>) {
         (self.start, self.delta) = (0, false);
+        self.since += 1;
+        if self.since > LOOK_IN {
+            self.let_look_in();
+        }
         self.slot = match self.registry.find(&labels, self.generation) {
             Ok(Found::Slot(slot)) => Some(slot),
             Ok(Found::Series(id, key)) => self.enter(id, key),
@@ -371,7 +389,8 @@ impl SampleSink for Intake<'_> {
         if self.delta {
             return self.add(slot, time_ms, Amount::Float(value));
         }
-        let taken = self.slots.append(slot, self.when(time_ms), value);
+        let when = self.when(time_ms);
+        let taken = self.slots.append(slot, when, value);
         self.note(taken, false);
     }
 
@@ -392,7 +411,8 @@ impl SampleSink for Intake<'_> {
         if self.delta {
             return self.add(slot, time_ms, Amount::Histogram(Arc::new(histogram.clone())));
         }
-        let taken = self.slots.append_histogram(slot, self.when(time_ms), histogram);
+        let when = self.when(time_ms);
+        let taken = self.slots.append_histogram(slot, when, histogram);
         self.note(taken, true);
     }
 
@@ -412,10 +432,13 @@ impl Table for SeriesTable {
         let _between_freezes = self.inner.applying.lock();
         let head = self.inner.head(&record.tenant);
         let Some(part) = head.parts.last() else { return Ok(Summary::default()) };
-        let take = |registry: &mut Registry, slots: &mut Slots, walk: &mut dyn FnMut(&mut Intake<'_>)| {
+        let take = |registry: &mut RwLockWriteGuard<'_, Registry>,
+                    slots: &mut RwLockWriteGuard<'_, Slots>,
+                    walk: &mut dyn FnMut(&mut Intake<'_, '_, '_>)| {
             let mut intake = Intake {
                 registry,
                 slots,
+                since: 0,
                 families: &head.families,
                 generation: part.generation,
                 window: self.inner.options.out_of_order_ms,
