@@ -28,14 +28,32 @@ const COLLECTED_MIN: usize = 1 << 16;
 /// What was found, each once in the end. A million values are sorted a few times rather than looked up in a tree one by one.
 #[derive(Default)]
 struct Found {
-    all: Vec<Pairs>,
+    all: Vec<Keyed>,
     /// How many were left when repeats were last taken out.
     distinct: usize,
 }
 
+/// Pairs behind a number that is in their order: most comparisons need no look at texts all over the memory.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Keyed(u64, Pairs);
+
+impl Keyed {
+    fn new(pairs: Pairs) -> Self {
+        let number = match pairs.first() {
+            None => 0,
+            // A value, by its first bytes.
+            Some((name, text)) if name.is_empty() => {
+                text.bytes().chain(std::iter::repeat(0)).take(8).fold(0, |n, b| n << 8 | u64::from(b))
+            }
+            Some(_) => u64::MAX,
+        };
+        Self(number, pairs)
+    }
+}
+
 impl Found {
     fn insert(&mut self, pairs: Pairs) {
-        self.all.push(pairs);
+        self.all.push(Keyed::new(pairs));
         // Repeats take no more room than what is kept.
         if self.all.len() >= COLLECTED_MIN.max(self.distinct * 2) {
             self.settle();
@@ -56,7 +74,7 @@ impl Found {
     /// All, sorted.
     fn sorted(mut self) -> Vec<Pairs> {
         self.settle();
-        self.all
+        self.all.into_iter().map(|keyed| keyed.1).collect()
     }
 }
 
@@ -366,4 +384,32 @@ fn label_sets(unit: &Unit, table: crate::contract::Table, rows: Vec<u32>, found:
         found.insert(label_set(texts.get(row).unwrap_or("{}")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_each_once_in_order(
+            all in prop::collection::vec(prop::collection::vec(("[a\0\u{7f}ü]{0,2}", "[ab\0\u{ff}]{0,10}"), 0..3), 0..200),
+        ) {
+            let mut found = Found::default();
+            found.extend(all.clone());
+            found.extend(all.clone());
+            let want: Vec<Pairs> = all.into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            prop_assert_eq!(found.sorted(), want);
+        }
+    }
+
+    #[test]
+    fn repeats_take_no_room() {
+        let mut found = Found::default();
+        (0..COLLECTED_MIN * 5).for_each(|i| found.insert(single((i % 7).to_string())));
+        assert!(found.all.len() < COLLECTED_MIN);
+        assert_eq!(found.sorted().len(), 7);
+    }
 }
