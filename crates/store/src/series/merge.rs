@@ -32,14 +32,16 @@ fn within(times: &[i64], range: &RangeInclusive<i64>) -> Range<usize> {
     start..times.partition_point(|t| t <= range.end()).max(start)
 }
 
-/// The stretches in which `times` ascend, by time; `None` where two of them share one.
-fn stretches(times: &[i64]) -> Option<Vec<Range<usize>>> {
-    let mut begin = 0;
-    let ascending = times.chunk_by(|a, b| a < b).map(|stretch| {
-        begin += stretch.len();
-        begin - stretch.len()..begin
-    });
-    let mut all: Vec<Range<usize>> = ascending.collect();
+/// The stretches in which `times` ascend, cut where a batch begins as well, by time; `None` where two of them share one.
+fn stretches(times: &[i64], batches: &[(usize, usize)]) -> Option<Vec<Range<usize>>> {
+    let mut all: Vec<Range<usize>> = Vec::with_capacity(batches.len() + 1);
+    let mut at = 0;
+    for end in batches.iter().map(|(floats, _)| *floats).chain([times.len()]) {
+        for stretch in times.get(at..end).unwrap_or_default().chunk_by(|a, b| a < b) {
+            all.push(at..at + stretch.len());
+            at += stretch.len();
+        }
+    }
     all.sort_unstable_by_key(|s| times[s.start]);
     all.windows(2).all(|pair| times[pair[0].end - 1] < times[pair[1].start]).then_some(all)
 }
@@ -238,7 +240,7 @@ impl Gathered {
         self.unordered = false;
         // Places are visited as they were written, and merges write old hours late: whole stretches are out of order far more often than
         // samples among each other.
-        if let Some(stretches) = stretches(&self.times) {
+        if let Some(stretches) = stretches(&self.times, &self.batches) {
             arrange(&mut self.times, &stretches, &mut self.spare.0);
             arrange(&mut self.values, &stretches, &mut self.spare.1);
             if !self.starts.is_empty() {
@@ -316,9 +318,12 @@ mod tests {
         g.settle();
         assert_eq!((&*g.times, &*g.values), (&[10, 20, 30, 50, 60][..], &[1.0, 2.0, 3.0, 5.0, 6.0][..]));
         assert_eq!(g.starts, [7, 8, 0, 0, 0]);
-        assert_eq!(stretches(&[5, 6, 1, 5]), None, "5 is in both");
-        assert_eq!(stretches(&[5, 5]), None);
-        assert_eq!(stretches(&[]), Some(Vec::new()));
+        assert_eq!(stretches(&[5, 6, 1, 5], &[(0, 0)]), None, "5 is in both");
+        assert_eq!(stretches(&[5, 5], &[]), None);
+        assert_eq!(stretches(&[], &[(0, 0)]), Some(Vec::new()));
+        // A later batch fills a gap between earlier ones, which ascend together.
+        assert_eq!(stretches(&[1, 5, 3], &[(0, 0), (1, 0), (2, 0)]), Some(vec![0..1, 2..3, 1..2]));
+        assert_eq!(stretches(&[1, 5, 3], &[(0, 0), (2, 0)]), None, "3 lies within a batch");
     }
 
     #[test]
