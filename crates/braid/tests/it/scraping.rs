@@ -251,16 +251,17 @@ fn a_target_with_a_million_series_takes_no_more_memory_than_there_is_and_disturb
     let job = |name: &str, address: &str, every: &str| {
         format!("- job_name: {name}\n  scrape_interval: {every}\n  static_configs:\n  - targets: ['{address}']\n")
     };
-    let jobs = [job("huge", &huge, "30s"), job("good", &good, "300ms")].concat();
+    let jobs = [job("huge", &huge, "10s"), job("good", &good, "300ms")].concat();
     std::fs::write(&config, format!("scrape_configs:\n{jobs}")).expect("written");
     let braid = Braid::start_with(dir.path(), &["--config", config.to_str().expect("UTF-8"), "--memory", "256MiB"]);
-    let why = braid.eventually("a failed scrape", |b| {
+    // The first scrape comes within the interval; on a slow machine one may be late before the next is refused.
+    braid.eventually("a scrape refused for its memory", |b| {
         let found = b.get("prometheus", "/api/v1/targets").expect(200).json();
         let targets = found["data"]["activeTargets"].as_array().expect("targets").clone();
         let huge = targets.into_iter().find(|t| t["labels"]["job"] == "huge")?;
-        (huge["health"] == "down").then(|| huge["lastError"].as_str().expect("text").to_owned())
+        let why = huge["lastError"].as_str().expect("text");
+        (huge["health"] == "down" && (why.contains("memory") || why.contains("bytes"))).then_some(())
     });
-    assert!(why.contains("memory") || why.contains("bytes"), "{why}");
     braid
         .eventually("what the other is like", |b| (ask(b, "count_over_time(up{job=\"good\"}[1m]) > 3").len() == 1).then_some(()));
     assert_eq!(ask(&braid, "min_over_time(up{job=\"good\"}[1m])"), ["job=good 1"]);
