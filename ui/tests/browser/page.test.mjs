@@ -103,8 +103,12 @@ test("what is slow is compared with the rest, and the difference named first", a
 /** Draws a range on the first chart of a panel: `from` and `to` are shares of its width. */
 async function draw(page, panel, from, to) {
   const over = page.locator("section", { has: page.getByRole("heading", { name: panel, exact: true }) }).locator(".u-over");
-  await over.waitFor();
-  const b = await over.boundingBox();
+  // A chart is drawn anew when what it shows or the room for it changes: it is taken when it has come to rest.
+  let [b, before] = [null, null];
+  for (let tries = 0; tries < 100 && !(b && before && ["x", "y", "width", "height"].every((k) => b[k] === before[k])); tries++) {
+    await page.waitForTimeout(100);
+    [b, before] = [await over.boundingBox(), b];
+  }
   await page.mouse.move(b.x + b.width * from, b.y + b.height / 2);
   await page.mouse.down();
   await page.mouse.move(b.x + b.width * to, b.y + b.height / 2, { steps: 4 });
