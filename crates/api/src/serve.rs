@@ -62,6 +62,15 @@ impl Routes {
         self.on(MethodFilter::GET.or(MethodFilter::POST), path, handler)
     }
 
+    /// `path` answers GET and HEAD with what `handler` returns.
+    pub(crate) fn get<F, Fut>(self, path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Arc<Api>, Ask) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, Failure>> + Send + 'static,
+    {
+        self.on(MethodFilter::GET, path, handler)
+    }
+
     /// `path` answers these methods with what `handler` returns.
     pub(crate) fn on<F, Fut>(mut self, methods: MethodFilter, path: &'static str, handler: F) -> Self
     where

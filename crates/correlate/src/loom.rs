@@ -456,15 +456,9 @@ impl Loom {
         self.closed.len()
     }
 
-    /// Moves what has closed to the end of a list.
-    pub(crate) fn move_closed(&mut self, to: &mut Vec<Closed>) {
-        to.append(&mut self.closed);
-    }
-
-    /// What has closed since it was asked last.
-    #[cfg(test)]
-    pub(crate) fn take_closed(&mut self) -> Vec<Closed> {
-        std::mem::take(&mut self.closed)
+    /// What has closed, to be taken from it.
+    pub(crate) fn closed_mut(&mut self) -> &mut Vec<Closed> {
+        &mut self.closed
     }
 
     /// The log up to here is no longer needed once what has closed is durable; `next` is the first sequence not yet taken.

@@ -235,7 +235,7 @@ impl Worker {
             if closing {
                 more |= self.loom.close_open();
             }
-            self.loom.move_closed(&mut self.waiting);
+            self.waiting.append(self.loom.closed_mut());
             progressed |= !self.waiting.is_empty() || read != Read::All;
             self.write();
             self.measure();

@@ -114,7 +114,7 @@ impl Loomed {
     /// It is so late: what has closed.
     pub(crate) fn at(&mut self, at: f64) -> Vec<Part> {
         while self.loom.advance(START + (at * SECOND as f64) as i64) {}
-        self.loom.take_closed().into_iter().map(|closed| closed.part).collect()
+        self.loom.closed_mut().drain(..).map(|closed| closed.part).collect()
     }
 }
 
@@ -274,7 +274,7 @@ fn memory_is_bounded_and_what_is_shed_is_counted() {
         encoder.span(&Span { trace_id: TraceId(id), span_id: SpanId([1; 8]), start: START, end: START, ..Span::default() });
         l.request(0.0, Encoding::OtlpTraces, encoder.finish().expect("sound"));
         largest = largest.max(l.loom.sizes()[0]);
-        closed += l.loom.take_closed().len();
+        closed += std::mem::take(l.loom.closed_mut()).len();
     }
     assert!(largest <= (1 << 20) + 4096, "{largest}");
     let open = l.loom.sizes()[1] as u64;
@@ -307,7 +307,7 @@ fn a_window_can_count_from_the_last_record_but_not_forever() {
     for i in 0..30 {
         l.span(f64::from(i) * 5.0, 1, "a", &[]);
     }
-    let parts = l.loom.take_closed();
+    let parts = std::mem::take(l.loom.closed_mut());
     assert_eq!(parts.len(), 1, "closed after ten windows");
 }
 
@@ -438,7 +438,7 @@ proptest! {
                 (t, false) => first.span(at, *t, "a", &[("circuit_id", &format!("C{}", t % 3))]),
             }
             if i <= crash {
-                durable.extend(first.loom.take_closed().into_iter().map(|closed| closed.part));
+                durable.extend(first.loom.closed_mut().drain(..).map(|closed| closed.part));
                 // The cursor is saved at times, and never by the crash itself.
                 if i % 3 == 0 && keeps {
                     cursor = first.loom.safe_through(first.sequence + 1);
@@ -455,7 +455,7 @@ proptest! {
         }
         second.loom.advance(START + ((at + 61.0) * SECOND as f64) as i64);
         second.loom.advance(START + ((at + 200.0) * SECOND as f64) as i64);
-        later.extend(second.loom.take_closed().into_iter().map(|closed| closed.part));
+        later.extend(second.loom.closed_mut().drain(..).map(|closed| closed.part));
         let all = || durable.iter().chain(&later);
         let with_id = steps.iter().filter(|(t, ..)| *t != 0).count() as u64;
         prop_assert_eq!(all().map(|p| p.spans + p.logs).sum::<u64>(), with_id, "of {} records", total);

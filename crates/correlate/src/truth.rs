@@ -70,7 +70,7 @@ fn play(traces: u32) -> Score {
             }
         }
         memory = memory.max(l.loom.sizes()[0]);
-        parts.extend(l.loom.take_closed().into_iter().map(|closed| closed.part));
+        parts.extend(l.loom.closed_mut().drain(..).map(|closed| closed.part));
     }
     let end = f64::from(traces) / RATE + 11.0;
     parts.extend(l.at(end));

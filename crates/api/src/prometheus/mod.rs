@@ -19,7 +19,6 @@ use http::StatusCode;
 use store::LabelMatcher;
 
 use crate::Api;
-
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::go::atoi;
@@ -40,30 +39,30 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .route("/api/v1/parse_query", ast::parse)
         .route("/api/v1/series", series::series)
         .route("/api/v1/labels", series::labels)
-        .on(MethodFilter::GET, "/api/v1/label/{name}/values", series::values)
-        .on(MethodFilter::GET, "/api/v1/metadata", series::metadata)
-        .on(MethodFilter::GET, "/api/v1/targets", targets::targets)
-        .on(MethodFilter::GET, "/api/v1/targets/metadata", targets::metadata)
-        .on(MethodFilter::GET, "/api/v1/scrape_pools", targets::scrape_pools)
-        .on(MethodFilter::GET, "/api/v1/rules", status::rules)
-        .on(MethodFilter::GET, "/api/v1/alerts", async |_, _| Ok(envelope("{\"alerts\":[]}", 0, &[], &[])))
-        .on(MethodFilter::GET, "/api/v1/alertmanagers", async |_, _| {
+        .get("/api/v1/label/{name}/values", series::values)
+        .get("/api/v1/metadata", series::metadata)
+        .get("/api/v1/targets", targets::targets)
+        .get("/api/v1/targets/metadata", targets::metadata)
+        .get("/api/v1/scrape_pools", targets::scrape_pools)
+        .get("/api/v1/rules", status::rules)
+        .get("/api/v1/alerts", async |_, _| Ok(envelope("{\"alerts\":[]}", 0, &[], &[])))
+        .get("/api/v1/alertmanagers", async |_, _| {
             Ok(envelope("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}", 0, &[], &[]))
         })
-        .on(MethodFilter::GET, "/api/v1/features", features::features)
-        .on(MethodFilter::GET, "/api/v1/notifications", async |_, _| Ok(envelope("[]", 0, &[], &[])))
-        .on(MethodFilter::GET, "/api/v1/status/buildinfo", status::buildinfo)
-        .on(MethodFilter::GET, "/api/v1/status/config", status::config)
-        .on(MethodFilter::GET, "/api/v1/status/flags", status::flags)
-        .on(MethodFilter::GET, "/api/v1/status/runtimeinfo", status::runtimeinfo)
-        .on(MethodFilter::GET, "/api/v1/status/tsdb", status::tsdb)
-        .on(MethodFilter::GET, "/api/v1/status/walreplay", status::walreplay)
-        .on(MethodFilter::GET, "/version", status::version)
-        .on(MethodFilter::GET, "/federate", federate::federate)
-        .on(MethodFilter::GET, "/-/healthy", async |_, _| Ok(Answer::text("Prometheus Server is Healthy.\n")))
-        .on(MethodFilter::GET, "/-/ready", status::ready)
-        .on(MethodFilter::GET, "/-/quit", only_orders)
-        .on(MethodFilter::GET, "/-/reload", only_orders)
+        .get("/api/v1/features", features::features)
+        .get("/api/v1/notifications", async |_, _| Ok(envelope("[]", 0, &[], &[])))
+        .get("/api/v1/status/buildinfo", status::buildinfo)
+        .get("/api/v1/status/config", status::config)
+        .get("/api/v1/status/flags", status::flags)
+        .get("/api/v1/status/runtimeinfo", status::runtimeinfo)
+        .get("/api/v1/status/tsdb", status::tsdb)
+        .get("/api/v1/status/walreplay", status::walreplay)
+        .get("/version", status::version)
+        .get("/federate", federate::federate)
+        .get("/-/healthy", async |_, _| Ok(Answer::text("Prometheus Server is Healthy.\n")))
+        .get("/-/ready", status::ready)
+        .get("/-/quit", only_orders)
+        .get("/-/reload", only_orders)
         .on(orders, "/-/quit", async |_, _| Err(Failure::Forbidden("Lifecycle API is not enabled.".to_owned())))
 }
 
