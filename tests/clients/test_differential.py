@@ -331,6 +331,8 @@ def test_generated_queries_have_the_same_answers(both):
 def test_what_was_scraped_has_the_same_answers(both):
     """Scraped samples lie anywhere; they are compared once they are old enough to be in both."""
     ours, theirs, _ = both
+    # Prometheus takes up to ten seconds to find its first target, and hands on what it has once a second.
+    eventually(lambda: all(ask(address, "/api/v1/query", query="up", time=time.time())[1]["result"] for address in (ours, theirs)), 60)
     time.sleep(6)
     at = time.time() - 3
     for query in ("up", "prometheus_tsdb_head_series", "sum by (handler) (prometheus_http_requests_total)", "count by (job) (up)"):
