@@ -27,6 +27,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     options.discover_service_name = config.limits.wire.discover_service_name;
     options.max_line_age = config.limits.wire.max_line_age_ns.map(|ns| Duration::from_nanos(ns.unsigned_abs()));
     options.share_below = wanted.share_below.unwrap_or(options.share_below);
+    options.apart = vec![correlate::SERVICE.to_owned()];
     options.min_free = wanted.min_free.unwrap_or(options.min_free);
     options.log.sync = match wanted.sync {
         SyncMode::Always => log::SyncMode::EveryCommit,

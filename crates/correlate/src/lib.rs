@@ -11,6 +11,7 @@ mod counters;
 pub mod entity;
 mod event;
 pub mod find;
+mod gather;
 mod join;
 pub mod keys;
 mod lines;

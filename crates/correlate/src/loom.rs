@@ -25,6 +25,7 @@ use wire::Signal;
 use crate::carriers::{Index, hash_of};
 use crate::counters::{Counters, add};
 use crate::entity::Overrides;
+use crate::gather::Gathering;
 use crate::keys::{Finder, Found};
 use crate::lines::KeptLines;
 use crate::names::Names;
@@ -90,6 +91,7 @@ pub(crate) struct Loom {
     open: usize,
     durable: Durable,
     lone: Allowance,
+    gathering: Gathering,
 }
 
 /// What the store has kept of a request that its table has walked.
@@ -159,6 +161,7 @@ impl Loom {
             bytes: 0,
             open: 0,
             durable: Durable::default(),
+            gathering: Gathering::default(),
             lone: Allowance { rate: settings.lone_events, left: settings.lone_events, since: i64::MIN },
         })
     }
@@ -213,7 +216,9 @@ impl Loom {
         let limits = self.wire.clone();
         let outcome = match (record.encoding.signal(), walked) {
             (_, Walked::Spans(spans)) => {
-                spans.give(&mut Spans::new(self, origin));
+                let mut gathering = std::mem::take(&mut self.gathering);
+                gathering.take(self, origin, spans);
+                self.gathering = gathering;
                 Ok(wire::Summary::default())
             }
             (_, Walked::Lines(lines)) => {

@@ -86,7 +86,7 @@ impl SpanSink for Spans<'_> {
         let Some(mut window) = loom.opened(slot) else { return };
         window.time(span.start, origin.received);
         window.time(span.end, origin.received);
-        window.span(span.status_code == 2);
+        window.spans(1, u32::from(span.status_code == 2));
         if span.parent_span_id.is_none() {
             window.root(*service, span.name);
         }

@@ -55,6 +55,14 @@ impl Loomed {
                 let bare = Record { payload: Vec::new().into(), ..record.clone() };
                 self.loom.take_without(&bare, &[], &Walked::Lines(lines));
             }
+            Signal::Traces if self.kept => {
+                let finder = self.loom.finder();
+                let mut keeper = wire::SpanKeeper::new(|name: &[u8]| finder.knows(name));
+                match wire::walk_spans(encoding, &record.payload, &Limits::default(), &mut keeper) {
+                    Ok(_) => self.loom.take_without(&record, &[], &Walked::Spans(&keeper.finish().expect("not too much"))),
+                    Err(_) => self.loom.take(&record),
+                }
+            }
             _ => self.loom.take(&record),
         }
         self.records.push(record);
@@ -341,6 +349,47 @@ fn lines_that_only_mention_a_trace_join_its_event_and_make_none() {
     let [part] = &parts[..] else { panic!("{parts:?}") };
     assert_eq!((part.trace.0[0], part.spans, part.logs, part.log_ids.len()), (2, 1, 3, 1));
     assert_eq!(part.services, ["a", "b", "c"]);
+}
+
+#[test]
+fn spans_that_were_walked_before_count_as_those_walked_here() {
+    let encoded = |request: i64| {
+        let mut encoder = TraceEncoder::default();
+        for group in 0..4i64 {
+            let keys = [text("service.name", ["a", "b", "a", crate::SERVICE][group as usize]), text("request_id", "R-1")];
+            encoder.group(&Group { resource: &keys[..1 + usize::from(group == 2)], ..Group::default() });
+            for i in 0..9i64 {
+                let own = [text("circuit_id", ["C-1", "C-2", ""][i as usize % 3]), text("noise", "x")];
+                // Some lie a day off, and some of these agree with each other.
+                let odd = if (i + request) % 4 == 0 { 86_400 * SECOND } else { 0 };
+                let start = START - (request * 7 + i) * SECOND - odd;
+                let (trace, parent) = ([1 + (i % 4) as u8; 16], [(i % 3) as u8; 8]);
+                encoder.span(&Span {
+                    trace_id: TraceId(trace),
+                    span_id: SpanId((1 + request * 100 + group * 10 + i).to_be_bytes()),
+                    parent_span_id: SpanId(parent),
+                    name: ["GET /", "", "POST /"][(i + group) as usize % 3],
+                    start,
+                    end: start + i * SECOND,
+                    status_code: (i % 3) as i32,
+                    attributes: &own[(i % 2) as usize..],
+                    ..Span::default()
+                });
+            }
+        }
+        encoder.finish().expect("sound")
+    };
+    let parts = |kept: bool| {
+        let mut l = loom();
+        l.kept = kept;
+        for request in 0..6 {
+            l.request(request as f64 * 15.0, Encoding::OtlpTraces, encoded(request));
+        }
+        l.at(200.0)
+    };
+    let (walked, kept) = (parts(false), parts(true));
+    assert!(walked.len() > 4 && walked.iter().any(|p| p.odd_times > 0 && p.late), "{walked:?}");
+    assert_eq!(walked, kept);
 }
 
 #[test]

@@ -17,6 +17,12 @@ const EXTRA_COST: usize = size_of::<Extra>() + 16;
 const INDEX_COST: usize = 40;
 const VALUE_COST: usize = 64;
 
+/// Whether a time lies so near to the arrival that it is believed.
+#[inline]
+pub(crate) fn is_near(time: i64, received: i64) -> bool {
+    time.abs_diff(received) < BELIEVED_NS
+}
+
 /// One trace. Counts, times and services are those of its last window.
 #[derive(Debug)]
 pub(crate) struct Trace {
@@ -228,7 +234,7 @@ impl Opened<'_> {
 
     pub(crate) fn time(&mut self, time: i64, received: i64) {
         let (first, last) = self.trace.times;
-        let near_arrival = time.abs_diff(received) < BELIEVED_NS;
+        let near_arrival = is_near(time, received);
         let near_others = first <= last && time.abs_diff(first) < BELIEVED_NS && time.abs_diff(last) < BELIEVED_NS;
         // Old data that is sent again agrees with itself; what agrees with nothing is not believed.
         if near_arrival || near_others || first > last {
@@ -239,9 +245,10 @@ impl Opened<'_> {
         }
     }
 
-    pub(crate) fn span(&mut self, failed: bool) {
-        self.trace.spans = self.trace.spans.saturating_add(1);
-        self.trace.errors = self.trace.errors.saturating_add(failed.into());
+    /// Spans, and how many of them failed.
+    pub(crate) fn spans(&mut self, spans: u32, failed: u32) {
+        self.trace.spans = self.trace.spans.saturating_add(spans);
+        self.trace.errors = self.trace.errors.saturating_add(failed);
     }
 
     pub(crate) fn root(&mut self, service: Name, name: &str) {

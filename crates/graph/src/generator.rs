@@ -14,6 +14,7 @@ use crate::Counters;
 use crate::counters::{add, set};
 use crate::edges::Edges;
 use crate::groups::{Asked, NameSet, Names, Resources, asked_of_spans, wanted};
+use crate::routes::Routes;
 use crate::seen::Seen;
 use crate::series::{Buckets, Counter, Histogram, Out, Style, Table, Values, printed};
 use crate::settings::Settings;
@@ -117,8 +118,32 @@ pub(crate) struct Counts {
     pub(crate) resources: Resources,
     /// Names of peers and databases.
     pub(crate) names: Names,
-    /// Positions in `spans` by a hash of what decides them; emptied when positions change.
-    pub(crate) shortcuts: HashMap<u64, usize>,
+    /// Positions in the tables; each is emptied when positions change.
+    pub(crate) shortcuts: Shortcuts,
+}
+
+/// Positions in a tenant's tables by what decides them, so that labels need not be compared text by text.
+#[derive(Default)]
+pub(crate) struct Shortcuts {
+    /// In `spans`, by a hash of what decides.
+    pub(crate) spans: HashMap<u64, usize, RandomState>,
+    /// In `targets`, by the resource.
+    pub(crate) targets: HashMap<u64, usize, RandomState>,
+    /// In `graph`, where edges have no further labels.
+    pub(crate) graph: Routes,
+}
+
+/// Shortcuts that are remembered of each kind; past that they are found anew.
+const SHORTCUTS: usize = 100_000;
+
+impl Shortcuts {
+    /// Notes a position.
+    pub(crate) fn note(shortcuts: &mut HashMap<u64, usize, RandomState>, what: u64, at: usize) {
+        if shortcuts.len() >= SHORTCUTS {
+            shortcuts.clear();
+        }
+        shortcuts.insert(what, at);
+    }
 }
 
 /// What follows from the settings.
@@ -130,6 +155,10 @@ pub(crate) struct Shape {
     pub(crate) wanted: Vec<String>,
     /// Attributes that are asked for of spans.
     pub(crate) span_attributes: NameSet,
+    /// Neither attributes nor messages decide about span metrics.
+    pub(crate) is_plain: bool,
+    /// Attributes or messages of spans of any kind are looked at, and not only those of clients.
+    pub(crate) looks_into: bool,
     style: Style,
 }
 
@@ -159,7 +188,22 @@ impl Shape {
             graph_le: settings.service_graphs.as_ref().map(|s| printed(&s.buckets)).unwrap_or_default(),
             span_le: settings.span_metrics.as_ref().map(|s| printed(&s.buckets)).unwrap_or_default(),
         };
-        Self { wanted: wanted(&settings), span_attributes: asked_of_spans(&settings), settings, graph_names, span_names, style }
+        let is_plain = settings
+            .span_metrics
+            .as_ref()
+            .is_none_or(|s| s.dimensions.is_empty() && s.dimension_mappings.is_empty() && !s.intrinsics.status_message);
+        let multiplies = settings.span_metrics.iter().any(|s| !s.span_multiplier_key.is_empty());
+        let graphs = settings.service_graphs.iter().any(|s| !s.dimensions.is_empty() || !s.span_multiplier_key.is_empty());
+        Self {
+            wanted: wanted(&settings),
+            span_attributes: asked_of_spans(&settings),
+            is_plain,
+            looks_into: !is_plain || multiplies || graphs,
+            settings,
+            graph_names,
+            span_names,
+            style,
+        }
     }
 
     /// The bounds of both histograms: what saved counts are counts of.
@@ -185,7 +229,7 @@ impl Counts {
             targets: Table::new(Vec::new()),
             resources: Resources::default(),
             names: Names::default(),
-            shortcuts: HashMap::new(),
+            shortcuts: Shortcuts::default(),
         }
     }
 
@@ -206,6 +250,8 @@ pub struct Generator {
     /// Of a request's spans; kept for its memory.
     hashes: Vec<u64>,
     first: Vec<bool>,
+    /// Of their names.
+    names: Vec<u64>,
     hasher: RandomState,
     counters: Arc<Counters>,
     limits: Limits,
@@ -221,6 +267,7 @@ impl Generator {
             seen: Seen::default(),
             hashes: Vec::new(),
             first: Vec::new(),
+            names: Vec::new(),
             hasher: RandomState::default(),
             counters,
             limits: Limits::default(),
@@ -255,8 +302,11 @@ impl Generator {
         first.clear();
         hashes.extend(spans.ids().map(|(trace, span, kind)| hash_of(&self.hasher, tenant_hash, trace, span, kind)));
         self.seen.are_new(&hashes, &mut first);
-        self.walk(tenant, now, First::Known(first.iter()), |walk| spans.give(walk));
-        (self.hashes, self.first) = (hashes, first);
+        let mut names = std::mem::take(&mut self.names);
+        names.clear();
+        names.extend(spans.names().iter().map(|name| self.hasher.hash_one(name)));
+        self.walk(tenant, now, First::Known(first.iter()), |walk| walk.kept(spans, &names));
+        (self.hashes, self.first, self.names) = (hashes, first, names);
         add(&self.counters.spans, spans.len() as u64);
     }
 
@@ -268,7 +318,7 @@ impl Generator {
     fn walk<T>(&mut self, tenant: &Tenant, now: i64, first: First<'_>, walk: impl FnOnce(&mut Walk<'_>) -> T) -> T {
         let shape = &self.shape;
         let counts = self.tenants.entry(tenant.clone()).or_insert_with(|| Counts::new(shape));
-        walk(&mut Walk {
+        let mut open = Walk {
             room: shape.settings.max_active_series.saturating_sub(counts.series(shape)),
             counts,
             shape,
@@ -279,7 +329,11 @@ impl Generator {
             size: 0,
             now,
             values: Vec::new(),
-        })
+            edges: 0,
+        };
+        let walked = walk(&mut open);
+        add(&self.counters.edges, open.edges);
+        walked
     }
 
     /// It is `now`: halves that have waited long enough go.
@@ -315,11 +369,15 @@ impl Generator {
         let (mut requests, mut pending, mut series) = (Vec::new(), 0, 0);
         for (tenant, counts) in &mut self.tenants {
             let mut out = Out::new(now.div_euclid(1_000_000), &self.shape.style);
-            counts.graph.end_stale(before, &mut out);
-            if counts.spans.end_stale(before, &mut out) {
-                counts.shortcuts.clear();
+            if counts.graph.end_stale(before, &mut out) {
+                counts.shortcuts.graph.clear();
             }
-            counts.targets.end_stale(before, &mut out);
+            if counts.spans.end_stale(before, &mut out) {
+                counts.shortcuts.spans.clear();
+            }
+            if counts.targets.end_stale(before, &mut out) {
+                counts.shortcuts.targets.clear();
+            }
             counts.graph.write(&mut out);
             counts.spans.write(&mut out);
             counts.targets.write(&mut out);

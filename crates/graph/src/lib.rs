@@ -19,6 +19,7 @@ mod counters;
 mod edges;
 mod generator;
 mod groups;
+mod routes;
 mod seen;
 mod series;
 mod settings;

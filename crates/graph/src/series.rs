@@ -57,6 +57,7 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
+    #[inline]
     pub(crate) fn add(&mut self, n: f64) {
         self.value.0 += n;
         if self.life == Life::Absent {
@@ -82,6 +83,7 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
+    #[inline]
     pub(crate) fn observe(&mut self, bounds: &[f64], value: f64, trace: TraceId, multiplier: f64) {
         if self.counts.is_empty() {
             self.counts = vec![Exact(0.0); bounds.len() + 1];
@@ -90,7 +92,11 @@ impl Buckets {
         if self.exemplars.is_empty() {
             self.exemplars = vec![None; bounds.len() + 1];
         }
-        let bucket = bounds.partition_point(|bound| *bound < value);
+        // As many as lie below: of a few, comparing all is less than looking for the right one.
+        let bucket = match bounds.len() {
+            0..=32 => bounds.iter().map(|bound| usize::from(*bound < value)).sum(),
+            _ => bounds.partition_point(|bound| *bound < value),
+        };
         self.sum.0 += value * multiplier;
         self.counts[bucket].0 += multiplier;
         self.exemplars[bucket] = Some((trace, value));
@@ -153,21 +159,16 @@ impl<V: Values> Table<V> {
         hasher.finish()
     }
 
-    /// What is counted under the labels `fixed` and `more`, in the order of the names. `None` for new labels where `room` says
-    /// that there is none.
-    pub(crate) fn at(&mut self, fixed: &[&str], more: &[String], now: i64, room: impl FnOnce() -> bool) -> Option<&mut V> {
-        let at = self.position(fixed, more, room)?;
-        Some(self.entry(at, now))
-    }
-
     /// What stands at a position.
+    #[inline]
     pub(crate) fn entry(&mut self, at: usize, now: i64) -> &mut V {
         let entry = &mut self.entries[at];
         entry.updated = now.max(entry.updated);
         &mut entry.values
     }
 
-    /// The position of what [`Table::at`] finds: good until series end.
+    /// Where it is counted under the labels `fixed` and `more`, in the order of the names: good until series end. `None` for new
+    /// labels where `room` says that there is none.
     pub(crate) fn position(&mut self, fixed: &[&str], more: &[String], room: impl FnOnce() -> bool) -> Option<usize> {
         let parts = || fixed.iter().copied().chain(more.iter().map(String::as_str));
         let hash = self.hash(parts());

@@ -399,7 +399,7 @@ fn what_the_store_has_walked_counts_as_what_is_walked_here() {
     let all = |kept: bool| {
         let (mut generator, _) = generator(Settings::default());
         for body in &requests {
-            let mut keeper = wire::SpanKeeper::new(generator.wants(), wire::Room::default());
+            let mut keeper = wire::SpanKeeper::new(generator.wants());
             wire::walk_spans(Encoding::OtlpTraces, body, &Limits::default(), &mut keeper).expect("sound");
             match keeper.finish().filter(|_| kept) {
                 Some(spans) => generator.take_kept(&Tenant::default(), &spans, START),
@@ -434,7 +434,7 @@ fn a_reader_at_the_end_of_the_log_is_given_what_the_table_has_walked() {
     assert!(reader.spans_of(&record).is_none(), "nobody wanted it when the table walked it");
     let record = reader.next_record().expect("readable").expect("the second");
     let spans = reader.spans_of(&record).expect("kept");
-    let mut keeper = wire::SpanKeeper::new(|key: &[u8]| key == b"db.name", wire::Room::default());
+    let mut keeper = wire::SpanKeeper::new(|key: &[u8]| key == b"db.name");
     assert!(record.payload.is_empty(), "its payload was not read");
     let payload = request("shop", &[Given(3, 2, 1, 9, 100, 0, &[("db.name", "orders"), ("noise", "x")])]);
     wire::walk_spans(record.encoding, &payload, &Limits::default(), &mut keeper).expect("sound");

@@ -29,6 +29,7 @@ pub(crate) fn cut(text: &str) -> &str {
 }
 
 /// The attribute `key`.
+#[inline]
 pub(crate) fn find<'l, 'v>(attributes: &'l [Attr<'v>], key: &str) -> Option<&'l Value<'v>> {
     attributes.iter().find(|a| a.key == key).map(|a| &a.value)
 }
@@ -70,6 +71,7 @@ pub(crate) fn status(code: i32) -> Cow<'static, str> {
 }
 
 /// How much one span stands for, from the ratio at which spans were sampled.
+#[inline]
 pub(crate) fn multiplier(attributes: &[Attr<'_>], key: &str) -> f64 {
     if key.is_empty() {
         return 1.0;
@@ -81,6 +83,7 @@ pub(crate) fn multiplier(attributes: &[Attr<'_>], key: &str) -> f64 {
 }
 
 /// Seconds between two times; 0 where the second comes first.
+#[inline]
 pub(crate) fn seconds(start: i64, end: i64) -> f64 {
     if end > start { end.abs_diff(start) as f64 / 1e9 } else { 0.0 }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use model::{Group, Span, SpanId, TraceId};
-use wire::SpanSink;
+use wire::{KeptSpans, SpanSink};
 
 use crate::Counters;
 use crate::counters::add;
 use crate::edges::{Connection, Edge, Key};
-use crate::generator::{Counts, Shape};
+use crate::generator::{Counts, Shape, Shortcuts};
 use crate::groups::Resource;
 use crate::seen::Seen;
 use crate::series::Exact;
@@ -52,17 +52,26 @@ pub(crate) struct Walk<'g> {
     pub(crate) room: usize,
     /// The values of dimensions; kept for its memory.
     pub(crate) values: Vec<String>,
+    /// Requests seen whole.
+    pub(crate) edges: u64,
 }
 
 impl SpanSink for Walk<'_> {
     fn group(&mut self, group: &Group<'_>) {
         self.resource = self.counts.resources.of(group.resource, &self.shape.wanted, &self.shape.settings);
-        if !self.resource.target.is_empty() {
-            let room = self.room;
-            match self.counts.targets.at(&[], &self.resource.target, self.now, || room > 0) {
-                Some(_) => {}
-                None => add(&self.counters.rejected, 1),
+        if self.resource.target.is_empty() {
+            return;
+        }
+        let (room, Counts { targets, shortcuts, .. }) = (self.room, &mut *self.counts);
+        let known = shortcuts.targets.get(&self.resource.id).copied();
+        match known.or_else(|| targets.position(&[], &self.resource.target, || room > 0)) {
+            Some(at) => {
+                targets.entry(at, self.now);
+                if known.is_none() {
+                    Shortcuts::note(&mut shortcuts.targets, self.resource.id, at);
+                }
             }
+            None => add(&self.counters.rejected, 1),
         }
     }
 
@@ -81,6 +90,32 @@ impl SpanSink for Walk<'_> {
     }
 
     fn span(&mut self, span: &Span<'_>) {
+        let name = self.hasher.hash_one(span.name);
+        self.take(span, name);
+    }
+}
+
+impl Walk<'_> {
+    /// Takes the spans that the store has kept; `names`: a hash of each of their names.
+    pub(crate) fn kept(&mut self, spans: &KeptSpans, names: &[u64]) {
+        let shape = self.shape;
+        let mut attributes = spans.attributes(|name| shape.span_attributes.has(name));
+        for (resource, members) in spans.groups() {
+            self.group(&Group { resource: &resource, ..Group::default() });
+            for number in members {
+                self.size = spans.size_of(number);
+                let name = names[spans.name_numbers()[number] as usize];
+                match shape.looks_into || matches!(spans.kind(number), 3 | 4) {
+                    true => self.take(&attributes.span(number), name),
+                    false => self.take(&spans.bare(number), name),
+                }
+            }
+        }
+    }
+
+    /// Takes a span; `name` is a hash of its name.
+    #[inline]
+    fn take(&mut self, span: &Span<'_>, name: u64) {
         let is_first = match &mut self.first {
             First::Known(known) => known.next().is_none_or(|first| *first),
             First::Ask { .. } if self.resource.ignored => false,
@@ -95,17 +130,16 @@ impl SpanSink for Walk<'_> {
         }
         let shape = self.shape;
         if let Some(settings) = &shape.settings.span_metrics {
-            self.count_span(settings, span);
+            self.count_span(settings, span, name);
         }
         if let (Some(settings), 2..=5) = (&shape.settings.service_graphs, span.kind) {
             self.count_edge(settings, span);
         }
     }
-}
 
-impl Walk<'_> {
-    fn count_span(&mut self, settings: &SpanMetrics, span: &Span<'_>) {
-        let Some(at) = self.series_of(settings, span) else {
+    #[inline]
+    fn count_span(&mut self, settings: &SpanMetrics, span: &Span<'_>, name: u64) {
+        let Some(at) = self.series_of(settings, span, name) else {
             add(&self.counters.rejected, 1);
             return;
         };
@@ -117,14 +151,24 @@ impl Walk<'_> {
     }
 
     /// Where spans like this one are counted; `None` where no series may be begun for them.
-    fn series_of(&mut self, settings: &SpanMetrics, span: &Span<'_>) -> Option<usize> {
-        let on = settings.intrinsics;
+    #[inline]
+    fn series_of(&mut self, settings: &SpanMetrics, span: &Span<'_>, name: u64) -> Option<usize> {
+        if !self.shape.is_plain {
+            return self.find_series(settings, span);
+        }
         // Without dimensions of attributes the same few facts decide: a keyed hash of 64 bits finds what they led to.
-        let is_plain = settings.dimensions.is_empty() && settings.dimension_mappings.is_empty() && !on.status_message;
-        let facts = is_plain.then(|| self.hasher.hash_one((self.resource.id, span.name, span.kind, span.status_code)));
-        if let Some(at) = facts.and_then(|facts| self.counts.shortcuts.get(&facts)) {
+        let facts = self.hasher.hash_one((self.resource.id, name, span.kind, span.status_code));
+        if let Some(at) = self.counts.shortcuts.spans.get(&facts) {
             return Some(*at);
         }
+        let at = self.find_series(settings, span)?;
+        Shortcuts::note(&mut self.counts.shortcuts.spans, facts, at);
+        Some(at)
+    }
+
+    /// The same, by all of their labels.
+    fn find_series(&mut self, settings: &SpanMetrics, span: &Span<'_>) -> Option<usize> {
+        let on = settings.intrinsics;
         let resource = &*self.resource;
         self.values.clear();
         let value =
@@ -150,9 +194,6 @@ impl Walk<'_> {
         let (room, cost, before) = (self.room, self.shape.span_cost(), self.counts.spans.len());
         let at = self.counts.spans.position(&key, &self.values, || room >= cost)?;
         self.room -= if self.counts.spans.len() > before { cost } else { 0 };
-        if let Some(facts) = facts {
-            self.counts.shortcuts.insert(facts, at);
-        }
         Some(at)
     }
 
@@ -215,7 +256,7 @@ impl Walk<'_> {
         match complete {
             Some(edge) if is_root => ledger.expire(key, edge),
             Some(edge) => {
-                add(&counters.edges, 1);
+                self.edges += 1;
                 ledger.finish(span.trace_id, &edge);
             }
             None => {
@@ -263,7 +304,7 @@ impl Ledger<'_> {
         let side = match (&edge.client, &edge.peer) {
             // A root: whoever asked is outside.
             (None, _) if parent.is_none() => {
-                edge.client = Some("user".into());
+                edge.client = Some(self.counts.names.share("user"));
                 "client"
             }
             (Some(_), Some(peer)) if edge.server.is_none() && !peer.is_empty() => {
@@ -282,13 +323,16 @@ impl Ledger<'_> {
 
     /// Counts a request whose both sides are known.
     fn finish(&mut self, trace: TraceId, edge: &Edge) {
-        let [client, server] = [&edge.client, &edge.server].map(|side| side.as_deref().unwrap_or(""));
-        let (free, cost, before) = (*self.room, self.shape.graph_cost(), self.counts.graph.len());
-        let key = [client, server, edge.connection.as_str()];
-        let Some(values) = self.counts.graph.at(&key, &edge.dimensions, self.now, || free >= cost) else {
+        let is_plain = edge.dimensions.is_empty();
+        let known = if is_plain { self.counts.shortcuts.graph.get(edge) } else { None };
+        let Some(at) = known.or_else(|| self.find_route(edge)) else {
             add(&self.counters.rejected, 1);
             return;
         };
+        if known.is_none() && is_plain {
+            self.counts.shortcuts.graph.insert(edge, at);
+        }
+        let values = self.counts.graph.entry(at, self.now);
         let (bounds, multiplier) = (&self.settings.buckets, edge.multiplier.0);
         values.total.add(multiplier);
         if edge.failed {
@@ -300,6 +344,15 @@ impl Ledger<'_> {
         if self.settings.messaging_system_latency && edge.connection == Connection::Messaging && between > 0.0 {
             values.messaging.observe(bounds, between, trace, multiplier);
         }
+    }
+
+    /// Where requests like this one are counted, by all of their labels; `None` where no series may be begun for them.
+    fn find_route(&mut self, edge: &Edge) -> Option<usize> {
+        let (free, cost, before) = (*self.room, self.shape.graph_cost(), self.counts.graph.len());
+        let (client, server) = (edge.client.as_deref().unwrap_or(""), edge.server.as_deref().unwrap_or(""));
+        let key = [client, server, edge.connection.as_str()];
+        let at = self.counts.graph.position(&key, &edge.dimensions, || free >= cost);
         *self.room -= if self.counts.graph.len() > before { cost } else { 0 };
+        at
     }
 }

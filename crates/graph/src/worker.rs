@@ -15,6 +15,8 @@ use crate::{Counters, Generator, Settings};
 pub const READER: &str = "graph";
 /// How often the log is looked at when nothing is known to have come.
 const LOOK: Duration = Duration::from_millis(100);
+/// The same while what comes next is on its way to its table: not so long that what the table keeps for its readers is pushed out.
+const COMING: Duration = Duration::from_millis(10);
 /// The same while somebody waits for it.
 const MOMENT: Duration = Duration::from_millis(2);
 /// After a failure of the disk.
@@ -201,11 +203,13 @@ impl Run {
                 Ok(Some(record)) => self.take(&record),
                 Ok(None) => {
                     // What comes later has its own time.
-                    if self.reader.behind() == 0 {
+                    let is_all = self.reader.behind() == 0;
+                    if is_all {
                         self.generator.pass(now());
                     }
                     self.measure();
-                    return LOOK.min(due.saturating_duration_since(Instant::now()));
+                    let rest = if is_all { LOOK } else { COMING };
+                    return rest.min(due.saturating_duration_since(Instant::now()));
                 }
                 Err(e) => {
                     tracing::warn!("reading the log for generated metrics: {e}");

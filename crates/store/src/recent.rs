@@ -45,6 +45,13 @@ pub(crate) struct Wishes<W> {
     version: u64,
 }
 
+impl<W> Wishes<W> {
+    /// Different after each change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+}
+
 impl<W> Default for Wishes<W> {
     fn default() -> Self {
         Self { all: Arc::new([]), version: 0 }

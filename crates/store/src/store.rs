@@ -46,14 +46,14 @@ impl Store {
             max_line_age_ns: max_line_age.and_then(|age| i64::try_from(age.as_nanos()).ok()),
             ..wire::Limits::default()
         };
-        let share_below = options.share_below;
+        let (share_below, apart) = (options.share_below, options.apart.clone());
         let series = SeriesOptions { share_below, ..series };
         let cache = Arc::new(ColumnCache::new(options.cache_bytes));
         let columns = Arc::clone(&cache);
         let engine = Engine::open(options, |segments| {
             let own = wire::Limits::default();
-            let spans = Arc::new(SpanTable::with(Arc::clone(&segments), own, Arc::clone(&columns), share_below));
-            let logs = Arc::new(LogTable::with(Arc::clone(&segments), limits, Arc::clone(&columns), share_below));
+            let spans = Arc::new(SpanTable::with(Arc::clone(&segments), own, Arc::clone(&columns), share_below, apart));
+            let logs = Arc::new(LogTable::with(Arc::clone(&segments), limits, Arc::clone(&columns), share_below, Vec::new()));
             let samples = Arc::new(SeriesTable::new(Arc::clone(&segments), series));
             tables = Some((Arc::clone(&spans), Arc::clone(&logs), Arc::clone(&samples), segments));
             [spans, logs, samples]

@@ -60,6 +60,13 @@ pub struct SegmentMeta {
     /// Of the deletions up to this sequence of the log no row is left in it; 0 in files of versions that knew no deletions.
     #[serde(default)]
     pub deleted_to: u64,
+    /// Its rows are such as are kept apart ([`crate::Options::apart`]): merged with their like only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub apart: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl SegmentMeta {

@@ -47,6 +47,7 @@ fn segment(id: u64) -> SegmentMeta {
         first_sequence: 1,
         last_sequence: 9,
         deleted_to: 0,
+        apart: false,
     }
 }
 

@@ -9,10 +9,12 @@ use arrow_buffer::BooleanBuffer;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use model::{Attr, Scope, Value, ValueType};
+use wire::{KeptSpans, KeptValue, Wanted};
 
 use super::id::{ColumnId, RestOf};
 use super::rest;
 use super::text::{BytesColumn, TextColumn, nulls_at, scalars};
+use crate::recent::{WantsSpans, Wishes};
 
 /// More keys than this in one builder go to the rest column at once: it bounds what hostile keys can hold.
 const MAX_COLUMNS: usize = 1000;
@@ -57,6 +59,15 @@ pub(crate) struct AttributeColumns {
     rest_rows: Vec<u32>,
     scratch: String,
     bytes: usize,
+    wanted: WantedColumns,
+}
+
+/// The columns of attributes that readers of the log want, asked once each.
+#[derive(Debug, Default)]
+struct WantedColumns {
+    /// Of the wishes, and how many columns were asked about.
+    asked: (u64, usize),
+    columns: Vec<u32>,
 }
 
 const NONE: u32 = u32::MAX;
@@ -73,6 +84,7 @@ impl AttributeColumns {
             rest_rows: Vec::new(),
             scratch: String::new(),
             bytes: 0,
+            wanted: WantedColumns::default(),
         }
     }
 
@@ -135,6 +147,50 @@ impl AttributeColumns {
             self.bytes += self.scratch.len();
             self.rest.push(&self.scratch);
             self.rest_rows.push(row);
+        }
+    }
+
+    /// Copies the attributes that are wished for of the rows from `from` on, for a request; row `from` is its span `first`.
+    pub(crate) fn keep(&mut self, from: u32, first: u32, wishes: &Wishes<WantsSpans>, request: u64, kept: &mut KeptSpans) {
+        if self.rest_rows.last().is_some_and(|row| *row >= from) {
+            // Some of it is in no column.
+            kept.give_up();
+        }
+        if self.wanted.asked.0 != wishes.version() {
+            self.wanted = WantedColumns { asked: (wishes.version(), 0), columns: Vec::new() };
+        }
+        for at in self.wanted.asked.1..self.columns.len() {
+            if wishes.attribute(self.columns[at].key.as_bytes()) {
+                self.wanted.columns.push(at as u32);
+            }
+        }
+        self.wanted.asked.1 = self.columns.len();
+        for at in &self.wanted.columns {
+            let column = &mut self.columns[*at as usize];
+            if column.rows.last().is_none_or(|row| *row < from) {
+                continue;
+            }
+            let values = column.rows.partition_point(|row| *row < from)..column.rows.len();
+            let Some((copies, texts)) = kept.column(&column.key, column.kind) else { return };
+            let spans = column.rows[values.clone()].iter().map(|row| first + (row - from));
+            match &mut column.values {
+                Values::Text(text) => {
+                    let is_nested = column.kind == ValueType::Nested;
+                    let value = if is_nested { KeptValue::Nested } else { KeptValue::Text };
+                    let mut spans = spans;
+                    text.copy(values, request, texts, |number| {
+                        if let Some(span) = spans.next() {
+                            copies.push(span, value(number));
+                        }
+                    });
+                }
+                Values::Bool(v) => spans.zip(&v[values]).for_each(|(span, v)| copies.push(span, KeptValue::Bool(*v))),
+                Values::Int(v) => spans.zip(&v[values]).for_each(|(span, v)| copies.push(span, KeptValue::Int(*v))),
+                Values::Double(v) => spans.zip(&v[values]).for_each(|(span, v)| copies.push(span, KeptValue::Double(*v))),
+                Values::Bytes(v) => {
+                    spans.zip(values).for_each(|(span, at)| copies.push(span, KeptValue::Bytes(v.value(at).into())))
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, UInt8Array, UInt32Array};
 use arrow_buffer::{Buffer, NullBuffer};
 use model::{Log, Scope, Span, Value};
+use wire::{KeptSpans, Stretch};
 
 use super::attributes::AttributeColumns;
 use super::groups::Groups;
@@ -13,6 +14,7 @@ use super::nested;
 use super::rows::Rows;
 use super::text::{TextColumn, nulls_at, scalars};
 use crate::contract::{Field, Table};
+use crate::recent::{WantsSpans, Wishes};
 
 /// Rows of one tenant and hour that still grow.
 #[derive(Debug)]
@@ -245,6 +247,28 @@ impl Builder {
             f.links.push(row, &f.scratch);
         }
         self.attributes.push(row, span.attributes);
+    }
+
+    /// Copies what is wished for of the spans from row `from` on, for a request (builders of spans only).
+    pub(crate) fn keep(&mut self, from: usize, wishes: &Wishes<WantsSpans>, request: u64, kept: &mut KeptSpans) {
+        let Fields::Spans(f) = &mut self.fields else { return };
+        let first = kept.extend(&Stretch {
+            trace_ids: &f.trace[from * 16..],
+            span_ids: &f.span[from * 8..],
+            parent_span_ids: &f.parent[from * 8..],
+            starts: &f.time[from..],
+            durations: &f.duration[from..],
+            kinds: &f.kind[from..],
+            status_codes: &f.status[from..],
+        });
+        let (names, name_of) = kept.names_mut();
+        f.name.copy(from..self.group.len(), request, names, |number| name_of.push(number));
+        let from = from as u32;
+        let messages = f.message.at.partition_point(|row| *row < from);
+        for (at, row) in f.message.at.iter().enumerate().skip(messages) {
+            kept.message(first + (row - from), f.message.texts.value(at));
+        }
+        self.attributes.keep(from, first, wishes, request, kept);
     }
 
     /// Appends a log record (builders of logs only).

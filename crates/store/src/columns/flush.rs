@@ -39,34 +39,40 @@ pub(crate) fn signal(table: Table) -> Signal {
 /// What becomes a segment each: the hours of the tenants that have at least `small` bytes in them, and for each hour what
 /// the other tenants have in it together, so that a thousand of these do not make a thousand files.
 pub(crate) fn shares(partitions: &[PartitionRows], small: usize) -> Vec<Share> {
-    let mut hours: BTreeMap<i64, BTreeMap<Tenant, Vec<Arc<Rows>>>> = BTreeMap::new();
+    let mut hours: BTreeMap<(i64, bool), BTreeMap<Tenant, Vec<Arc<Rows>>>> = BTreeMap::new();
     for partition in partitions {
         let hour = hour_of(partition.rows.iter().map(|rows| rows.first).min().unwrap_or(0));
-        hours.entry(hour).or_default().entry(partition.tenant.clone()).or_default().extend(partition.rows.iter().cloned());
+        let tenants = hours.entry((hour, partition.apart)).or_default();
+        tenants.entry(partition.tenant.clone()).or_default().extend(partition.rows.iter().cloned());
     }
     let mut out = Vec::new();
-    for tenants in hours.into_values() {
+    for ((_, apart), tenants) in hours {
         let bytes = |rows: &[Arc<Rows>]| rows.iter().map(|r| r.memory()).sum::<usize>();
         let (few, many): (Vec<_>, Vec<_>) = tenants.into_iter().partition(|(_, rows)| bytes(rows) < small);
-        out.extend(many.into_iter().map(|one| vec![one]));
-        out.extend(Some(few).filter(|few| !few.is_empty()));
+        out.extend(many.into_iter().map(|one| Share { tenants: vec![one], apart }));
+        out.extend(Some(few).filter(|few| !few.is_empty()).map(|few| Share { tenants: few, apart }));
     }
     out
 }
 
-/// Rows that become one segment, by tenant.
-pub(crate) type Share = Vec<(Tenant, Vec<Arc<Rows>>)>;
+/// Rows that become one segment.
+pub(crate) struct Share {
+    /// By tenant.
+    tenants: Vec<(Tenant, Vec<Arc<Rows>>)>,
+    /// See [`crate::Options::apart`].
+    apart: bool,
+}
 
 /// Writes rows as a segment.
 ///
 /// # Errors
 /// IO.
 pub(crate) fn flush(table: Table, share: &Share, segments: &dyn Segments) -> Result<SegmentMeta, StoreError> {
-    let parts: Vec<Arc<Rows>> = share.iter().flat_map(|(_, rows)| rows.iter().cloned()).collect();
+    let parts: Vec<Arc<Rows>> = share.tenants.iter().flat_map(|(_, rows)| rows.iter().cloned()).collect();
     let parts = &parts[..];
     let (mut picks, mut tenants) = (Vec::new(), Vec::new());
     let mut source = 0;
-    for (tenant, rows) in share {
+    for (tenant, rows) in &share.tenants {
         let own = in_order(table, rows)?;
         tenants.push((tenant.as_str().to_owned(), own.len() as u64));
         picks.extend(own.into_iter().map(|(part, row)| (part + source, row)));
@@ -112,6 +118,7 @@ pub(crate) fn flush(table: Table, share: &Share, segments: &dyn Segments) -> Res
         first_sequence: 0,
         last_sequence: 0,
         deleted_to: 0,
+        apart: share.apart,
     })
 }
 

@@ -1,17 +1,18 @@
-//! The head: rows that are not in a segment yet, by tenant and hour.
+//! The head: rows that are not in a segment yet, by tenant and hour; spans of some services apart from the others ([`Key`]).
 //!
 //! Views never wait for a record that is being walked: what they see is kept beside what grows, and moves on with each record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Group, Log, Span, Tenant, hour_of};
+use model::{Group, Log, Span, Tenant, Value, hour_of};
 use parking_lot::Mutex;
 use wire::{LogSink, SpanSink};
 
 use super::builder::Builder;
 use super::eval::evaluate;
 use super::groups::write_group;
+use super::keep::Keeping;
 use super::rows::Rows;
 use super::scan::RowsSource;
 use crate::contract::Table;
@@ -26,10 +27,16 @@ const MAX_HOURS: usize = 48;
 /// The partition of the hours beyond [`MAX_HOURS`].
 const MIXED: i64 = i64::MAX;
 
+/// The hour of rows, and whether they are such as are kept apart: rows that have other attributes than those that surround them make
+/// each of the others' columns one with gaps, and have such themselves, which costs more than the rows.
+type Key = (i64, bool);
+
 /// The rows of one tenant and hour, as they are written: [`MIXED`] partitions hold any hour.
 #[derive(Debug, Clone)]
 pub(crate) struct PartitionRows {
     pub(crate) tenant: Tenant,
+    /// See [`crate::Options::apart`].
+    pub(crate) apart: bool,
     pub(crate) rows: Vec<Arc<Rows>>,
 }
 
@@ -37,6 +44,8 @@ pub(crate) struct PartitionRows {
 #[derive(Debug)]
 pub(crate) struct Head {
     table: Table,
+    /// The services whose spans are kept apart.
+    apart: Vec<String>,
     state: Mutex<State>,
     /// What views see. Changes under `state`, so that it lags behind it by one record at most: the one that is being walked.
     shown: Mutex<Parts>,
@@ -44,7 +53,7 @@ pub(crate) struct Head {
 
 #[derive(Debug, Default)]
 struct State {
-    tenants: BTreeMap<Tenant, BTreeMap<i64, Partition>>,
+    tenants: BTreeMap<Tenant, BTreeMap<Key, Partition>>,
     frozen: Vec<Detached>,
     serial: u64,
 }
@@ -146,7 +155,7 @@ impl Parts {
 }
 
 /// A tenant's rows that still grow.
-fn growing(hours: &BTreeMap<i64, Partition>) -> Arc<Vec<Part>> {
+fn growing(hours: &BTreeMap<Key, Partition>) -> Arc<Vec<Part>> {
     let mut parts = Vec::with_capacity(hours.values().map(|p| p.sealed.len() + 1).sum());
     for partition in hours.values() {
         parts.extend(partition.sealed.iter().cloned().map(Part::Sealed));
@@ -165,22 +174,50 @@ fn frozen(sets: &[Detached]) -> Arc<Vec<(Tenant, Part)>> {
 }
 
 impl Head {
-    pub(crate) fn new(table: Table) -> Self {
-        Self { table, state: Mutex::default(), shown: Mutex::default() }
+    /// Without rows; spans of the services `apart` will be kept apart.
+    pub(crate) fn new(table: Table, apart: Vec<String>) -> Self {
+        Self { table, apart, state: Mutex::default(), shown: Mutex::default() }
     }
 
     /// Hands a sink for `tenant`'s rows to `walk`; views see all of what it is given, or nothing.
     pub(crate) fn fill<T>(&self, tenant: &Tenant, walk: impl FnOnce(&mut Filler<'_>) -> T) -> T {
+        self.fill_and_keep(tenant, None, walk)
+    }
+
+    /// The same, and what is to be kept of the spans is copied.
+    pub(crate) fn fill_and_keep<T>(
+        &self,
+        tenant: &Tenant,
+        keeping: Option<&mut Keeping>,
+        walk: impl FnOnce(&mut Filler<'_>) -> T,
+    ) -> T {
         let mut state = self.state.lock();
         let State { tenants, serial, .. } = &mut *state;
         if !tenants.contains_key(tenant) {
             tenants.insert(tenant.clone(), BTreeMap::new());
         }
         let hours = tenants.entry(tenant.clone()).or_default();
-        let mut filler = Filler { table: self.table, hours, serial, group: Vec::new(), hash: 0, near: None };
+        let (table, group) = (self.table, Vec::new());
+        let mut filler = Filler {
+            table,
+            hours,
+            serial,
+            group,
+            hash: 0,
+            rules: &self.apart,
+            apart: false,
+            near: None,
+            size: 0,
+            keeping,
+            copied: 0,
+        };
         // Rows before the first group belong to the empty one.
         filler.announce(&Group::default());
+        if let Some(keeping) = &mut filler.keeping {
+            keeping.begin(*filler.serial);
+        }
         let walked = walk(&mut filler);
+        filler.copy();
         if let Some(hours) = tenants.get(tenant) {
             let parts = growing(hours);
             let mut shown = self.shown.lock();
@@ -223,10 +260,10 @@ impl Head {
         let mut state = self.state.lock();
         let mut set = Vec::new();
         for (tenant, hours) in std::mem::take(&mut state.tenants) {
-            for (_, mut partition) in hours {
+            for ((_, apart), mut partition) in hours {
                 partition.seal(self.table);
                 if !partition.sealed.is_empty() {
-                    set.push(PartitionRows { tenant: tenant.clone(), rows: partition.sealed });
+                    set.push(PartitionRows { tenant: tenant.clone(), apart, rows: partition.sealed });
                 }
             }
         }
@@ -283,26 +320,54 @@ impl Head {
 /// The sink that a walker fills.
 pub(crate) struct Filler<'h> {
     table: Table,
-    hours: &'h mut BTreeMap<i64, Partition>,
+    hours: &'h mut BTreeMap<Key, Partition>,
     serial: &'h mut u64,
     group: Vec<u8>,
     hash: u64,
-    /// The partition of the last row: its hour, and its builder taken out of its lock's reach by an `Arc`.
-    near: Option<(i64, Arc<Open>)>,
+    /// The services whose spans are kept apart, and whether the group's is one.
+    rules: &'h [String],
+    apart: bool,
+    /// The partition of the last row: its key, and its builder taken out of its lock's reach by an `Arc`.
+    near: Option<(Key, Arc<Open>)>,
+    /// Bytes of the next span on the wire.
+    size: usize,
+    /// Copies spans for readers of the log.
+    keeping: Option<&'h mut Keeping>,
+    /// The rows of `near` that need not be copied.
+    copied: usize,
 }
 
 impl Filler<'_> {
+    /// Copies what was added to the builder at hand since the last time, where somebody wants it.
+    fn copy(&mut self) {
+        if let (Some(keeping), Some((_, open))) = (&mut self.keeping, &self.near)
+            && let OpenState::Growing(builder) = &mut *open.0.lock()
+        {
+            keeping.copy(builder, self.copied);
+            self.copied = builder.len();
+        }
+    }
+
     fn announce(&mut self, group: &Group<'_>) {
         write_group(group, &mut self.group);
         self.hash = xxhash_rust::xxh3::xxh3_64(&self.group);
         *self.serial += 1;
+        self.apart = !self.rules.is_empty() && self.is_apart(group);
+    }
+
+    fn is_apart(&self, group: &Group<'_>) -> bool {
+        let service = group.resource.iter().find(|a| a.key == "service.name").map(|a| &a.value);
+        matches!(service, Some(Value::Str(name)) if self.rules.iter().any(|rule| rule == name))
     }
 
     #[inline]
     fn append(&mut self, time: i64, push: impl FnOnce(&mut Builder)) {
-        let hour = hour_of(time);
-        if self.near.as_ref().is_none_or(|(near, _)| *near != hour) {
-            self.near = Some((hour, self.open(hour)));
+        let key = (hour_of(time), self.apart);
+        if self.near.as_ref().is_none_or(|(near, _)| *near != key) {
+            self.copy();
+            let open = self.open(key);
+            self.copied = if self.keeping.is_some() { open.len() } else { 0 };
+            self.near = Some((key, open));
         }
         let Some((_, open)) = &self.near else { return };
         let full = match &mut *open.0.lock() {
@@ -315,7 +380,8 @@ impl Filler<'_> {
             OpenState::Sealed(_) => false,
         };
         if full {
-            let key = if self.hours.contains_key(&hour) { hour } else { MIXED };
+            self.copy();
+            let key = if self.hours.contains_key(&key) { key } else { (MIXED, self.apart) };
             if let Some(partition) = self.hours.get_mut(&key) {
                 partition.seal(self.table);
             }
@@ -324,8 +390,8 @@ impl Filler<'_> {
     }
 
     #[cold]
-    fn open(&mut self, hour: i64) -> Arc<Open> {
-        let key = if self.hours.contains_key(&hour) || self.hours.len() < MAX_HOURS { hour } else { MIXED };
+    fn open(&mut self, key: Key) -> Arc<Open> {
+        let key = if self.hours.contains_key(&key) || self.hours.len() < MAX_HOURS { key } else { (MIXED, key.1) };
         let table = self.table;
         self.hours.entry(key).or_insert_with(|| Partition { sealed: Vec::new(), open: Open::new(table) }).open.clone()
     }
@@ -333,10 +399,24 @@ impl Filler<'_> {
 
 impl SpanSink for Filler<'_> {
     fn group(&mut self, group: &Group<'_>) {
+        if self.keeping.as_ref().is_some_and(|keeping| keeping.turns_at(group)) {
+            self.copy();
+        }
         self.announce(group);
+        if let Some(keeping) = &mut self.keeping {
+            keeping.group(group);
+        }
+    }
+
+    #[inline]
+    fn size(&mut self, bytes: usize) {
+        self.size = bytes;
     }
 
     fn span(&mut self, span: &Span<'_>) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.span(self.size);
+        }
         self.append(span.start, |builder| builder.span(span));
     }
 }

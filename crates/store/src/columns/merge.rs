@@ -344,6 +344,7 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
         first_sequence: inputs.iter().map(|m| m.first_sequence).min().unwrap_or(0),
         last_sequence: inputs.iter().map(|m| m.last_sequence).max().unwrap_or(0),
         deleted_to: 0,
+        apart: inputs.iter().all(|m| m.apart),
     }])
 }
 

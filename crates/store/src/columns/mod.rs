@@ -23,6 +23,7 @@ mod gather;
 mod groups;
 mod head;
 mod id;
+mod keep;
 mod keys;
 mod merge;
 mod nested;

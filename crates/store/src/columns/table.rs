@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use model::{Group, Log, Span};
+use model::{Group, Log};
 use parking_lot::Mutex;
-use wire::{Encoding, Limits, LogSink, Room, Signal, SpanKeeper, SpanSink, Summary};
+use wire::{Encoding, Limits, LogSink, Room, Signal, Summary};
 
 use super::cache::ColumnCache;
 use super::flush::{flush, shares, signal};
 use super::head::{Filler, Head, PartitionRows};
+use super::keep::Keeping;
 use super::merge::merge;
 use super::read::Footers;
 use super::view::View;
@@ -32,10 +33,17 @@ struct ColumnTable {
 }
 
 impl ColumnTable {
-    fn new(table: Table, segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>, share_below: usize) -> Self {
+    fn new(
+        table: Table,
+        segments: Arc<dyn Segments>,
+        limits: Limits,
+        cache: Arc<ColumnCache>,
+        share_below: usize,
+        apart: Vec<String>,
+    ) -> Self {
         Self {
             table,
-            head: Arc::new(Head::new(table)),
+            head: Arc::new(Head::new(table, apart)),
             footers: Arc::new(Footers::new(cache)),
             segments,
             limits,
@@ -78,10 +86,10 @@ impl ColumnTable {
     /// Applies spans and keeps of them what readers of the log want; `None` where there are no such readers.
     fn apply_kept_spans(&self, record: &Record) -> Result<Option<Summary>, StoreError> {
         let Some(wishes) = self.spans.wishes() else { return Ok(None) };
-        let mut keeper = SpanKeeper::new(wishes.clone(), *self.room.lock());
-        let walk = |sink: &mut Filler<'_>| deletes::walk_spans(record, &[], &self.limits, &mut Beside(sink, &mut keeper));
-        let summary = self.head.fill(&record.tenant, walk)?;
-        if let Some(spans) = keeper.finish() {
+        let mut keeping = Keeping::new(wishes.clone(), *self.room.lock());
+        let walk = |sink: &mut Filler<'_>| deletes::walk_spans(record, &[], &self.limits, sink);
+        let summary = self.head.fill_and_keep(&record.tenant, Some(&mut keeping), walk)?;
+        if let Some(spans) = keeping.finish() {
             if !spans.is_empty() {
                 *self.room.lock() = spans.room();
             }
@@ -107,24 +115,6 @@ impl ColumnTable {
 
 /// Fills the columns, and lets a keeper look on.
 struct Beside<'s, A, B: ?Sized>(&'s mut A, &'s mut B);
-
-impl<A: SpanSink, B: SpanSink> SpanSink for Beside<'_, A, B> {
-    fn group(&mut self, group: &Group<'_>) {
-        self.0.group(group);
-        self.1.group(group);
-    }
-
-    #[inline]
-    fn size(&mut self, bytes: usize) {
-        self.1.size(bytes);
-    }
-
-    #[inline]
-    fn span(&mut self, span: &Span<'_>) {
-        self.0.span(span);
-        self.1.span(span);
-    }
-}
 
 impl<A: LogSink, B: LogSink + ?Sized> LogSink for Beside<'_, A, B> {
     fn group(&mut self, group: &Group<'_>) {
@@ -167,13 +157,19 @@ macro_rules! table {
             /// An empty table whose segments go to `segments`.
             #[must_use]
             pub fn new(segments: Arc<dyn Segments>) -> Self {
-                Self::with(segments, Limits::default(), Arc::new(ColumnCache::new(32 << 20)), Options::SHARE_BELOW)
+                Self::with(segments, Limits::default(), Arc::new(ColumnCache::new(32 << 20)), Options::SHARE_BELOW, Vec::new())
             }
 
-            /// The same, for requests that are read within `limits`, with a cache to share, and segments that tenants share who
-            /// have less than so many bytes.
-            pub(crate) fn with(segments: Arc<dyn Segments>, limits: Limits, cache: Arc<ColumnCache>, share_below: usize) -> Self {
-                Self(ColumnTable::new($table, segments, limits, cache, share_below))
+            /// The same, for requests that are read within `limits`, with a cache to share, segments that tenants share who
+            /// have less than so many bytes, and services whose rows are kept apart.
+            pub(crate) fn with(
+                segments: Arc<dyn Segments>,
+                limits: Limits,
+                cache: Arc<ColumnCache>,
+                share_below: usize,
+                apart: Vec<String>,
+            ) -> Self {
+                Self(ColumnTable::new($table, segments, limits, cache, share_below, apart))
             }
 
             /// What the head holds now; the manifest's segments are given to each of the view's calls.

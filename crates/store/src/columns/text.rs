@@ -1,12 +1,14 @@
 //! A growing column of texts: a dictionary while values repeat, plain once they do not.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BinaryArray, DictionaryArray, StringArray, UInt32Array};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use wire::Texts as Copies;
 
 /// Below so many values a column stays a dictionary, whatever they are.
 const TRIAL: usize = 1024;
@@ -23,6 +25,8 @@ pub(crate) struct TextColumn {
     hasher: FixedState,
     plain: bool,
     last: u32,
+    /// Of each distinct text: the request that it was copied for last, and its number there.
+    copied: Vec<(u64, u32)>,
 }
 
 impl TextColumn {
@@ -36,6 +40,7 @@ impl TextColumn {
             hasher: FixedState::default(),
             plain: false,
             last: u32::MAX,
+            copied: Vec::new(),
         }
     }
 
@@ -53,7 +58,11 @@ impl TextColumn {
 
     /// Bytes held. Room that no text has used yet takes no memory from the system.
     pub(crate) fn memory(&self) -> usize {
-        self.keys.capacity() * 4 + self.ends.len() * 4 + self.bytes.len() + self.table.capacity() * 5
+        self.keys.capacity() * 4
+            + self.ends.len() * 4
+            + self.bytes.len()
+            + self.table.capacity() * 5
+            + self.copied.capacity() * 16
     }
 
     /// Bytes of text held; the owner seals before offsets could overflow.
@@ -99,6 +108,36 @@ impl TextColumn {
         }
     }
 
+    /// Copies values for a request (not 0): each distinct text once while they are a dictionary. Tells the number of each value.
+    pub(crate) fn copy(&mut self, values: Range<usize>, request: u64, to: &mut Copies, mut tell: impl FnMut(u32)) {
+        if self.plain {
+            for at in values {
+                tell(to.push(self.text(at as u32)));
+            }
+            return;
+        }
+        if self.copied.len() < self.ends.len() {
+            self.copied.resize(self.ends.len(), (0, 0));
+        }
+        for at in values {
+            let key = self.keys[at];
+            if self.copied[key as usize].0 != request {
+                self.copied[key as usize] = (request, to.push(self.text(key)));
+            }
+            tell(self.copied[key as usize].1);
+        }
+    }
+
+    /// The value `at`.
+    pub(crate) fn value(&self, at: usize) -> &str {
+        self.text(if self.plain { at as u32 } else { self.keys[at] })
+    }
+
+    fn text(&self, number: u32) -> &str {
+        // The bytes were appended from `&str`s.
+        std::str::from_utf8(value(&self.bytes, &self.ends, number)).unwrap_or("")
+    }
+
     fn turn_plain(&mut self) {
         let mut bytes = Vec::with_capacity(self.bytes.len() * 2);
         let mut ends = Vec::with_capacity(self.keys.len() * 2);
@@ -109,6 +148,7 @@ impl TextColumn {
         (self.bytes, self.ends) = (bytes, ends);
         self.keys = Vec::new();
         self.table = HashTable::new();
+        self.copied = Vec::new();
         self.plain = true;
     }
 
@@ -204,6 +244,10 @@ impl BytesColumn {
     pub(crate) fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
         self.ends.push(self.bytes.len() as i32);
+    }
+
+    pub(crate) fn value(&self, at: usize) -> &[u8] {
+        value(&self.bytes, &self.ends, at as u32)
     }
 
     pub(crate) fn memory(&self) -> usize {

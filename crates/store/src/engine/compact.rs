@@ -1,6 +1,6 @@
 //! What happens to segments after they were written: small ones are merged, old ones deleted.
 //!
-//! Segments are grouped by tenant, signal and hour (metrics: six hours, for long chunks). In a group, as many segments of
+//! Segments are grouped by tenant, signal and hour (metrics: six hours, for long chunks), and by whether their rows are kept apart. In a group, as many segments of
 //! one level as [`super::Options::merge_at`] become one of the next level; and when its hour is over for good, all become one.
 //! Spans and lines are written uncompressed by a flush and compressed by a merge, so even a segment that stays alone is
 //! "merged" then.
@@ -29,12 +29,12 @@ const LATE: i64 = HOUR_NS;
 const METRIC_HOURS: i64 = 6;
 
 /// What is merged only with its like.
-type Group<'a> = (&'a str, &'a str, i64);
+type Group<'a> = (&'a str, &'a str, i64, bool);
 
 fn group_of(segment: &Segment) -> Group<'_> {
     let metrics = segment.signal == Signal::Metrics.as_str();
     let hour = if metrics { segment.hour.div_euclid(METRIC_HOURS) * METRIC_HOURS } else { segment.hour };
-    (&segment.tenant, &segment.signal, hour)
+    (&segment.tenant, &segment.signal, hour, segment.apart)
 }
 
 /// Whether a segment is as a flush wrote it, of a kind that only a merge compresses.

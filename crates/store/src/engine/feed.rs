@@ -162,9 +162,10 @@ impl Feed {
         sequence > self.position() || self.exemplars.lock().may_have(sequence)
     }
 
-    /// Whether a committed record of this signal is on its way to the table, without being read from the log.
+    /// Whether a committed record of this signal is on its way to the table, if only because the table reads the log: whoever wants
+    /// to know what the table makes of it has that sooner than by reading it too.
     pub(crate) fn is_coming(&self, sequence: u64) -> bool {
-        self.is_live() && sequence > self.position()
+        sequence > self.position()
     }
 
     /// Whether everything committed is applied as it comes.

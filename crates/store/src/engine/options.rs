@@ -30,6 +30,8 @@ pub struct Options {
     pub flush_bytes: usize,
     /// Tenants that have less than so many bytes in a head (of an hour: a partition) share a segment.
     pub share_below: usize,
+    /// Services whose spans are kept in segments of their own, because they have other attributes than the spans around them.
+    pub apart: Vec<String>,
     /// Size of all heads together at which appends wait.
     pub heads_bytes: usize,
     /// Decoded columns that queries keep, bytes.
@@ -76,6 +78,7 @@ impl Options {
             log_cap: 2 << 30,
             flush_bytes: 0,
             share_below: Self::SHARE_BELOW,
+            apart: Vec::new(),
             heads_bytes: 0,
             cache_bytes: 0,
             // Short, so that the log stays short; metrics want long chunks.

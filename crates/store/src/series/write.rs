@@ -208,6 +208,7 @@ impl SegmentWriter {
                 first_sequence: 0,
                 last_sequence: 0,
                 deleted_to: 0,
+                apart: false,
             },
             first_ms: i64::MAX,
             last_ms: i64::MIN,

@@ -78,6 +78,7 @@ impl ToyTable {
             first_sequence: 0,
             last_sequence: 0,
             deleted_to: 0,
+            apart: false,
         })
     }
 

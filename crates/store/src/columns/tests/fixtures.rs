@@ -55,6 +55,7 @@ fn meta(table: Table, file: &str, format: u32) -> SegmentMeta {
         first_sequence: 0,
         last_sequence: 0,
         deleted_to: 0,
+        apart: false,
     }
 }
 

@@ -171,8 +171,10 @@ fn check(seed: u64, table: Table) {
     // Tenants that share their segments, and such that do not.
     let share_below = if random.chance(60) { usize::MAX } else { 0 };
     let (limits, cache) = (wire::Limits::default, || Arc::new(ColumnCache::new(1 << 20)));
-    let spans = SpanTable::with(Arc::new(files.clone()), limits(), cache(), share_below);
-    let logs = LogTable::with(Arc::new(files.clone()), limits(), cache(), share_below);
+    // A service that is kept apart, most of the time.
+    let apart = if random.chance(70) { vec!["checkout".to_owned()] } else { Vec::new() };
+    let spans = SpanTable::with(Arc::new(files.clone()), limits(), cache(), share_below, apart);
+    let logs = LogTable::with(Arc::new(files.clone()), limits(), cache(), share_below, Vec::new());
     let deleted = std::cell::RefCell::new(Tombstones::default());
     let (own, view): (&dyn SignalTable, Box<dyn Fn() -> View>) = match table {
         Table::Spans => (&spans, Box::new(|| spans.view().without(deleted.borrow().clone()))),
@@ -245,12 +247,13 @@ fn check(seed: u64, table: Table) {
             compare(&mut random, &nobody, table, &model.view(), &view(), &segments, &files, 1);
         }
     }
-    // All segments of an hour become one.
-    let mut hours: Vec<(String, i64)> = segments.iter().map(|s| (s.tenant.clone(), s.hour)).collect();
+    // All segments of an hour become one, or one and one of what is kept apart.
+    let mut hours: Vec<(String, i64, bool)> = segments.iter().map(|s| (s.tenant.clone(), s.hour, s.apart)).collect();
     hours.sort();
     hours.dedup();
-    for (name, hour) in hours {
-        let (inputs, rest): (Vec<_>, Vec<_>) = segments.into_iter().partition(|s| s.tenant == name && s.hour == hour);
+    for group in hours {
+        let of = |s: &SegmentMeta| (s.tenant.clone(), s.hour, s.apart);
+        let (inputs, rest): (Vec<_>, Vec<_>) = segments.into_iter().partition(|s| of(s) == group);
         segments = rest;
         let mut merged = own.compact(&inputs).expect("a merge");
         if inputs.iter().all(|m| deleted.borrow().on_segment(m).is_empty()) {

@@ -2,6 +2,7 @@
 
 mod files;
 mod fixtures;
+mod kept;
 mod like_the_model;
 mod promises;
 mod random;
