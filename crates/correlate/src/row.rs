@@ -75,8 +75,12 @@ fn put(encoder: &mut TraceEncoder, part: &Part) {
     let mut window = String::with_capacity(64);
     // Writing to a `String` cannot fail.
     let _ = write!(window, "{} {later} {} {further}", arrived.0, covered.0);
-    let log_ids = part.log_ids.iter().map(LogId::to_string).collect::<Vec<_>>().join(" ");
-    let mut attributes: Vec<Attr<'_>> = Vec::with_capacity(24);
+    let mut log_ids = String::new();
+    for id in &part.log_ids {
+        let _ = write!(log_ids, "{}{id}", if log_ids.is_empty() { "" } else { " " });
+    }
+    // As many as most have.
+    let mut attributes: Vec<Attr<'_>> = Vec::with_capacity(8);
     let mut set = |key, value| attributes.push(Attr { key, value });
     if !part.joins() {
         set(JOINS, Value::Bool(false));

@@ -19,10 +19,41 @@ pub enum IdError {
     },
 }
 
+/// What each byte is as a digit; `NO_DIGIT` for the others.
+const DIGITS: [u8; 256] = {
+    let mut table = [NO_DIGIT; 256];
+    let mut i = 0;
+    while i < 16 {
+        table[b"0123456789abcdef"[i] as usize] = i as u8;
+        table[b"0123456789ABCDEF"[i] as usize] = i as u8;
+        i += 1;
+    }
+    table
+};
+const NO_DIGIT: u8 = 0xff;
+
+/// The id that is written with all its digits, as nearly all are: lines of logs carry one each.
+#[inline]
+fn parse_whole<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    if text.len() != 2 * N {
+        return None;
+    }
+    let (mut out, mut seen) = ([0u8; N], 0);
+    for (byte, [high, low]) in out.iter_mut().zip(text.as_chunks().0) {
+        let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+        seen |= high | low;
+        *byte = high << 4 | low & 15;
+    }
+    (seen != NO_DIGIT).then_some(out)
+}
+
 fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], IdError> {
     let digits = text.len();
     if digits == 0 || digits > 2 * N {
         return Err(IdError::Length { got: digits, max: 2 * N });
+    }
+    if let Some(whole) = parse_whole(text.as_bytes()) {
+        return Ok(whole);
     }
     let mut out = [0u8; N];
     for (i, c) in text.chars().rev().enumerate() {
@@ -102,6 +133,22 @@ mod tests {
     fn short_ids_are_padded_on_the_left_and_print_in_full() {
         let id: TraceId = "A1".parse().expect("valid");
         assert_eq!(id.to_string(), "000000000000000000000000000000a1");
+    }
+
+    #[test]
+    fn whole_ids_come_back_in_either_case_and_no_wrong_digit_passes() {
+        let id = TraceId(std::array::from_fn(|i| (i * 17 + 1) as u8));
+        let text = id.to_string();
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!(text.to_uppercase().parse(), Ok(id));
+        for at in 0..text.len() {
+            for wrong in ['g', '/', ':', '@', '`', ' ', '\u{7f}'] {
+                let mut wrongly = text.clone();
+                wrongly.replace_range(at..=at, &wrong.to_string());
+                assert_eq!(wrongly.parse::<TraceId>(), Err(IdError::Digit(wrong)), "{wrongly}");
+            }
+        }
+        assert_eq!("ü".repeat(16).parse::<TraceId>(), Err(IdError::Digit('ü')));
     }
 
     #[test]
