@@ -130,6 +130,7 @@ impl From<promql::EvalError> for Failure {
             promql::EvalError::TooManySamples => Self::Limit(Limit::Samples, error.to_string()),
             promql::EvalError::TooManySeries { .. } => Self::Limit(Limit::Series, error.to_string()),
             promql::EvalError::TooMuchMemory { .. } => Self::Limit(Limit::Memory, error.to_string()),
+            promql::EvalError::TooMuchWork { .. } => Self::Limit(Limit::Time, error.to_string()),
         }
     }
 }

@@ -232,7 +232,9 @@ impl Api {
     /// What one more PromQL query may take.
     pub(crate) fn limits(&self) -> promql::Limits {
         let s = &self.settings;
-        promql::Limits { samples: s.max_samples, series: s.max_series, bytes: s.max_query_memory, threads: self.idle_threads() }
+        let threads = self.idle_threads();
+        let work = s.timeout.saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX));
+        promql::Limits { samples: s.max_samples, series: s.max_series, bytes: s.max_query_memory, threads, work }
     }
 
     /// What `/ready` answers from now on.

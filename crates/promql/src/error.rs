@@ -1,5 +1,7 @@
 //! Why a query cannot be parsed or answered.
 
+use std::time::Duration;
+
 use store::StoreError;
 
 /// A query that is not PromQL. Prints as Prometheus does: `1:5: parse error: …`.
@@ -48,6 +50,14 @@ pub enum EvalError {
     TooMuchMemory {
         /// Bytes.
         limit: usize,
+    },
+    /// More processor time than a query may take, to judge by the samples in its windows: 422.
+    #[error(
+        "the query would take more than {limit:?} of processor time, as each of its many windows has many samples: ask for fewer steps, or for a shorter range"
+    )]
+    TooMuchWork {
+        /// How much it may take.
+        limit: Duration,
     },
     /// Whoever asked has left, or the time is up.
     #[error("query was canceled")]

@@ -53,6 +53,20 @@ pub(crate) struct WindowFunction {
     pub(crate) wants_counter: bool,
     /// Whether it looks at falling values.
     pub(crate) sees_resets: bool,
+    /// What windows that overlap cost it.
+    pub(crate) overlap: Overlap,
+}
+
+/// What the samples of windows cost that overlap, and so have many samples together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overlap {
+    /// Nothing: for all steps at once ([`WindowFunction::column`]) each sample is looked at once or twice, however many
+    /// windows it is in.
+    Free,
+    /// Nothing, where values are such that their sums cannot overflow.
+    FreeIfTame,
+    /// Each window is walked: at least so many nanoseconds a sample.
+    Walked(u64),
 }
 
 /// Functions that are computed in their own way.
@@ -129,6 +143,13 @@ impl Function {
         self
     }
 
+    const fn overlap(mut self, overlap: Overlap) -> Self {
+        if let Kind::Window(w) = &mut self.kind {
+            w.overlap = overlap;
+        }
+        self
+    }
+
     const fn sees_resets(mut self) -> Self {
         if let Kind::Window(w) = &mut self.kind {
             w.sees_resets = true;
@@ -137,6 +158,7 @@ impl Function {
     }
 }
 
+use Overlap::{Free, FreeIfTame, Walked};
 use Type::{Matrix as M, Scalar as S, Text as T, Vector as V};
 
 const fn fixed(name: &'static str, args: &'static [Type], returns: Type, kind: Kind) -> Function {
@@ -156,12 +178,14 @@ const fn calendar(name: &'static str, f: fn(f64) -> f64) -> Function {
 }
 
 const fn over(name: &'static str, args: &'static [Type], compute: fn(&Window<'_>) -> Point) -> Function {
-    let window = WindowFunction { compute, column: None, keeps_name: false, wants_counter: false, sees_resets: false };
+    let window =
+        WindowFunction { compute, column: None, keeps_name: false, wants_counter: false, sees_resets: false, overlap: Walked(1) };
     fixed(name, args, V, Kind::Window(window))
 }
 
 const fn counter(name: &'static str, compute: fn(&Window<'_>) -> Point) -> Function {
-    let window = WindowFunction { compute, column: None, keeps_name: false, wants_counter: true, sees_resets: true };
+    let window =
+        WindowFunction { compute, column: None, keeps_name: false, wants_counter: true, sees_resets: true, overlap: Walked(1) };
     fixed(name, &[M], V, Kind::Window(window))
 }
 
@@ -199,26 +223,26 @@ static FUNCTIONS: [Function; 89] = [
     math("asinh", f64::asinh),
     math("atan", f64::atan),
     math("atanh", f64::atanh),
-    over("avg_over_time", &[M], over_time::avg).column(frames::avg),
+    over("avg_over_time", &[M], over_time::avg).column(frames::avg).overlap(FreeIfTame),
     math("ceil", f64::ceil),
-    over("changes", &[M], over_time::changes).column(frames::changes),
+    over("changes", &[M], over_time::changes).column(frames::changes).overlap(Free),
     special("clamp", &[V, S, S], V, Special::Clamp),
     special("clamp_max", &[V, S], V, Special::ClampMax),
     special("clamp_min", &[V, S], V, Special::ClampMin),
     math("cos", f64::cos),
     math("cosh", f64::cosh),
-    over("count_over_time", &[M], over_time::count).column(frames::count),
+    over("count_over_time", &[M], over_time::count).column(frames::count).overlap(Free),
     calendar("day_of_month", calendar::day_of_month),
     calendar("day_of_week", calendar::day_of_week),
     calendar("day_of_year", calendar::day_of_year),
     calendar("days_in_month", calendar::days_in_month),
     math("deg", f64::to_degrees),
-    over("delta", &[M], rate::delta).column(frames::delta),
+    over("delta", &[M], rate::delta).column(frames::delta).overlap(Free),
     over("deriv", &[M], trend::deriv),
     over("double_exponential_smoothing", &[M, S, S], trend::double_exponential_smoothing).experimental(),
     special("end", &[], S, Special::End).experimental(),
     math("exp", f64::exp),
-    over("first_over_time", &[M], over_time::first).column(frames::first).keeps_name().experimental(),
+    over("first_over_time", &[M], over_time::first).column(frames::first).overlap(Free).keeps_name().experimental(),
     math("floor", f64::floor),
     native("histogram_avg", native::mean),
     native("histogram_count", native::count),
@@ -229,31 +253,31 @@ static FUNCTIONS: [Function; 89] = [
     native("histogram_stdvar", native::stdvar),
     native("histogram_sum", native::sum),
     calendar("hour", calendar::hour),
-    over("idelta", &[M], rate::idelta).column(frames::idelta),
-    counter("increase", rate::increase).column(frames::increase),
+    over("idelta", &[M], rate::idelta).column(frames::idelta).overlap(Free),
+    counter("increase", rate::increase).column(frames::increase).overlap(Walked(0)),
     special("info", &[V, V], V, Special::Info).optional(1).experimental(),
-    over("irate", &[M], rate::irate).column(frames::irate),
+    over("irate", &[M], rate::irate).column(frames::irate).overlap(Free),
     special("label_join", &[V, T, T, T], V, Special::LabelJoin).optional(1).repeats(None),
     special("label_replace", &[V, T, T, T, T], V, Special::LabelReplace),
-    over("last_over_time", &[M], over_time::last).column(frames::last).keeps_name(),
+    over("last_over_time", &[M], over_time::last).column(frames::last).overlap(Free).keeps_name(),
     math("ln", f64::ln),
     math("log10", f64::log10),
     math("log2", f64::log2),
-    over("mad_over_time", &[M], over_time::mad).experimental(),
+    over("mad_over_time", &[M], over_time::mad).overlap(Walked(4)).experimental(),
     special("max_of", &[S, S], S, Special::MaxOf).experimental(),
-    over("max_over_time", &[M], over_time::max).column(frames::max),
+    over("max_over_time", &[M], over_time::max).column(frames::max).overlap(Free),
     special("min_of", &[S, S], S, Special::MinOf).experimental(),
-    over("min_over_time", &[M], over_time::min).column(frames::min),
+    over("min_over_time", &[M], over_time::min).column(frames::min).overlap(Free),
     calendar("minute", calendar::minute),
     calendar("month", calendar::month),
     special("pi", &[], S, Special::Pi),
     over("predict_linear", &[M, S], trend::predict_linear),
-    over("present_over_time", &[M], over_time::present).column(frames::present),
-    over("quantile_over_time", &[S, M], over_time::quantile),
+    over("present_over_time", &[M], over_time::present).column(frames::present).overlap(Free),
+    over("quantile_over_time", &[S, M], over_time::quantile).overlap(Walked(2)),
     math("rad", f64::to_radians),
     special("range", &[], S, Special::Range).experimental(),
-    counter("rate", rate::rate).column(frames::rate),
-    over("resets", &[M], over_time::resets).column(frames::resets).sees_resets(),
+    counter("rate", rate::rate).column(frames::rate).overlap(Walked(0)),
+    over("resets", &[M], over_time::resets).column(frames::resets).overlap(Free).sees_resets(),
     special("round", &[V, S], V, Special::Round).optional(1),
     special("scalar", &[V], S, Special::Scalar),
     math("sgn", sign),
@@ -265,10 +289,10 @@ static FUNCTIONS: [Function; 89] = [
     special("sort_desc", &[V], V, Special::SortDesc),
     math("sqrt", f64::sqrt),
     special("start", &[], S, Special::Start).experimental(),
-    over("stddev_over_time", &[M], over_time::stddev).column(frames::stddev),
-    over("stdvar_over_time", &[M], over_time::stdvar).column(frames::stdvar),
+    over("stddev_over_time", &[M], over_time::stddev).column(frames::stddev).overlap(Walked(3)),
+    over("stdvar_over_time", &[M], over_time::stdvar).column(frames::stdvar).overlap(Walked(3)),
     special("step", &[], S, Special::Step).experimental(),
-    over("sum_over_time", &[M], over_time::sum).column(frames::sum),
+    over("sum_over_time", &[M], over_time::sum).column(frames::sum).overlap(FreeIfTame),
     math("tan", f64::tan),
     math("tanh", f64::tanh),
     special("time", &[], S, Special::Time),

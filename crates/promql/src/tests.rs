@@ -267,6 +267,39 @@ fn a_query_keeps_to_its_bounds() {
 }
 
 #[test]
+fn subqueries_are_bounded_before_they_are_worked_off() {
+    let minutes = [Some(1.0); 121];
+    let names: Vec<String> = (0..20).map(|i| i.to_string()).collect();
+    let labels: Vec<[(&str, &str); 2]> = names.iter().map(|i| [("__name__", "g"), ("i", i.as_str())]).collect();
+    let series: Vec<Series<'_>> = labels.iter().map(|l| (&l[..], &minutes[..])).collect();
+    let store = store(&series);
+    let with = |query: &str, limits: Limits| {
+        let expr = parse(query).expect("valid");
+        let grid = Grid { start: 3_600_000, end: 7_200_000, step: 36_000 };
+        ask(&store, |q| range(&Question { limits, ..*q }, query, &expr, grid)).map(|outcome| show(&outcome.answer).len())
+    };
+    let limits = Limits::default();
+    // Two hours of seconds: 24 bytes each for one series at a time, and 16 for what computes them.
+    let small = Limits { bytes: 500_000, ..limits };
+    let nested = "sum(max_over_time(max_over_time(g[1m:1s])[1h:1s]))";
+    for query in ["sum(max_over_time(g[1h:1s]))", nested] {
+        assert!(matches!(with(query, Limits { bytes: 250_000, ..limits }), Err(EvalError::TooMuchMemory { .. })), "{query}");
+    }
+    // Twenty series take no more than one.
+    assert_eq!(with("sum(max_over_time(g[1h:1s]))", small).expect("it fits"), 1);
+    assert!(matches!(with("sum(max_over_time((g + 1)[1h:1s]))", small), Err(EvalError::TooMuchMemory { .. })));
+    assert!(matches!(with(nested, small), Err(EvalError::TooMuchMemory { .. })), "both at once do not");
+    assert_eq!(with(nested, Limits { bytes: 1_000_000, ..limits }).expect("it fits"), 1);
+    // A hundred windows of an hour, of twenty series: 7.3 million samples, of which the median needs two nanoseconds each.
+    let hasty = Limits { work: std::time::Duration::from_millis(10), ..limits };
+    let median = "sum(quantile_over_time(0.5, g[1h:1s]))";
+    assert!(matches!(with(median, hasty), Err(EvalError::TooMuchWork { .. })));
+    assert_eq!(with(median, Limits { work: std::time::Duration::from_secs(1), ..limits }).expect("time enough"), 1);
+    assert_eq!(with("sum(avg_over_time(g[1h:1s]))", hasty).expect("windows cost nothing"), 1);
+    assert_eq!(with("quantile_over_time(0.5, g[5m])", hasty).expect("few samples"), 20);
+}
+
+#[test]
 fn experiments_can_be_refused() {
     for (query, error) in [
         ("limitk(1, up)", "limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions"),

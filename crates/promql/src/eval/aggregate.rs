@@ -218,7 +218,7 @@ struct Groups {
 impl Taker for Folding<'_, '_> {
     type Taken = Groups;
 
-    fn begin(&self, stretch: usize) -> Groups {
+    fn begin(&self, stretch: usize, _: usize) -> Groups {
         Groups { places: Places::default(), groups: Vec::new(), stretch, waiting: Vec::new() }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use model::{Histogram, Labels};
 use store::{LabelMatcher, Selection, SeriesSamples};
 
-use super::frames::Frames;
+use super::frames::{Edges, Frames};
 use super::value::{Series, names_metric};
 use super::{Evaluator, Grid};
 use crate::EvalError;
@@ -51,15 +51,19 @@ pub(super) trait Taker: Sync {
     /// What takes the series of one stretch.
     type Taken: Send;
 
-    /// For the stretch of this number.
-    fn begin(&self, stretch: usize) -> Self::Taken;
+    /// For the stretch of this number, of about so many series.
+    fn begin(&self, stretch: usize, series: usize) -> Self::Taken;
+
+    /// Bytes that it works in while a stretch comes, beside what it holds of it.
+    fn memory(&self) -> usize {
+        0
+    }
 
     /// Takes one series.
     fn take(&self, into: &mut Self::Taken, series: Passing<'_>) -> Result<(), EvalError>;
 }
 
 /// A thread's memory.
-#[derive(Default)]
 pub(super) struct Worker {
     pub(super) frames: Frames,
     pub(super) out: Series,
@@ -68,13 +72,24 @@ pub(super) struct Worker {
     pub(super) noted: String,
 }
 
+impl Worker {
+    pub(super) fn new(edges: Edges) -> Self {
+        Self { frames: Frames::new(edges), out: Series::default(), drops: Vec::new(), noted: String::new() }
+    }
+
+    /// Bytes that one takes of so many steps.
+    pub(super) fn memory(grid: Grid, rates: bool) -> usize {
+        grid.len().saturating_mul(size_of::<f64>() + Frames::step_bytes(rates))
+    }
+}
+
 /// Takes every series whole.
 pub(super) struct Collect<'c, 'a>(pub(super) &'c Evaluator<'a>);
 
 impl Taker for Collect<'_, '_> {
     type Taken = Vec<Series>;
 
-    fn begin(&self, _: usize) -> Vec<Series> {
+    fn begin(&self, _: usize, _: usize) -> Vec<Series> {
         Vec::new()
     }
 
@@ -113,8 +128,10 @@ impl Evaluator<'_> {
                 _ => {}
             }
         }
-        let mut taken = taker.begin(0);
-        for mut s in self.vector(expr, grid)? {
+        let all = self.vector(expr, grid)?;
+        let _memory = self.reserve(taker.memory())?;
+        let mut taken = taker.begin(0, all.len());
+        for mut s in all {
             let series = Passing {
                 labels: &s.labels,
                 nameless: false,
@@ -144,16 +161,18 @@ impl Evaluator<'_> {
         if count > limit { Err(EvalError::TooManySeries { count, limit }) } else { Ok(selection) }
     }
 
-    /// Reads a selection and hands each series to `one`, with the memory of its thread and the taker of its stretch.
+    /// Reads a selection and hands each series to `one`, with the memory of its thread and the taker of its stretch, which
+    /// together take `memory` bytes.
     pub(super) fn drive<S: Send>(
         &self,
         selection: &dyn Selection,
-        begin: impl Fn(usize) -> (Worker, S) + Sync,
+        memory: usize,
+        begin: impl Fn(usize, usize) -> (Worker, S) + Sync,
         one: impl Fn(&mut Worker, &mut S, &mut SeriesSamples) -> Result<(), EvalError> + Sync,
     ) -> Result<Vec<S>, EvalError> {
         let count = selection.labels().len();
         let stretch = |number: usize, which: Range<usize>| -> Result<S, EvalError> {
-            let (mut worker, mut taken) = begin(number);
+            let (mut worker, mut taken) = begin(number, which.len());
             let mut failed = None;
             let read = selection.read(which, &mut |_, samples| {
                 let done = self.alive().and_then(|()| one(&mut worker, &mut taken, samples));
@@ -173,7 +192,13 @@ impl Evaluator<'_> {
                 None => read.map(|()| taken).map_err(EvalError::from),
             }
         };
-        let threads = if selection.samples() < SHARED_FROM { 1 } else { self.question.limits.threads.clamp(1, count.max(1)) };
+        let useful = if selection.samples() < SHARED_FROM { 1 } else { self.question.limits.threads.clamp(1, count.max(1)) };
+        // Where steps are millions, memory rather than cores may be what is short.
+        let fitting = (2..=useful).rev().find_map(|n| Some((n, self.reserve(memory.saturating_mul(n)).ok()?)));
+        let (threads, _memory) = match fitting {
+            Some(fitting) => fitting,
+            None => (1, self.reserve(memory)?),
+        };
         if threads == 1 {
             return Ok(vec![stretch(0, 0..count)?]);
         }

@@ -70,7 +70,7 @@ impl Evaluator<'_> {
         let matchers: Vec<LabelMatcher> = names.iter().chain(data).cloned().collect();
         let mut looks = Vec::new();
         self.looks(base, &mut looks)?;
-        let look = move |t: i64| looks.iter().fold(t, |t, look: &Look| look.of(t));
+        let look = looks.into_iter().fold(Look::default(), Look::then);
         let about = |labels: &Labels| {
             wanted.iter().zip(identity(labels)).all(|(values, value)| values.is_empty() || values.contains(value))
         };

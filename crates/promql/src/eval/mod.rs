@@ -15,7 +15,9 @@ pub(crate) mod over_time;
 mod ranges;
 pub(crate) mod rate;
 mod select;
+mod sliding;
 mod stats;
+mod subquery;
 mod sum;
 mod top;
 pub(crate) mod trend;
@@ -24,7 +26,7 @@ mod value;
 pub(crate) mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{Histogram, Labels, Tenant};
@@ -67,12 +69,14 @@ pub struct Limits {
     pub bytes: usize,
     /// Threads that compute one query together.
     pub threads: usize,
+    /// Processor time of all threads together. A query that is bound to take longer is refused before it does.
+    pub work: Duration,
 }
 
 impl Default for Limits {
     /// Prometheus' samples, no other limit, one thread.
     fn default() -> Self {
-        Self { samples: 50_000_000, series: usize::MAX, bytes: usize::MAX, threads: 1 }
+        Self { samples: 50_000_000, series: usize::MAX, bytes: usize::MAX, threads: 1, work: Duration::MAX }
     }
 }
 
@@ -267,10 +271,24 @@ struct Evaluator<'a> {
     instant: bool,
     samples: AtomicUsize,
     bytes: AtomicUsize,
+    /// Nanoseconds that walking through windows takes at least.
+    work: AtomicU64,
     /// A thread of the query has failed.
     stopped: AtomicBool,
     notes: Notes,
     counting: Option<Counting>,
+}
+
+/// Bytes that are counted as held until this is dropped.
+struct Reserved<'e> {
+    bytes: usize,
+    of: &'e AtomicUsize,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Bytes that a step of a series takes: its value, time and value in the answer, and the answer's text.
@@ -289,6 +307,7 @@ impl<'a> Evaluator<'a> {
             instant,
             samples: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            work: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             notes: Notes::default(),
             counting: question.stats.then(|| Counting::new(whole)),
@@ -334,6 +353,25 @@ impl<'a> Evaluator<'a> {
             return Err(EvalError::TooMuchMemory { limit: limits.bytes });
         }
         Ok(())
+    }
+
+    /// Counts bytes that are worked in until what comes back is dropped.
+    fn reserve(&self, bytes: usize) -> Result<Reserved<'_>, EvalError> {
+        let limit = self.question.limits.bytes;
+        if bytes > limit {
+            return Err(EvalError::TooMuchMemory { limit });
+        }
+        let taken = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let reserved = Reserved { bytes, of: &self.bytes };
+        if taken > limit { Err(EvalError::TooMuchMemory { limit }) } else { Ok(reserved) }
+    }
+
+    /// Counts nanoseconds that are about to be spent on one series, and looks whether all that are like it have room
+    /// together with it: so many take `projected`.
+    fn toil(&self, nanoseconds: u64, projected: u64) -> Result<(), EvalError> {
+        let limit = u64::try_from(self.question.limits.work.as_nanos()).unwrap_or(u64::MAX);
+        let spent = self.work.fetch_add(nanoseconds, Ordering::Relaxed).saturating_add(nanoseconds);
+        if spent.max(projected) > limit { Err(EvalError::TooMuchWork { limit: self.question.limits.work }) } else { Ok(()) }
     }
 
     /// `step()` and `range()` of this query, seconds.

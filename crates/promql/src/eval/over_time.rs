@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Histogram, HistogramSum, IncompatibleBuckets, ResetHint};
 
-use super::sum::{Mean, add, quantile_of};
+use super::sum::{add, mean_of, quantile_of, sum_of};
 use super::window::{Point, Window, is_start_reset};
 use crate::ast::Extension;
 use crate::notes::{Note, Operation};
@@ -55,8 +55,7 @@ pub(crate) fn sum(w: &Window<'_>) -> Point {
             Ok(total.get())
         });
     }
-    let (sum, error) = w.values.iter().fold((0.0, 0.0), |(sum, error), v| add(*v, sum, error));
-    Point::Float(if sum.is_infinite() { sum } else { sum + error })
+    Point::Float(sum_of(w.values))
 }
 
 pub(crate) fn avg(w: &Window<'_>) -> Point {
@@ -72,12 +71,10 @@ pub(crate) fn avg(w: &Window<'_>) -> Point {
             Ok(mean.get())
         });
     }
-    let mut mean = Mean::default();
-    w.values.iter().for_each(|v| mean.add(*v));
-    mean.get().into()
+    mean_of(w.values).into()
 }
 
-/// A mean of histograms, as [`Mean`] is of numbers.
+/// A mean of histograms, as [`super::sum::Mean`] is of numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct HistogramMean {
     total: HistogramSum,

@@ -1,103 +1,88 @@
-//! Range selectors and subqueries: samples to windows.
+//! Functions of ranges: samples to windows.
 
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
-use model::{Histogram, Labels, ResetHint};
-use store::{HistogramSample, MatchOp, Selection, SeriesSamples};
+use model::Labels;
+use store::{MatchOp, Selection, SeriesSamples};
 
 use super::extended::extend;
 use super::flow::{Passing, Taker, Worker, fingerprint};
-use super::frames::Frames;
+use super::frames::Edges;
 use super::select::{Look, drop_stale};
 use super::stats::weight;
-use super::value::{ABSENT, Series, distinct, metric, nameless, present};
+use super::subquery::{Inner, Place, as_samples};
+use super::sum::are_tame;
+use super::value::{ABSENT, distinct, metric, nameless, present};
 use super::window::Window;
 use super::{Evaluator, Grid, Matrix, Points};
 use crate::ast::{Expr, Extension, Node};
-use crate::functions::{Function, WindowFunction};
+use crate::functions::{Function, Overlap, WindowFunction};
 use crate::notes::Note;
 use crate::{EvalError, Type};
 
-/// The samples of one series, staleness markers left out, and whether its name is to go.
-type Ranged = (SeriesSamples, bool);
-
-/// Where the samples of a range come from.
-enum Samples<'e> {
-    Stored(Box<dyn Selection + 'e>),
-    /// A subquery's values, at the steps of its grid.
-    Computed(Vec<Series>, Grid),
-}
-
-/// The series of a range, with all samples that any step may need, and which of them each step takes.
+/// The stored series of a range, with all samples that any step may need, and which of them each step takes.
 struct Range<'e> {
-    samples: Samples<'e>,
+    selection: Box<dyn Selection + 'e>,
     look: Look,
     /// Milliseconds.
     range: i64,
     extension: Option<Extension>,
 }
 
-/// Hints about the sample before do not hold where that is not the one before any more.
-fn unhinted(histogram: Arc<Histogram>) -> Arc<Histogram> {
-    match histogram.reset_hint {
-        ResetHint::Unknown | ResetHint::Gauge => histogram,
-        ResetHint::Reset | ResetHint::NoReset => {
-            Arc::new(Histogram { reset_hint: ResetHint::Unknown, ..Histogram::clone(&histogram) })
-        }
-    }
-}
-
-/// The values of a subquery as samples.
-fn as_samples(series: Series, grid: Grid) -> Ranged {
-    let stands = |(t, v): (i64, &f64)| present(*v).map(|v| (t, v));
-    let (times, values) = grid.times().zip(&series.values).filter_map(stands).unzip();
-    let histograms = grid
-        .times()
-        .zip(series.histograms)
-        .filter_map(|(time, histogram)| histogram.map(|h| HistogramSample { time, start: 0, histogram: unhinted(h) }));
-    let samples = SeriesSamples { histograms: histograms.collect(), ..SeriesSamples::floats(series.labels, times, values) };
-    (samples, series.drop_name)
-}
-
 impl Evaluator<'_> {
     /// The raw samples of a range at one time: what an instant query for a range vector answers.
     pub(super) fn raw(&self, expr: &Expr) -> Result<Matrix, EvalError> {
-        let Range { samples, look, range, extension } = self.range_of(expr, self.whole)?;
-        let end = look.of(self.whole.start);
-        let start = end.saturating_sub(range);
         let mut out = Vec::new();
-        let series: Box<dyn Iterator<Item = Result<Ranged, EvalError>>> = match samples {
-            Samples::Stored(selection) => Box::new(store::in_order(selection).map(|s| {
-                let mut s = s?;
-                self.tidy(&mut s);
-                Ok((s, false))
-            })),
-            Samples::Computed(series, inner) => Box::new(series.into_iter().map(move |s| Ok(as_samples(s, inner)))),
-        };
-        for s in series {
-            let (s, drop_name) = s?;
-            self.hold(s.times.len(), s.histograms.len())?;
-            let points = match extension {
-                Some(_) if !s.histograms.is_empty() => {
-                    let message = "anchored modifier is not supported with histograms".to_owned();
-                    return Err(EvalError::Execution(message));
-                }
-                Some(extension) => {
-                    let floats = extend(&s.times, &s.values, start, end, extension == Extension::Smoothed);
-                    Points { floats, histograms: Vec::new() }
-                }
-                None => {
-                    let inside = |t: i64| t > start && t <= end;
-                    let floats = s.times.iter().copied().zip(s.values.iter().copied()).filter(|(t, _)| inside(*t));
-                    let histograms = s.histograms.into_iter().filter(|h| inside(h.time));
-                    Points { floats: floats.collect(), histograms: histograms.map(|h| (h.time, h.histogram)).collect() }
-                }
-            };
-            if !points.floats.is_empty() || !points.histograms.is_empty() {
-                out.push((if drop_name { nameless(&s.labels) } else { s.labels }, points));
+        if let Node::Subquery { expr, range, step, shift } = &expr.inner().node {
+            let Inner { look, range, grid } = self.inner(range, step.as_ref(), shift, self.whole)?;
+            let series = if grid.is_empty() { Vec::new() } else { self.vector(expr, grid)? };
+            for s in series {
+                let drop_name = s.drop_name;
+                self.add_raw(&mut out, as_samples(s, grid), drop_name, (look, range), None)?;
             }
+            return Ok(out);
+        }
+        let Range { selection, look, range, extension } = self.range_of(expr, self.whole)?;
+        for s in store::in_order(selection) {
+            let mut s = s?;
+            self.tidy(&mut s);
+            self.add_raw(&mut out, s, false, (look, range), extension)?;
         }
         Ok(out)
+    }
+
+    /// Adds what of a series' samples is in the range.
+    fn add_raw(
+        &self,
+        out: &mut Matrix,
+        s: SeriesSamples,
+        drop_name: bool,
+        (look, range): (Look, i64),
+        extension: Option<Extension>,
+    ) -> Result<(), EvalError> {
+        self.hold(s.times.len(), s.histograms.len())?;
+        let end = look.of(self.whole.start);
+        let start = end.saturating_sub(range);
+        let points = match extension {
+            Some(_) if !s.histograms.is_empty() => {
+                let message = "anchored modifier is not supported with histograms".to_owned();
+                return Err(EvalError::Execution(message));
+            }
+            Some(extension) => {
+                let floats = extend(&s.times, &s.values, start, end, extension == Extension::Smoothed);
+                Points { floats, histograms: Vec::new() }
+            }
+            None => {
+                let inside = |t: i64| t > start && t <= end;
+                let floats = s.times.iter().copied().zip(s.values.iter().copied()).filter(|(t, _)| inside(*t));
+                let histograms = s.histograms.into_iter().filter(|h| inside(h.time));
+                Points { floats: floats.collect(), histograms: histograms.map(|h| (h.time, h.histogram)).collect() }
+            }
+        };
+        if !points.floats.is_empty() || !points.histograms.is_empty() {
+            out.push((if drop_name { nameless(&s.labels) } else { s.labels }, points));
+        }
+        Ok(())
     }
 
     /// Takes out of a range's samples what is none.
@@ -110,39 +95,18 @@ impl Evaluator<'_> {
     }
 
     fn range_of<'e>(&'e self, expr: &'e Expr, grid: Grid) -> Result<Range<'e>, EvalError> {
-        match &expr.inner().node {
-            Node::Range { selector, range } => {
-                let (look, range, extension) = (self.look(&selector.shift)?, self.length(range, true)?, selector.extension);
-                let (first, last) = look.extent(grid);
-                let lookback = self.question.lookback_ms;
-                let before = if extension.is_some() { lookback } else { 0 };
-                let after = if extension == Some(Extension::Smoothed) { lookback } else { 0 };
-                let first = first.saturating_sub(range).saturating_sub(before).saturating_add(1);
-                let last = last.saturating_add(after);
-                let selection = self.selection(&selector.matchers, first, last)?;
-                Ok(Range { samples: Samples::Stored(selection), look, range, extension })
-            }
-            Node::Subquery { expr, range, step, shift } => {
-                let (look, range) = (self.look(shift)?, self.length(range, true)?);
-                let step = match step {
-                    Some(step) => self.length(step, true)?,
-                    None => self.question.options.subquery_step_ms,
-                };
-                let step = step.max(1);
-                let (first, last) = look.extent(grid);
-                let open = first.saturating_sub(range);
-                // Steps are aligned independently of the query's.
-                let mut start = step * (open / step);
-                if start <= open {
-                    start += step;
-                }
-                let inner = Grid { start, end: last, step };
-                self.charge(inner.len())?;
-                let series = if inner.is_empty() { Vec::new() } else { self.vector(expr, inner)? };
-                Ok(Range { samples: Samples::Computed(series, inner), look, range, extension: None })
-            }
-            _ => Err(EvalError::Execution("expected a range vector".to_owned())),
-        }
+        let Node::Range { selector, range } = &expr.inner().node else {
+            return Err(EvalError::Execution("expected a range vector".to_owned()));
+        };
+        let (look, range, extension) = (self.look(&selector.shift)?, self.length(range, true)?, selector.extension);
+        let (first, last) = look.extent(grid);
+        let lookback = self.question.lookback_ms;
+        let before = if extension.is_some() { lookback } else { 0 };
+        let after = if extension == Some(Extension::Smoothed) { lookback } else { 0 };
+        let first = first.saturating_sub(range).saturating_sub(before).saturating_add(1);
+        let last = last.saturating_add(after);
+        let selection = self.selection(&selector.matchers, first, last)?;
+        Ok(Range { selection, look, range, extension })
     }
 
     /// A function of a range, series by series.
@@ -162,47 +126,45 @@ impl Evaluator<'_> {
             .filter(|(i, _)| *i != position)
             .map(|(_, arg)| self.scalar(arg, grid))
             .collect::<Result<_, _>>()?;
-        let Range { samples, look, range, extension } = self.range_of(ranged, grid)?;
-        allows(function, extension)?;
-        let windows = Windows { evaluator: self, f, function, scalars, look, range, extension, at: first.start, grid };
-        let delayed = self.question.options.delayed_name_removal;
-        let nameless = !f.keeps_name && !delayed;
+        let (evaluator, at, rates) = (self, first.start, f.wants_counter || function.name == "delta");
+        let memory = Worker::memory(grid, rates).saturating_add(taker.memory());
         // Series of several metrics may become equal without their names.
+        let nameless = !f.keeps_name && !self.question.options.delayed_name_removal;
         let uncertain = nameless && !names_one_metric(ranged);
-        let begin = |stretch: usize| {
-            let edges = grid.times().map(|t| (look.of(t).saturating_sub(range), look.of(t)));
-            let worker = Worker { frames: Frames::new(edges), ..Worker::default() };
-            (worker, (taker.begin(stretch), Vec::new(), Vec::new()))
+        let windows = |look, range, extension| {
+            let edges = Edges { grid, look, range };
+            Windows { evaluator, f, function, scalars, edges, extension, at, nameless, uncertain }
         };
-        type Taken<S> = (S, Vec<u128>, Vec<u8>);
-        let one = |worker: &mut Worker, taken: &mut Taken<T::Taken>, s: &mut SeriesSamples, drop_name: bool| {
-            let (taken, seen, bytes) = taken;
-            if !windows.compute(worker, s)? {
-                return Ok(());
+        let passed = match &ranged.inner().node {
+            Node::Subquery { expr, range, step, shift } => {
+                let inner = self.inner(range, step.as_ref(), shift, grid)?;
+                let windows = windows(inner.look, inner.range, None);
+                // One a stretch, which is taken in hand by one thread.
+                let stretches = self.question.limits.threads.max(1);
+                let passed: Vec<Mutex<Option<Passed<T::Taken>>>> = (0..stretches).map(|_| Mutex::default()).collect();
+                let hand = |place: Place, worker: &mut Worker, s: &mut SeriesSamples, drop_name: bool| {
+                    let Some(passed) = passed.get(place.stretch) else { return Ok(()) };
+                    let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
+                    let begin = || Passed::new(taker.begin(place.stretch, place.series));
+                    windows.pass(worker, passed.get_or_insert_with(begin), s, Like::Series(place.series), drop_name, taker)
+                };
+                self.through(expr, inner.grid, windows.edges, memory, &hand)?;
+                let passed = passed.into_iter().filter_map(|p| p.into_inner().unwrap_or_else(PoisonError::into_inner));
+                passed.collect()
             }
-            if uncertain {
-                seen.push(fingerprint(&s.labels, bytes));
+            _ => {
+                let Range { selection, look, range, extension } = self.range_of(ranged, grid)?;
+                allows(function, extension)?;
+                let windows = windows(look, range, extension);
+                let begin = |stretch, series| (Worker::new(windows.edges), Passed::new(taker.begin(stretch, series)));
+                let all = selection.samples();
+                self.drive(&*selection, memory, begin, |worker, passed, s| {
+                    self.tidy(s);
+                    windows.pass(worker, passed, s, Like::Samples(all), false, taker)
+                })?
             }
-            let (values, histograms) = (&mut worker.out.values, &mut worker.out.histograms);
-            let drop_name = drop_name || !f.keeps_name;
-            taker.take(taken, Passing { labels: &s.labels, nameless, drop_name, values, histograms })
         };
-        let stretches = match samples {
-            Samples::Stored(selection) => self.drive(&*selection, begin, |worker, taken, s| {
-                self.tidy(s);
-                one(worker, taken, s, false)
-            })?,
-            Samples::Computed(series, inner) => {
-                let (mut worker, mut taken) = begin(0);
-                for s in series {
-                    self.alive()?;
-                    let (mut s, drop_name) = as_samples(s, inner);
-                    one(&mut worker, &mut taken, &mut s, drop_name)?;
-                }
-                vec![taken]
-            }
-        };
-        let (taken, seen): (Vec<_>, Vec<_>) = stretches.into_iter().map(|(taken, seen, _)| (taken, seen)).unzip();
+        let (taken, seen): (Vec<_>, Vec<_>) = passed.into_iter().map(|passed| (passed.taken, passed.seen)).unzip();
         distinct(seen.concat())?;
         Ok(taken)
     }
@@ -237,42 +199,110 @@ struct Windows<'w, 'a> {
     function: &'static Function,
     /// Its arguments that are numbers.
     scalars: Vec<Vec<f64>>,
-    look: Look,
-    range: i64,
+    edges: Edges,
     extension: Option<Extension>,
     /// Where its first argument stands in the query.
     at: usize,
-    grid: Grid,
+    /// Whether names go.
+    nameless: bool,
+    /// Whether series may become equal without them.
+    uncertain: bool,
+}
+
+/// What has passed of a stretch: the taker's, and what tells the series apart, where they may become equal.
+struct Passed<S> {
+    taken: S,
+    seen: Vec<u128>,
+    bytes: Vec<u8>,
+}
+
+impl<S> Passed<S> {
+    fn new(taken: S) -> Self {
+        Self { taken, seen: Vec::new(), bytes: Vec::new() }
+    }
+}
+
+/// How much there is like a series that is looked at.
+#[derive(Debug, Clone, Copy)]
+enum Like {
+    /// So many series.
+    Series(usize),
+    /// So many samples in all.
+    Samples(u64),
 }
 
 impl Windows<'_, '_> {
+    /// Computes a series and hands it to its taker.
+    fn pass<T: Taker>(
+        &self,
+        worker: &mut Worker,
+        passed: &mut Passed<T::Taken>,
+        s: &SeriesSamples,
+        like: Like,
+        drop_name: bool,
+        taker: &T,
+    ) -> Result<(), EvalError> {
+        if !self.compute(worker, s, like)? {
+            return Ok(());
+        }
+        if self.uncertain {
+            passed.seen.push(fingerprint(&s.labels, &mut passed.bytes));
+        }
+        let (values, histograms) = (&mut worker.out.values, &mut worker.out.histograms);
+        let drop_name = drop_name || !self.f.keeps_name;
+        taker.take(&mut passed.taken, Passing { labels: &s.labels, nameless: self.nameless, drop_name, values, histograms })
+    }
+
+    /// Refuses what would take longer than a query may: before it is begun, to judge by a series that `like` says how much
+    /// there is like of.
+    fn bound(&self, worker: &Worker, s: &SeriesSamples, like: Like) -> Result<(), EvalError> {
+        let Overlap::Walked(each) = self.f.overlap else { return Ok(()) };
+        let work = worker.frames.work() as u64;
+        let all = match like {
+            Like::Series(series) => work.saturating_mul(series as u64),
+            Like::Samples(samples) => (work as f64 * (samples as f64 / s.times.len().max(1) as f64)) as u64,
+        };
+        self.evaluator.toil(work.saturating_mul(each), all.saturating_mul(each))
+    }
+
+    /// Whether all windows are done in one go: it is not asked meanwhile whether anybody still waits.
+    fn at_once(&self, worker: &Worker, values: &[f64]) -> bool {
+        worker.frames.work() <= AT_ONCE
+            || match self.f.overlap {
+                Overlap::Free => true,
+                Overlap::FreeIfTame => are_tame(values),
+                Overlap::Walked(_) => false,
+            }
+    }
+
     /// Computes a series into the worker's memory; whether it has any value.
-    fn compute(&self, worker: &mut Worker, s: &SeriesSamples) -> Result<bool, EvalError> {
+    fn compute(&self, worker: &mut Worker, s: &SeriesSamples, like: Like) -> Result<bool, EvalError> {
         if s.times.is_empty() && s.histograms.is_empty() {
             return Ok(false);
         }
-        let steps = self.grid.len();
+        let steps = self.edges.grid.len();
         let out = &mut worker.out;
         out.histograms.clear();
         out.values.resize(steps, ABSENT);
         let plain = s.histograms.is_empty() && s.starts.is_empty() && self.extension.is_none();
         if plain {
             worker.frames.fit(&s.times);
+            self.bound(worker, s, like)?;
         }
         match self.f.column {
             // What would take long goes on window by window, where it can be stopped.
-            Some(column) if plain && worker.frames.work() <= AT_ONCE => {
-                column(&mut worker.frames, &s.values, &mut out.values);
+            Some(column) if plain && self.at_once(worker, &s.values) => {
+                column(&mut worker.frames, &s.values, &mut worker.out.values);
             }
             _ => {
-                out.values.fill(ABSENT);
+                worker.out.values.fill(ABSENT);
                 self.walk(worker, s)?;
             }
         }
         if let Some(counting) = &self.evaluator.counting {
             match plain {
-                true => counting.add(self.grid, worker.frames.windows().iter().map(|(from, to)| to - from)),
-                false => counting.add(self.grid, self.looked_at(s)),
+                true => counting.add(self.edges.grid, worker.frames.windows().map(|(from, to)| to - from)),
+                false => counting.add(self.edges.grid, self.looked_at(s)),
             }
         }
         let out = &worker.out;
@@ -287,9 +317,8 @@ impl Windows<'_, '_> {
 
     /// What each step's window holds of a series that `worker.frames` does not know.
     fn looked_at<'s>(&'s self, s: &'s SeriesSamples) -> impl Iterator<Item = usize> + 's {
-        self.grid.times().map(move |now| {
-            let end = self.look.of(now);
-            let within = |t: i64| t > end.saturating_sub(self.range) && t <= end;
+        self.edges.each().map(move |(start, end)| {
+            let within = |t: i64| t > start && t <= end;
             let histograms = s.histograms.iter().filter(|h| within(h.time)).map(|h| weight(&h.histogram));
             s.times.iter().filter(|t| within(**t)).count() + histograms.sum::<usize>()
         })
@@ -298,7 +327,7 @@ impl Windows<'_, '_> {
     /// Window by window.
     fn walk(&self, worker: &mut Worker, s: &SeriesSamples) -> Result<(), EvalError> {
         let Worker { out, drops, .. } = worker;
-        let Self { f, function, scalars, look, range, extension, at, grid, evaluator } = self;
+        let Self { f, function, scalars, edges, extension, at, evaluator, .. } = self;
         if function.name == "double_exponential_smoothing" {
             check_factors(scalars)?;
         }
@@ -311,13 +340,11 @@ impl Windows<'_, '_> {
         let after = if *extension == Some(Extension::Smoothed) { lookback } else { 0 };
         let (mut from, mut to, mut drop_from, mut drop_to) = (0, 0, 0, 0);
         let (mut histogram_from, mut histogram_to) = (0, 0);
-        for (step, now) in grid.times().enumerate() {
+        for (step, (now, (start, end))) in edges.grid.times().zip(edges.each()).enumerate() {
             // A window may be long, and work on it as well.
             if step % 64 == 63 {
                 evaluator.alive()?;
             }
-            let end = look.of(now);
-            let start = end.saturating_sub(*range);
             let (oldest, newest) = (start.saturating_sub(before), end.saturating_add(after));
             while s.times.get(to).is_some_and(|t| *t <= newest) {
                 to += 1;

@@ -7,7 +7,7 @@ use store::{HistogramSample, LabelMatcher, SeriesSamples};
 
 use super::extended::smooth;
 use super::flow::{Passing, Taker, Worker};
-use super::frames::Frames;
+use super::frames::Edges;
 use super::stats::weight;
 use super::value::{ABSENT, Series, metric, present};
 use super::window::Point;
@@ -26,7 +26,7 @@ pub(super) enum Take {
 }
 
 /// Where a selector looks, its `offset` and `@` worked out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Look {
     offset: i64,
     at: Option<i64>,
@@ -36,6 +36,14 @@ impl Look {
     /// Where it looks at step `t`.
     pub(super) fn of(self, t: i64) -> i64 {
         self.at.unwrap_or(t).saturating_sub(self.offset)
+    }
+
+    /// Where `inner` looks from there: the look of a selector inside a subquery.
+    pub(super) fn then(self, inner: Self) -> Self {
+        match inner.at {
+            Some(_) => inner,
+            None => Self { offset: self.offset.saturating_add(inner.offset), ..self },
+        }
     }
 
     /// First and last time where it looks.
@@ -89,45 +97,43 @@ impl Evaluator<'_> {
     ) -> Result<Vec<T::Taken>, EvalError> {
         let look = self.look(&selector.shift)?;
         let smoothed = selector.extension == Some(Extension::Smoothed) && take == Take::Value;
-        self.select_at(&selector.matchers, move |t| look.of(t), grid, take, smoothed.then_some(start), taker)
+        self.select_at(&selector.matchers, look, grid, take, smoothed.then_some(start), taker)
     }
 
-    /// An instant selector that looks where `look` says, which must not go back in time. `smoothed`: where it stands in the query,
-    /// if its values are interpolated.
+    /// An instant selector that looks where `look` says. `smoothed`: where it stands in the query, if its values are
+    /// interpolated.
     pub(super) fn select_at<T: Taker>(
         &self,
         matchers: &[LabelMatcher],
-        look: impl Fn(i64) -> i64 + Sync,
+        look: Look,
         grid: Grid,
         take: Take,
         smoothed: Option<usize>,
         taker: &T,
     ) -> Result<Vec<T::Taken>, EvalError> {
         let lookback = self.question.lookback_ms;
-        let last_step = grid.start + (grid.len().max(1) as i64 - 1) * grid.step;
-        let (first, last) = (look(grid.start), look(last_step));
+        let (first, last) = look.extent(grid);
         let ahead = if smoothed.is_some() { lookback } else { 0 };
         let (first, last) = (first.saturating_sub(lookback).saturating_add(1), last.saturating_add(ahead));
         let selection = self.selection(matchers, first, last)?;
-        let begin = |stretch: usize| {
-            let edges = grid.times().map(|t| (look(t).saturating_sub(lookback), look(t)));
-            (Worker { frames: Frames::new(edges), ..Worker::default() }, taker.begin(stretch))
-        };
-        self.drive(&*selection, begin, |worker, taken, s| {
+        let edges = Edges { grid, look, range: lookback };
+        let begin = |stretch: usize, series: usize| (Worker::new(edges), taker.begin(stretch, series));
+        let memory = Worker::memory(grid, false).saturating_add(taker.memory());
+        self.drive(&*selection, memory, begin, |worker, taken, s| {
             let out = &mut worker.out;
             out.histograms.clear();
             if smoothed.is_some() || !s.histograms.is_empty() {
                 *out = match smoothed {
                     Some(start) => {
                         drop_stale(s);
-                        self.smoothed(s, &look, grid, start)
+                        self.smoothed(s, look, grid, start)
                     }
-                    None => self.with_histograms(s, &look, grid, take)?,
+                    None => self.with_histograms(s, look, grid, take)?,
                 };
             } else {
                 worker.frames.fit(&s.times);
                 out.values.clear();
-                let newest = worker.frames.windows().iter().map(|(from, to)| if from < to { to - 1 } else { usize::MAX });
+                let newest = worker.frames.windows().map(|(from, to)| if from < to { to - 1 } else { usize::MAX });
                 out.values.extend(newest.map(|at| match (s.values.get(at), take) {
                     // A staleness marker has the very bits of no value.
                     (Some(value), Take::Value) => *value,
@@ -149,11 +155,11 @@ impl Evaluator<'_> {
         })
     }
 
-    fn with_histograms(&self, s: &SeriesSamples, look: &dyn Fn(i64) -> i64, grid: Grid, take: Take) -> Result<Series, EvalError> {
+    fn with_histograms(&self, s: &SeriesSamples, look: Look, grid: Grid, take: Take) -> Result<Series, EvalError> {
         let lookback = self.question.lookback_ms;
         let mut out = Series::absent(Arc::clone(&s.labels), grid.len());
         let (mut floats, mut histograms) = (0, 0);
-        for (step, t) in grid.times().map(look).enumerate() {
+        for (step, t) in grid.times().map(|t| look.of(t)).enumerate() {
             while s.times.get(floats).is_some_and(|at| *at <= t) {
                 floats += 1;
             }
@@ -188,10 +194,10 @@ impl Evaluator<'_> {
     }
 
     /// Values on the lines between samples.
-    fn smoothed(&self, s: &SeriesSamples, look: &dyn Fn(i64) -> i64, grid: Grid, start: usize) -> Series {
+    fn smoothed(&self, s: &SeriesSamples, look: Look, grid: Grid, start: usize) -> Series {
         let lookback = self.question.lookback_ms;
         let mut out = Series::absent(Arc::clone(&s.labels), grid.len());
-        for (step, t) in grid.times().map(look).enumerate() {
+        for (step, t) in grid.times().map(|t| look.of(t)).enumerate() {
             let (first, last) = (t.saturating_sub(lookback), t.saturating_add(lookback));
             let floats = s.times.partition_point(|at| *at <= first)..s.times.partition_point(|at| *at <= last);
             let histograms = s.histograms.partition_point(|h| h.time <= first)..s.histograms.partition_point(|h| h.time <= last);
