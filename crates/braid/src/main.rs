@@ -29,6 +29,7 @@ mod store_metrics;
 mod targets;
 mod transfer;
 mod verify;
+mod warm;
 
 use std::process::ExitCode;
 

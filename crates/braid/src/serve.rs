@@ -33,7 +33,7 @@ use crate::reload::Reloads;
 use crate::server::Port;
 use crate::snapshots::Snapshots;
 use crate::targets::Scraped;
-use crate::{lanes, open_store, own, server, store_metrics};
+use crate::{lanes, open_store, own, server, store_metrics, warm};
 
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
 const DRAIN: Duration = Duration::from_millis(600);
@@ -89,6 +89,7 @@ pub(crate) fn run(
         let (tenant, tenants) = config.tenants.queries();
         let bounds =
             api::Settings { admin: config.admin_api, slow: config.slow_query, tenant, tenants, ..config.queries.clone() };
+        tasks.spawn(warm::warm(Arc::clone(&store), bounds.clone(), stop.clone()));
         let admin = Arc::new(Admin::new(Arc::clone(&store), config.storage.dir.clone()));
         let mut api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, bounds)
             .with_admin(admin)

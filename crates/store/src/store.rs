@@ -16,7 +16,7 @@ use crate::contract::{
 use crate::engine::{Engine, Live, NamedReader, Options, Stats};
 use crate::log::AtCap;
 use crate::manifest::Manifest;
-use crate::series::{SeriesOptions, SeriesTable, SeriesView};
+use crate::series::{Newest, SeriesOptions, SeriesTable, SeriesView};
 use crate::{Segments, StoreError};
 
 /// How long a request may be under way between its check and the log.
@@ -105,6 +105,17 @@ impl Store {
     #[must_use]
     pub fn frozen(&self) -> (Manifest, Arc<Live>) {
         self.engine.frozen()
+    }
+
+    /// Opens the indexes of the newest segments of samples, as many as have `most` bytes together, so that the first query
+    /// does not wait for that; says which series the newest of them begins with, if there is one.
+    ///
+    /// # Errors
+    /// IO.
+    pub fn open_newest(&self, most: u64) -> Result<Option<Newest>, StoreError> {
+        let snapshot = |live: &Arc<Live>| (self.samples.view(live.share(Signal::Metrics)), Arc::clone(live));
+        let (view, _files) = self.engine.with_snapshot(snapshot);
+        view.open_newest(most)
     }
 
     /// Rewrites every segment that still holds deleted rows and cuts the log behind them, so that no byte of them is left,

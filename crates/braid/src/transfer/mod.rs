@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::access::Access;
+pub(crate) use endpoint::percent;
 pub(crate) use export::Export;
 pub(crate) use import::Import;
 

@@ -26,9 +26,9 @@ use crate::{Exemplar, LabelMatcher, SegmentMeta, Selection, SeriesExemplars, Ser
 /// later may be seen, those that were there are seen.
 #[derive(Clone)]
 pub struct SeriesView {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     heads: Arc<Tenants>,
-    segments: Arc<Vec<Arc<SegmentMeta>>>,
+    pub(super) segments: Arc<Vec<Arc<SegmentMeta>>>,
     tombstones: Tombstones,
 }
 
