@@ -77,12 +77,11 @@ fn side_by_side(values: &[f64]) -> Option<Total> {
     let (mut sums, mut errors, mut furthest) = ([0.0; LANES], [0.0; LANES], [0.0_f64; LANES]);
     let (rows, rest) = values.as_chunks::<LANES>();
     for row in rows {
-        for lane in 0..LANES {
-            let (sum, lost) = exactly(sums[lane], row[lane]);
-            sums[lane] = sum;
-            errors[lane] += lost;
-            let distance = row[lane].abs();
-            furthest[lane] = if distance > furthest[lane] { distance } else { furthest[lane] };
+        for (((sum, error), furthest), v) in sums.iter_mut().zip(&mut errors).zip(&mut furthest).zip(row) {
+            let (total, lost) = exactly(*sum, *v);
+            *sum = total;
+            *error += lost;
+            *furthest = if v.abs() > *furthest { v.abs() } else { *furthest };
         }
     }
     let lanes = sums.into_iter().zip(errors).map(|(sum, error)| Total { sum, error });
