@@ -19,7 +19,7 @@ pub use ids::{IdError, SpanId, TraceId};
 pub use labels::Labels;
 pub use rows::{Event, Group, Link, Log, Span};
 pub use tenant::{Tenant, TenantError};
-pub use time::{HOUR_NS, TimeRange, Timestamp, hour_of};
+pub use time::{Grid, HOUR_NS, TimeRange, Timestamp, hour_of};
 
 /// The bit pattern of Prometheus' staleness marker, a NaN of its own that must survive every hop.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;

@@ -49,3 +49,34 @@ impl TimeRange {
         self.end <= self.start
     }
 }
+
+/// The times of a query: `start`, `start + step`, … up to `end`, in milliseconds or nanoseconds as its language counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// First step.
+    pub start: i64,
+    /// No step after it.
+    pub end: i64,
+    /// More than 0.
+    pub step: i64,
+}
+
+impl Grid {
+    /// How many steps.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let span = self.end.saturating_sub(self.start);
+        if span < 0 { 0 } else { (span / self.step.max(1)) as usize + 1 }
+    }
+
+    /// Whether there is no step.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.end < self.start
+    }
+
+    /// The times.
+    pub fn times(self) -> impl Iterator<Item = i64> + Clone {
+        (0..self.len() as i64).map(move |i| self.start + i * self.step)
+    }
+}

@@ -10,7 +10,7 @@ use model::{OwnedValue, Scope, TimeRange};
 use store::{Aggregation, Column, CompareOp, Counted, Distinct, MemberTest, Predicate, Table};
 
 use super::window::Window;
-use super::{Grid, Series, check_room};
+use super::{Grid, Series, check_room, looks_at};
 use crate::EvalError;
 use crate::ast::{self, Grouping, LabelFilter, LogQuery, RangeAggregation, RangeOp, Stage};
 use crate::levels::LEVEL;
@@ -49,7 +49,7 @@ pub(super) fn plan(
     if !said.complete {
         return Ok(None);
     }
-    let span = grid.looks_at(range.range_ns, range.offset_ns);
+    let span = looks_at(grid, range.range_ns, range.offset_ns);
     let width = if grid.len() == 1 { range.range_ns } else { gcd(range.range_ns, grid.step) };
     let names: Vec<String> = grouping.labels.clone();
     if span.is_empty() || names.iter().any(|n| is_special(n)) {

@@ -6,6 +6,7 @@ mod count;
 mod range;
 mod window;
 
+pub use model::Grid;
 use model::TimeRange;
 
 pub(crate) use count::Said;
@@ -27,42 +28,11 @@ fn check_room(question: &Question<'_>, series: usize, grid: Grid) -> Result<(), 
     Ok(())
 }
 
-/// The times of a query: `start`, `start + step`, … up to `end`. Nanoseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grid {
-    /// First step.
-    pub start: i64,
-    /// No step after it.
-    pub end: i64,
-    /// More than 0.
-    pub step: i64,
-}
-
-impl Grid {
-    /// How many steps.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let span = self.end.saturating_sub(self.start);
-        if span < 0 { 0 } else { (span / self.step.max(1)) as usize + 1 }
-    }
-
-    /// Whether there is no step.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.end < self.start
-    }
-
-    /// The times.
-    pub fn times(self) -> impl Iterator<Item = i64> + Clone {
-        (0..self.len() as i64).map(move |i| self.start + i * self.step)
-    }
-
-    /// What a range query of `range_ns` may look at: `(start - range, end]`, `offset_ns` earlier.
-    fn looks_at(&self, range_ns: i64, offset_ns: i64) -> TimeRange {
-        let last = self.start.saturating_add((self.len().max(1) as i64 - 1).saturating_mul(self.step)).saturating_sub(offset_ns);
-        let first = self.start.saturating_sub(offset_ns).saturating_sub(range_ns);
-        TimeRange::new(first.saturating_add(1), last.saturating_add(1))
-    }
+/// What a range query of `range_ns` may look at: `(start - range, end]`, `offset_ns` earlier.
+fn looks_at(grid: Grid, range_ns: i64, offset_ns: i64) -> TimeRange {
+    let last = grid.start.saturating_add((grid.len().max(1) as i64 - 1).saturating_mul(grid.step)).saturating_sub(offset_ns);
+    let first = grid.start.saturating_sub(offset_ns).saturating_sub(range_ns);
+    TimeRange::new(first.saturating_add(1), last.saturating_add(1))
 }
 
 /// Series with a value, or none, at each step.

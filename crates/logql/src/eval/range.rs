@@ -6,7 +6,7 @@ use std::sync::Arc;
 use store::{MatchOp, Order, Predicate};
 
 use super::window::{Window, numbers};
-use super::{Grid, Series, check_room, count};
+use super::{Grid, Series, check_room, count, looks_at};
 use crate::EvalError;
 use crate::ast::{Conversion, Grouping, RangeAggregation, RangeOp, Unwrap};
 use crate::lines::{Question, each_row, pipeline};
@@ -175,7 +175,7 @@ fn by_line(
     let order = if ordered { Order::OldestFirst } else { Order::Any };
     let mut samples = Samples::default();
     let mut read = 0usize;
-    let span = grid.looks_at(range.range_ns, range.offset_ns);
+    let span = looks_at(grid, range.range_ns, range.offset_ns);
     each_row(question, &range.log, also, span, order, None, &needs, &mut |rows, row, labels| {
         read += 1;
         if read > question.max_lines {

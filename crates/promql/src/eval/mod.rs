@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+pub use model::Grid;
 use model::{Histogram, Labels, Tenant};
 use store::Reader;
 
@@ -97,37 +98,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { delayed_name_removal: false, type_and_unit_labels: false, start_timestamps: true, subquery_step_ms: 60_000 }
-    }
-}
-
-/// The times of a query: `start`, `start + step`, … up to `end`. Milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grid {
-    /// First step.
-    pub start: i64,
-    /// No step after it.
-    pub end: i64,
-    /// More than 0.
-    pub step: i64,
-}
-
-impl Grid {
-    /// How many steps.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let span = self.end.saturating_sub(self.start);
-        if span < 0 { 0 } else { (span / self.step.max(1)) as usize + 1 }
-    }
-
-    /// Whether there is no step.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.end < self.start
-    }
-
-    /// The times.
-    pub fn times(self) -> impl Iterator<Item = i64> + Clone {
-        (0..self.len() as i64).map(move |i| self.start + i * self.step)
     }
 }
 
