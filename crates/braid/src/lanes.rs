@@ -3,10 +3,12 @@
 //! A query takes several steps (a connection is accepted, its request read, a thread woken, the answer written), and on a runtime
 //! that also reads and checks what hundreds of senders send each step would wait behind all of them. So connections that bring data
 //! are served by threads of their own, below the priority of the others. A connection is told by its port, or by the path of
-//! its first request: senders and readers do not share connections.
+//! its first request: senders and readers seldom share connections. Where they do, and where the first bytes tell nothing (TLS,
+//! HTTP/2), a request that brings data is answered on the threads of the receivers, while its connection stays where it is.
 
 use std::time::Duration;
 
+use axum::http::{Method, Request};
 use store::Priority;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -57,6 +59,11 @@ fn of_request(face: Face, first: &[u8]) -> Purpose {
         Some(path) if doors(face).take(path) => Purpose::Intake,
         _ => Purpose::Mixed,
     }
+}
+
+/// Whether a request to `face` brings data.
+pub(crate) fn brings<B>(face: Face, request: &Request<B>) -> bool {
+    request.method() == Method::POST && doors(face).take(request.uri().path())
 }
 
 #[cfg(test)]

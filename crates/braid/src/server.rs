@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, Request, Response, StatusCode};
 use futures::FutureExt;
 use guard::Tls;
 use hyper::body::Incoming;
@@ -19,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::{App, text};
 use crate::arriving::Arriving;
@@ -49,9 +50,43 @@ pub(crate) struct Port {
     pub(crate) tls: Option<Arc<Tls>>,
 }
 
+/// What all connections of a port share.
+struct Served {
+    face: Face,
+    tls: Option<Arc<Tls>>,
+    app: Arc<App>,
+    builder: auto::Builder<TokioExecutor>,
+    stop: CancellationToken,
+    /// Where what brings data is served.
+    intake: Handle,
+}
+
 /// Serves a port until `stop`; each connection is a task of `tasks`, on this runtime or, where it brings data, on `intake`'s.
 pub(crate) async fn serve(port: Port, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker, intake: Handle) {
     let Port { listener, face, tls } = port;
+    let served = Arc::new(Served { face, tls, app, builder: builder(), stop, intake });
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned();
+        let accepted = tokio::select! {
+            () = served.stop.cancelled() => return,
+            accepted = async { (slot.await, listener.accept().await) } => accepted,
+        };
+        let (Ok(slot), result) = accepted else { return };
+        match result {
+            Ok((stream, address)) => {
+                tasks.spawn(Arc::clone(&served).on_its_lane(stream, address, slot, tasks.clone()));
+            }
+            Err(e) => {
+                // Out of files or memory, most likely: what is open goes on, and closing some of it will help.
+                tracing::warn!(port = face.as_str(), "accepting a connection: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
     builder
@@ -64,111 +99,103 @@ pub(crate) async fn serve(port: Port, app: Arc<App>, stop: CancellationToken, ta
         .max_header_list_size(64 * 1024)
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20));
-    let builder = Arc::new(builder);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let slot = Arc::clone(&slots).acquire_owned();
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = async { (slot.await, listener.accept().await) } => accepted,
+    builder
+}
+
+impl Served {
+    /// Serves a connection in its slot, on the runtime of its purpose.
+    async fn on_its_lane(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        slot: OwnedSemaphorePermit,
+        tasks: TaskTracker,
+    ) {
+        let purpose = tokio::select! {
+            purpose = lanes::purpose(&stream, self.face, self.tls.is_some()) => purpose,
+            () = self.stop.cancelled() => return,
         };
-        let (Ok(slot), result) = accepted else { return };
-        match result {
-            Ok((stream, address)) => {
-                let (app, stop, builder, tls) = (Arc::clone(&app), stop.clone(), Arc::clone(&builder), tls.clone());
-                let (tracked, intake) = (tasks.clone(), intake.clone());
-                tasks.spawn(async move {
-                    let purpose = tokio::select! {
-                        purpose = lanes::purpose(&stream, face, tls.is_some()) => purpose,
-                        () = stop.cancelled() => return,
-                    };
-                    let _ = stream.set_nodelay(true);
-                    match purpose {
-                        Purpose::Mixed => secured(stream, address, tls, face, app, &builder, stop, slot).await,
-                        Purpose::Intake => {
-                            // Its readiness is watched where it is served.
-                            let Ok(stream) = stream.into_std() else { return };
-                            let serve = async move {
-                                let Ok(stream) = TcpStream::from_std(stream) else { return };
-                                secured(stream, address, tls, face, app, &builder, stop, slot).await;
-                            };
-                            tracked.spawn_on(serve, &intake);
-                        }
-                    }
-                });
+        let _ = stream.set_nodelay(true);
+        match purpose {
+            Purpose::Mixed => self.secured(stream, address, purpose, slot).await,
+            Purpose::Intake => {
+                // Its readiness is watched where it is served.
+                let Ok(stream) = stream.into_std() else { return };
+                let intake = self.intake.clone();
+                let serve = async move {
+                    let Ok(stream) = TcpStream::from_std(stream) else { return };
+                    self.secured(stream, address, purpose, slot).await;
+                };
+                tasks.spawn_on(serve, &intake);
             }
-            Err(e) => {
-                // Out of files or memory, most likely: what is open goes on, and closing some of it will help.
-                tracing::warn!(port = face.as_str(), "accepting a connection: {e}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Makes a connection secure where the port is, and serves it, in its slot.
+    async fn secured(&self, stream: TcpStream, address: SocketAddr, purpose: Purpose, _slot: OwnedSemaphorePermit) {
+        let Some(tls) = &self.tls else {
+            return self.connection(stream, Peer { address, secure: false, certified: false }, purpose).await;
+        };
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)) => shaken,
+            () = self.stop.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                let certified = stream.get_ref().1.peer_certificates().is_some();
+                self.connection(stream, Peer { address, secure: true, certified }, purpose).await;
             }
+            Ok(Err(e)) => {
+                tls.failed();
+                tracing::debug!(port = self.face.as_str(), %address, "TLS: {e}");
+            }
+            Err(_) => {
+                tls.failed();
+                tracing::debug!(port = self.face.as_str(), %address, "TLS: took too long");
+            }
+        }
+    }
+
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, purpose: Purpose) {
+        let face = self.face;
+        let lane = (purpose == Purpose::Mixed).then(|| self.intake.clone());
+        let app = Arc::clone(&self.app);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let lane = lane.clone().filter(|_| lanes::brings(face, &request));
+            let app = Arc::clone(&app);
+            async move {
+                let answer = answer(app, face, peer, request);
+                Ok::<_, Infallible>(match lane {
+                    // Whoever drops this future, because its connection is gone, ends the task.
+                    Some(lane) => AbortOnDropHandle::new(lane.spawn(answer)).await.unwrap_or_else(|_| stopping()),
+                    None => answer.await,
+                })
+            }
+        });
+        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(e) = result {
+            tracing::debug!(port = face.as_str(), "connection: {e}");
         }
     }
 }
 
-/// Makes a connection secure where the port is, and serves it, in its slot.
-#[expect(clippy::too_many_arguments, reason = "what a connection is made of")]
-async fn secured(
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: Option<Arc<Tls>>,
-    face: Face,
-    app: Arc<App>,
-    builder: &auto::Builder<TokioExecutor>,
-    stop: CancellationToken,
-    _slot: OwnedSemaphorePermit,
-) {
-    let Some(tls) = tls else {
-        return connection(stream, face, Peer { address, secure: false, certified: false }, app, builder, stop).await;
-    };
-    let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)) => shaken,
-        () = stop.cancelled() => return,
-    };
-    match shaken {
-        Ok(Ok(stream)) => {
-            let certified = stream.get_ref().1.peer_certificates().is_some();
-            connection(stream, face, Peer { address, secure: true, certified }, app, builder, stop).await;
-        }
-        Ok(Err(e)) => {
-            tls.failed();
-            tracing::debug!(port = face.as_str(), %address, "TLS: {e}");
-        }
-        Err(_) => {
-            tls.failed();
-            tracing::debug!(port = face.as_str(), %address, "TLS: took too long");
-        }
-    }
-}
-
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    face: Face,
-    peer: Peer,
-    app: Arc<App>,
-    builder: &auto::Builder<TokioExecutor>,
-    stop: CancellationToken,
-) {
-    let service = service_fn(move |request| {
-        let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(answer(&app, face, peer, request).await) }
-    });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(e) = result {
-        tracing::debug!(port = face.as_str(), "connection: {e}");
-    }
+/// The answer where the runtime of the receivers is gone already.
+fn stopping() -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "Braid is stopping\n");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// A bug in a handler costs one request, not the process.
-async fn answer(app: &App, face: Face, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+async fn answer(app: Arc<App>, face: Face, peer: Peer, request: Request<Incoming>) -> Response<Body> {
     match AssertUnwindSafe(app.answer(face, peer, Arriving::of(request))).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
@@ -215,9 +242,38 @@ mod tests {
         answer
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_panic_costs_one_request_and_is_counted() {
-        let ingest = Ingest::new(Arc::new(Broken), Limits::default(), Budget::new(1 << 20), Arc::new(Counters::default()));
+    /// The threads that it was called on.
+    #[derive(Default)]
+    struct Threads(std::sync::Mutex<Vec<String>>);
+
+    impl Writer for Threads {
+        fn append(&self, _: Kept) -> Appended<'_> {
+            self.0.lock().expect("no panic").push(std::thread::current().name().unwrap_or_default().to_owned());
+            Box::pin(async { Err(store::StoreError::Closed) })
+        }
+
+        fn delete(&self, _: store::Deletion) -> Result<Arc<store::Tombstone>, store::StoreError> {
+            Err(store::StoreError::Closed)
+        }
+
+        fn subscribe(&self) -> broadcast::Receiver<Kept> {
+            broadcast::channel(1).1
+        }
+    }
+
+    const PUSHED: &str = r#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","line"]]}]}"#;
+
+    fn push(connection: &str) -> String {
+        let of = "Host: x\r\nContent-Type: application/json\r\n";
+        format!(
+            "POST /loki/api/v1/push HTTP/1.1\r\n{of}Connection: {connection}\r\nContent-Length: {}\r\n\r\n{PUSHED}",
+            PUSHED.len()
+        )
+    }
+
+    /// Asks a server over `writer`, whose receivers have `intake`, from a thread of its own.
+    async fn with_server(writer: Arc<dyn Writer>, intake: Handle, asks: impl FnOnce(SocketAddr) + Send + 'static) {
+        let ingest = Ingest::new(writer, Limits::default(), Budget::new(1 << 20), Arc::new(Counters::default()));
         let none = axum::Router::new;
         let apis = Apis { braid: none(), prometheus: none(), loki: none(), tempo: none(), correlation: none() };
         let receivers = Receivers::new(Arc::new(ingest), Origins::default());
@@ -226,21 +282,37 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let port = Port { listener, face: Face::Braid, tls: None };
-        tasks.spawn(serve(port, app, stop.clone(), tasks.clone(), Handle::current()));
-        let asked = tokio::task::spawn_blocking(move || {
-            let body = r#"{"streams":[{"stream":{"a":"b"},"values":[["1700000000000000000","line"]]}]}"#;
-            let push = format!(
-                "POST /loki/api/v1/push HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            let answer = ask(address, &push);
-            assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
-            let metrics = ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-            assert!(metrics.contains("braid_handler_panics_total 1\n"), "{metrics}");
-        });
-        asked.await.expect("as it should");
+        tasks.spawn(serve(port, app, stop.clone(), tasks.clone(), intake));
+        tokio::task::spawn_blocking(move || asks(address)).await.expect("as it should");
         stop.cancel();
         tasks.close();
         tasks.wait().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_costs_one_request_and_is_counted() {
+        let asks = |address| {
+            let answer = ask(address, &push("close"));
+            assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+            let metrics = ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            assert!(metrics.contains("braid_handler_panics_total 1\n"), "{metrics}");
+        };
+        with_server(Arc::new(Broken), Handle::current(), asks).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_brings_data_is_answered_by_the_receivers_threads_also_behind_a_question() {
+        let intake = lanes::intake().expect("threads");
+        let threads = Arc::new(Threads::default());
+        let asks = |address| {
+            let first = ask(address, &push("close"));
+            let behind = ask(address, &format!("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n{}", push("close")));
+            for answer in [&first, &behind] {
+                assert!(answer.contains("HTTP/1.1 503 "), "{answer}");
+            }
+        };
+        with_server(Arc::clone(&threads) as Arc<dyn Writer>, intake.handle().clone(), asks).await;
+        assert_eq!(*threads.0.lock().expect("no panic"), ["braid-intake", "braid-intake"]);
+        intake.shutdown_background();
     }
 }
