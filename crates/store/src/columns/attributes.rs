@@ -172,6 +172,7 @@ impl AttributeColumns {
             }
             let values = column.rows.partition_point(|row| *row < from)..column.rows.len();
             let Some((copies, texts)) = kept.column(&column.key, column.kind) else { return };
+            copies.reserve(values.len());
             let spans = column.rows[values.clone()].iter().map(|row| first + (row - from));
             match &mut column.values {
                 Values::Text(text) => {

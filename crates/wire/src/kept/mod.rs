@@ -97,6 +97,12 @@ pub struct KeptColumn {
 }
 
 impl KeptColumn {
+    /// So many are to be added.
+    pub fn reserve(&mut self, more: usize) {
+        self.at.reserve(more);
+        self.values.reserve(more);
+    }
+
     /// Adds the attribute of a span behind those that have one already.
     #[inline]
     pub fn push(&mut self, span: u32, value: KeptValue) {
@@ -116,7 +122,10 @@ struct KeptGroup {
 /// How much room the spans of a request need; the next one most likely as much.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Room {
-    text: usize,
+    /// Bytes of text, and how many texts.
+    text: (usize, usize),
+    resource: usize,
+    groups: usize,
     spans: usize,
 }
 
@@ -170,9 +179,11 @@ impl KeptSpans {
     #[must_use]
     pub fn with_room(last: Room) -> Self {
         let n = last.spans;
-        let texts = Texts { bytes: String::with_capacity(last.text), ends: Vec::new() };
+        let texts = Texts { bytes: String::with_capacity(last.text.0), ends: Vec::with_capacity(last.text.1) };
         Self {
             texts,
+            resource: Vec::with_capacity(last.resource),
+            groups: Vec::with_capacity(last.groups),
             trace_ids: Vec::with_capacity(n * 16),
             span_ids: Vec::with_capacity(n * 8),
             parent_span_ids: Vec::with_capacity(n * 8),
@@ -215,7 +226,8 @@ impl KeptSpans {
     /// How much room they need.
     #[must_use]
     pub fn room(&self) -> Room {
-        Room { text: self.texts.bytes.len(), spans: self.len() }
+        let text = (self.texts.bytes.len(), self.texts.len());
+        Room { text, resource: self.resource.len(), groups: self.groups.len(), spans: self.len() }
     }
 
     /// It is not all there: whoever needs it reads the request.
