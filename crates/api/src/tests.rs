@@ -1,6 +1,7 @@
 //! Requests in, golden answers out, over the contract's in-memory model.
 
 mod compare;
+mod dashboards;
 mod loki;
 mod prometheus;
 mod tempo;
