@@ -9,6 +9,22 @@ export class ApiError extends Error {
   }
 }
 
+/** What one can do where there is no answer. */
+export function advice(error: Error): string {
+  const status = error instanceof ApiError ? error.status : -1;
+  switch (status) {
+    case 0: return "Start it, or wait until it is back; r asks again.";
+    case 400: return "Correct the query or the filter, and run it again.";
+    case 401: return "Log in.";
+    case 403: return "What you are logged in with may not ask this: it takes a key or a user with more scopes.";
+    case 404: return "";
+    case 413: case 422: return "Ask for less: a shorter range of time, fewer series, a narrower filter.";
+    case 408: case 504: return "It took too long: ask for a shorter range of time, or a narrower filter.";
+    case 429: case 503: return "Braid is busy just now; r asks again.";
+    default: return status >= 500 ? "Braid's own log says more; r asks again." : "";
+  }
+}
+
 /** Says that the page asks: a browser that is refused does not open a window of its own then. */
 export const PAGE = { "x-braid-page": "1" };
 

@@ -48,7 +48,7 @@ export function toLines(data: Pick<Streams, "result">): Line[] {
 }
 
 const CATEGORIZE = { "X-Loki-Response-Encoding-Flags": "categorize-labels" };
-const byTime = (a: Line, b: Line) => (a.ns.length - b.ns.length || (a.ns < b.ns ? -1 : a.ns > b.ns ? 1 : 0));
+export const byTime = (a: Pick<Line, "ns">, b: Pick<Line, "ns">) => (a.ns.length - b.ns.length || (a.ns < b.ns ? -1 : a.ns > b.ns ? 1 : 0));
 
 /** `to` is milliseconds, or nanoseconds as a `bigint`. */
 export const linesQuery = (query: string, range: { from: number; to: number | bigint }, limit: number, direction = "backward"): Query => ({
@@ -101,8 +101,8 @@ export async function volume(query: string, range: Range, step: number, signal?:
 /** Whether a query gives numbers, not lines. */
 export const isMetric = (query: string) => !/^\s*\{/.test(query);
 
-export async function labelValues(label: string, signal?: AbortSignal, range?: Range): Promise<string[]> {
-  const q: Query = range ? { start: `${Math.floor(range.from)}000000`, end: `${Math.ceil(range.to)}000000` } : {};
+export async function labelValues(label: string, signal?: AbortSignal, range?: Range, selector?: string): Promise<string[]> {
+  const q: Query = { query: selector, ...(range ? { start: `${Math.floor(range.from)}000000`, end: `${Math.ceil(range.to)}000000` } : {}) };
   return (await json<{ data?: string[] }>(`/loki/api/v1/label/${encodeURIComponent(label)}/values`, q, signal)).data ?? [];
 }
 

@@ -56,9 +56,10 @@ export async function query(text: string, time: number, signal?: AbortSignal): P
   return toSeries((await json<{ data: Result }>("/api/v1/query", { query: text, time: time / 1000 }, signal)).data);
 }
 
+export const labelValuesQuery = (matcher?: string, range?: Range): Query => ({ "match[]": matcher, start: range && range.from / 1000, end: range && range.to / 1000 });
+
 export async function labelValues(label: string, signal?: AbortSignal, matcher?: string, range?: Range): Promise<string[]> {
-  const q: Query = { "match[]": matcher, start: range && range.from / 1000, end: range && range.to / 1000 };
-  return (await json<{ data: string[] }>(`/api/v1/label/${encodeURIComponent(label)}/values`, q, signal)).data;
+  return (await json<{ data: string[] }>(`/api/v1/label/${encodeURIComponent(label)}/values`, labelValuesQuery(matcher, range), signal)).data;
 }
 
 export async function labelNames(matcher: string, range: Range, signal?: AbortSignal): Promise<string[]> {

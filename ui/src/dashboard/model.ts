@@ -144,7 +144,10 @@ function target(t: Json, panelSource: Json, kind: string): Target {
 }
 
 function variable(v: Json): Variable {
-  const query = typeof v.query === "string" ? v.query : text(object(v.query).query, text(v.definition));
+  const asked = object(v.query);
+  // Loki's editor keeps a label and a selector in place of a text.
+  const labels = text(asked.label) && `label_values(${[text(asked.stream), text(asked.label)].filter(Boolean).join(", ")})`;
+  const query = typeof v.query === "string" ? v.query : text(asked.query, labels || text(v.definition));
   const current = object(v.current);
   const value = Array.isArray(current.value) ? (current.value as unknown[]).map((x) => text(x)).join("|") : text(current.value);
   const type = text(v.type);

@@ -25,12 +25,28 @@ export interface Colours {
   warn: string;
   ok: string;
   palette: string[];
+  /** How opaque the least of a scale is. */
+  faint: number;
+}
+
+/** Resolves names of colours that only style sheets know, such as the system's own. */
+let probe: HTMLElement | undefined;
+function resolved(colour: string): string {
+  if (!/^[A-Z]/.test(colour)) return colour;
+  if (!probe) {
+    probe = document.createElement("i");
+    probe.hidden = true;
+    probe.style.setProperty("forced-color-adjust", "none");
+    document.documentElement.append(probe);
+  }
+  probe.style.color = colour;
+  return getComputedStyle(probe).color;
 }
 
 /** The theme's colours, as the style sheet has them now. */
 export function colours(): Colours {
   const style = getComputedStyle(document.documentElement);
-  const get = (name: string) => style.getPropertyValue(`--${name}`).trim();
+  const get = (name: string) => resolved(style.getPropertyValue(`--${name}`).trim());
   return {
     text: get("text"),
     muted: get("muted"),
@@ -42,6 +58,7 @@ export function colours(): Colours {
     warn: get("warn"),
     ok: get("ok"),
     palette: Array.from({ length: 10 }, (_, i) => get(`c${i}`)),
+    faint: Number(style.getPropertyValue("--faint")) || 0.3,
   };
 }
 

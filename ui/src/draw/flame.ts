@@ -1,5 +1,5 @@
 // The flame graph of a trace: spans of one path (service and name, from the root down) are one box, as wide as their time.
-import { duration, type Tree } from "../trace/model.ts";
+import { duration, type Row, type Tree } from "../trace/model.ts";
 import { colourOf, colours, cut, fit, FONT, scheduler } from "./canvas.ts";
 
 export interface Frame {
@@ -16,15 +16,17 @@ export interface Frame {
   right: number;
   /** A row of the tree that is in it. */
   row: number;
+  /** Whether one of its spans is among those that are looked for. */
+  bright: boolean;
 }
 
 interface Node extends Frame {
   children: Map<string, Node>;
 }
 
-/** Adds up the spans of each path. */
-export function frames(tree: Tree): Frame[] {
-  const empty = (): Node => ({ name: "", service: "", total: 0, self: 0, count: 0, errors: 0, depth: -1, left: 0, right: 1, row: 0, children: new Map() });
+/** Adds up the spans of each path; those that are `bright` stand out. */
+export function frames(tree: Tree, bright: (row: Row) => boolean = () => true): Frame[] {
+  const empty = (): Node => ({ name: "", service: "", total: 0, self: 0, count: 0, errors: 0, depth: -1, left: 0, right: 1, row: 0, bright: false, children: new Map() });
   const top = empty();
   const places: Node[] = [];
   for (const [at, row] of tree.rows.entries()) {
@@ -39,6 +41,7 @@ export function frames(tree: Tree): Frame[] {
     node.self += row.self;
     node.count++;
     node.errors += Number(row.span.error);
+    node.bright ||= bright(row);
     places[at] = node;
   }
   // Children that ran beside each other may add up to more than their parent: then they share its width.
@@ -61,6 +64,9 @@ export function frames(tree: Tree): Frame[] {
 }
 
 const HEIGHT = 22;
+/** How opaque a box is, so that its words can be read on it; and that under the mouse. Its edge has the whole colour. */
+export const FILL = 0.24;
+export const OVER = 0.36;
 
 export class Flame {
   #canvas: HTMLCanvasElement;
@@ -129,10 +135,11 @@ export class Flame {
       const w = Math.min(this.#x(f.right, width), width) - x;
       if (w < 0.5) continue;
       const y = f.depth * HEIGHT;
-      g.fillStyle = colourOf(f.service, c.palette);
-      g.globalAlpha = f === this.#over ? 0.6 : 0.32;
+      g.fillStyle = g.strokeStyle = colourOf(f.service, c.palette);
+      g.globalAlpha = f === this.#over ? OVER : f.bright ? FILL : FILL / 4;
       g.fillRect(x + 0.5, y + 0.5, Math.max(w - 1, 0.5), HEIGHT - 2);
       g.globalAlpha = 1;
+      if (w > 4 && f.bright) g.strokeRect(x + 1, y + 1, w - 2, HEIGHT - 3);
       if (f.errors) {
         g.fillStyle = c.error;
         g.fillRect(x + 0.5, y + HEIGHT - 4, Math.max(w - 1, 0.5), 2.5);

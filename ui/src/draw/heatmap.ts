@@ -127,7 +127,7 @@ export class Heatmap {
     for (const [b, row] of counts.entries()) {
       for (const [t, n] of row.entries()) {
         if (n <= 0) continue;
-        g.globalAlpha = 0.14 + 0.86 * (Math.log1p(n) / Math.log1p(most));
+        g.globalAlpha = c.faint + (1 - c.faint) * (Math.log1p(n) / Math.log1p(most));
         g.fillRect(LEFT + t * w + 0.5, plot - (b + 1) * h + 0.5, Math.max(w - 1, 1), Math.max(h - 1, 1));
       }
     }

@@ -37,6 +37,7 @@ export class ServiceMap {
   #graph: Graph = { width: 0, height: 0, nodes: [], edges: [] };
   #selected = "";
   #scale = 1;
+  #most = Infinity;
   /** What is written already: centres and sizes. */
   #words: { x: number; y: number; w: number; h: number }[] = [];
   #frame = scheduler(() => this.#draw());
@@ -53,8 +54,10 @@ export class ServiceMap {
     if (canvas.parentElement) this.#watch.observe(canvas.parentElement);
   }
 
-  update(graph: Graph, selected: string) {
+  /** `most` is the height to fit into, where there is one. */
+  update(graph: Graph, selected: string, most = Infinity) {
     this.#graph = graph;
+    this.#most = most;
     this.#selected = selected;
     this.#frame.ask();
   }
@@ -68,8 +71,8 @@ export class ServiceMap {
     const room = this.#canvas.parentElement?.clientWidth ?? 800;
     const { nodes, edges, width, height } = this.#graph;
     // Small graphs stay as they are; wide ones shrink down to what can still be read, then scroll.
-    this.#scale = Math.min(1.15, Math.max(0.55, room / Math.max(width + W, 1)));
-    const g = fit(this.#canvas, Math.max(room, (width + W / 2) * this.#scale), Math.max(200, (height + 20) * this.#scale));
+    this.#scale = Math.min(1.15, Math.max(0.55, Math.min(room / Math.max(width + W, 1), Math.max(0.8, this.#most / Math.max(height + 20, 1)))));
+    const g = fit(this.#canvas, Math.max(room, (width + W / 2) * this.#scale), Math.max(Math.min(200, this.#most), (height + 20) * this.#scale));
     if (!g) return;
     g.scale(this.#scale, this.#scale);
     g.translate(LEFT, 0);

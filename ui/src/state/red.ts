@@ -66,12 +66,20 @@ export function changes(rows: Red[]): Change[] {
     const first = row.rates[0]?.[0] ?? 0;
     const last = row.rates.at(-1)?.[0] ?? 0;
     const edge = last - (last - first) / 5;
-    const parts = (points: Points): [number, number] => [mean(points.filter(([t]) => t < edge)), mean(points.filter(([t]) => t >= edge))];
-    const [calm, now] = parts(row.p95s);
-    const [failed, fails] = parts(row.errors);
-    const [busy, busier] = parts(row.rates);
+    const part = (points: Points): [Points, Points] => [points.filter(([t]) => t < edge), points.filter(([t]) => t >= edge)];
+    const of = (points: Points, what: (points: Points) => number): [number, number] => [what(part(points)[0]), what(part(points)[1])];
+    // What came into being in the last fifth has nothing to be compared with, and calm before it is not a rise.
+    const happened = since(row.rates);
+    if (!happened.some(([t, v]) => t < edge && v > 0)) {
+      out.push({ service: row.name, what: "is new", bad: false, errors: false });
+      continue;
+    }
+    const [calm, now] = of(row.p95s, mean);
+    const [failed, fails] = of(row.errors, sum);
+    const [asked, asks] = of(happened, sum);
+    const [busy, busier] = of(happened, mean);
     if (calm > 0 && now > calm * 1.5 && now - calm > 0.002) out.push({ service: row.name, what: `is ${(now / calm).toFixed(1)} times as slow as before`, bad: true, errors: false });
-    const [before, after] = [busy > 0 ? failed / busy : 0, busier > 0 ? fails / busier : 0];
+    const [before, after] = [asked > 0 ? failed / asked : 0, asks > 0 ? fails / asks : 0];
     if (after > 0.01 && after > before * 1.5) out.push({ service: row.name, what: `fails more: ${(after * 100).toFixed(1)} % after ${(before * 100).toFixed(1)} %`, bad: true, errors: true });
     if (busy > 0 && busier < busy * 0.2) out.push({ service: row.name, what: "has nearly fallen silent", bad: true, errors: false });
     else if (busy > 0 && busier > busy * 3) out.push({ service: row.name, what: `gets ${(busier / busy).toFixed(1)} times the requests`, bad: false, errors: false });

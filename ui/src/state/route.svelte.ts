@@ -14,7 +14,7 @@ export const clock = $state({ now: Date.now() });
 const CONTEXT = ["from", "to", "refresh"];
 
 /** What only changes how a page shows what it has: nothing is asked anew for it, and "now" stays. */
-const VIEW = ["at", "box", "critical", "errors", "find", "fold", "hide", "joined", "line", "mark", "markq", "sort", "span", "table", "view"];
+const VIEW = ["at", "box", "critical", "errors", "find", "fold", "hide", "joined", "line", "mark", "markq", "panel", "sort", "span", "table", "view"];
 
 /** Reads the address; says whether more than the view has changed. Parameters change one by one, so that only what reads one hears of it. */
 function read(): boolean {
@@ -77,11 +77,12 @@ export function range(): Range {
   return from < to ? { from, to } : { from: to - 60e3, to };
 }
 
-/** This address with absolute times: what is shared shows the same to whoever opens it. */
-export function shareable(): string {
+/** This address with absolute times: what is shared shows the same to whoever opens it, from a panel on if it is one's link. */
+export function shareable(panel = ""): string {
   const { from, to } = range();
-  const params = new URLSearchParams({ ...route.params, from: String(from), to: String(to) });
+  const params = new URLSearchParams({ ...route.params, from: String(from), to: String(to), panel });
   params.delete("refresh");
+  if (!panel) params.delete("panel");
   return `${location.origin}${location.pathname}#/${route.page === "home" ? "" : route.page}${route.arg ? `/${encodeURIComponent(route.arg)}` : ""}?${params}`;
 }
 

@@ -3,6 +3,10 @@
 export type Theme = "system" | "dark" | "light" | "contrast";
 export const THEMES: Theme[] = ["system", "dark", "light", "contrast"];
 
+const LIGHT = "(prefers-color-scheme: light)";
+const CONTRAST = "(prefers-contrast: more)";
+const FORCED = "(forced-colors: active)";
+
 export const theme = $state({ chosen: stored(), version: 0 });
 
 function stored(): Theme {
@@ -16,12 +20,11 @@ function stored(): Theme {
 
 /** Puts the theme onto the document. */
 export function applyTheme() {
-  const system = matchMedia("(prefers-contrast: more)").matches
-    ? "contrast"
-    : matchMedia("(prefers-color-scheme: light)").matches
-      ? "light"
-      : "dark";
-  document.documentElement.dataset.theme = theme.chosen === "system" ? system : theme.chosen;
+  const light = matchMedia(LIGHT).matches;
+  const system = matchMedia(CONTRAST).matches ? "contrast" : light ? "light" : "dark";
+  // Where the system forces its colours upon every page, the lines of charts have to suit its background.
+  const forced = matchMedia(FORCED).matches ? (light ? "light" : "contrast") : undefined;
+  document.documentElement.dataset.theme = forced ?? (theme.chosen === "system" ? system : theme.chosen);
   // What is drawn on canvas reads the colours anew.
   theme.version++;
 }
@@ -36,5 +39,4 @@ export function choose(next: Theme) {
   applyTheme();
 }
 
-matchMedia("(prefers-color-scheme: light)").addEventListener("change", applyTheme);
-matchMedia("(prefers-contrast: more)").addEventListener("change", applyTheme);
+for (const query of [LIGHT, CONTRAST, FORCED]) matchMedia(query).addEventListener("change", applyTheme);

@@ -6,13 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import axe from "axe-core";
-import { chromium } from "playwright-core";
 import { HOSTILE, SLOW, start, tell } from "./braid.mjs";
+import { calm, launch, opener, SHOTS } from "./browser.mjs";
 
-const shots = process.env.SHOTS ?? join(tmpdir(), "braid-ui-shots");
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const shots = SHOTS;
 let braid;
 let browser;
+let open;
 let dir;
 
 before(async () => {
@@ -24,7 +24,8 @@ before(async () => {
   await writeFile(join(dir, "boards", "broken.json"), "{");
   braid = await start(["--config", join(dir, "braid.yaml")]);
   await tell(braid);
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+  browser = await launch();
+  open = opener(browser, braid.url);
   // The correlation window (2 s here) closes, and the graph is drawn.
   await new Promise((resolve) => setTimeout(resolve, 4000));
 });
@@ -33,27 +34,6 @@ after(async () => {
   await braid?.stop();
   if (dir) await rm(dir, { recursive: true, force: true });
 });
-
-/** A page that remembers what went wrong in it: errors, and what its policy forbade. */
-async function open(hash, theme = "dark") {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 960 }, reducedMotion: "reduce" });
-  const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
-  const problems = [];
-  page.on("pageerror", (e) => problems.push(e.message));
-  page.on("console", (m) => {
-    // What an API refuses is shown on the page; what the policy or the code refuses must not happen.
-    if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) problems.push(m.text());
-  });
-  await page.addInitScript((t) => localStorage.setItem("braid.theme", t), theme);
-  await page.goto(`${braid.url}/${hash}`, { timeout: 60_000 });
-  return { page, problems, close: () => context.close() };
-}
-
-const calm = async (page) => {
-  await page.waitForFunction(() => document.querySelector("main")?.children.length > 0 && !document.querySelector(".loading"), undefined, { timeout: 20_000 });
-  await page.waitForTimeout(150);
-};
 
 test("the story: from a chart to its trace to its log lines to its correlation, without a query", async () => {
   const { page, problems, close } = await open("#/?from=now-15m");

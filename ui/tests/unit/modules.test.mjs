@@ -19,7 +19,7 @@ const { parse } = await load("/src/api/metrics_text.ts");
 const { selector, seriesName } = await load("/src/api/prometheus.ts");
 const { curl } = await load("/src/api/http.ts");
 const { brokenDown, filtered, named } = await load("/src/state/compare.ts");
-const { lineAt, lineName } = await load("/src/state/lines.ts");
+const { inOrder, lineAt, lineName } = await load("/src/state/lines.ts");
 const { took } = await load("/src/api/tempo.ts");
 const { fresh } = await load("/src/state/feed.svelte.ts");
 const dashboard = await load("/src/dashboard/model.ts");
@@ -38,6 +38,14 @@ test("a line is named by its time and its place among those of that time", () =>
   assert.deepEqual(lines.map((_, i) => lineName(lines, i)), ["9", "7", "7.1", "7.2", "1"]);
   assert.deepEqual(lines.map((_, i) => lineAt(lines, lineName(lines, i))), [0, 1, 2, 3, 4]);
   assert.deepEqual([lineName(lines, -1), lineAt(lines, ""), lineAt(lines, undefined), lineAt(lines, "7.3"), lineAt(lines, "8")], ["", -1, -1, -1, -1]);
+});
+
+test("lines of a live tail are in the order of time, also where one stream comes after another", () => {
+  const of = (...all) => all.map((ns) => ({ ns: String(ns) }));
+  assert.deepEqual(inOrder(of(1, 5, 9), of(3, 9, 12)), of(1, 3, 5, 9, 9, 12));
+  assert.deepEqual(inOrder(of(1), of(1, 2)), of(1, 1, 2));
+  assert.deepEqual(inOrder([], of(2)), of(2));
+  assert.deepEqual(inOrder(of(2), []), of(2));
 });
 
 test("a trace's length is told as exactly as a search knows it, and what is not known as such", () => {
@@ -109,6 +117,12 @@ test("Tempo's JSON becomes spans: base64 ids, nested values, nanoseconds", () =>
   assert.ok(Math.abs(s.end - s.start - 1.5) < 0.001);
 });
 
+test("boxes of a flame graph that hold nothing of what is looked for are not bright", () => {
+  const all = frames(build([span("a", "", 0, 10), span("b", "a", 0, 8, { error: true })]), (row) => row.span.error);
+  assert.deepEqual(all.map((f) => [f.name, f.bright]), [["a", false], ["b", true]]);
+  assert.ok(frames(build([span("a", "", 0, 10)])).every((f) => f.bright));
+});
+
 test("a flame graph joins spans of one path and never draws children wider than their parent", () => {
   const all = frames(build([span("a", "", 0, 10), span("1", "a", 0, 8, { name: "b" }), span("2", "a", 1, 9, { name: "b", error: true })]));
   assert.deepEqual(all.map((f) => [f.name, f.count, f.errors, f.total]), [["a", 1, 0, 10], ["b", 2, 1, 16]]);
@@ -151,6 +165,11 @@ test("services have rate, errors and latency; what changed is named", () => {
   const said = changes(rows).map((c) => c.what).join("; ");
   assert.match(said, /times as slow/);
   assert.match(said, /fails more/);
+  // One in ten failed before and fails now: the calm before the first request is no part of the share.
+  const late = services(of((i) => (i < 6 ? 0 : 10)), of((i) => (i < 6 ? 0 : 1)), of((i) => (i < 6 ? 0 : 0.1)));
+  assert.deepEqual(changes(late), []);
+  const fresh = services(of((i) => (i < 9 ? 0 : 10)), of((i) => (i < 9 ? 0 : 5)), of((i) => (i < 9 ? 0 : 3)));
+  assert.deepEqual(changes(fresh).map((c) => [c.what, c.bad]), [["is new", false]]);
   assert.deepEqual(services([{ labels: { "resource.service.name": "quiet" }, points: [[0, 0]] }], [], []), []);
 });
 
@@ -199,6 +218,8 @@ test("Grafana's files are read, in the API's shape as well, and say what is wron
     assert.equal(dashboard.fill(d.panels[0].targets[0].expr, {}, d.variables, { step: 15, range: 60 }), 'up{job="(a|b\\.c)"}');
     assert.equal(dashboard.fill("rate(x[$__rate_interval]) $other ${job:raw}", { job: "$__all" }, d.variables, { step: 30, range: 60 }), "rate(x[120s]) $other .*");
   }
+  const loki = dashboard.read(JSON.stringify({ panels: [], templating: { list: [{ name: "app", type: "query", datasource: { type: "loki" }, query: { label: "app", stream: '{job="$job"}', type: 1 } }, { name: "job", type: "query", datasource: { type: "loki" }, query: { label: "job", stream: "", type: 1 } }] } })).variables;
+  assert.deepEqual(loki.map((v) => [v.language, dashboard.asks(v.query)]), [["logql", { label: "app", matcher: '{job="$job"}' }], ["logql", { label: "job", matcher: "" }]]);
   assert.deepEqual(dashboard.asks('label_values(up{a="b"}, job)'), { label: "job", matcher: 'up{a="b"}' });
   assert.throws(() => dashboard.read("{"), /not JSON/);
   assert.throws(() => dashboard.read("{}"), /no panels/);
