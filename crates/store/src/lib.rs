@@ -24,10 +24,10 @@ mod table;
 
 pub use columns::{CacheStats, in_parallel};
 pub use contract::{
-    Aggregation, Appended, Batch, BatchStream, Column, CompareOp, Counted, Deletion, Distinct, Doomed, EachSeries, Exemplar,
-    Field, HistogramSample, IdSet, LabelMatcher, Language, Literal, MatchOp, Meaning, MemberTest, Order, Predicate, Reader,
-    Request, RowTest, Scan, Selection, SeriesExemplars, SeriesSamples, SeriesStream, Source, StoreError, Table, Tombstone,
-    Worded, Writer, in_order, text_at, value_text,
+    Aggregation, Appended, Batch, BatchStream, Column, CompareOp, Compared, Comparison, Counted, Deletion, Distinct, Doomed,
+    EachSeries, Exemplar, Field, HistogramSample, IdSet, LabelMatcher, Language, Literal, MatchOp, Meaning, MemberTest, Order,
+    Predicate, Reader, Request, RowTest, Scan, Selection, SeriesExemplars, SeriesSamples, SeriesStream, Sides, Source,
+    StoreError, Table, Tallied, Tombstone, Worded, Writer, in_order, text_at, value_text,
 };
 pub use deletes::Tombstones;
 pub use engine::{Engine, NamedReader, Options, Stats};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use model::{Labels, Tenant, TimeRange};
@@ -10,8 +11,8 @@ use wire::{MetricKind, Signal};
 
 use crate::columns::{CacheStats, ColumnCache, LogTable, SpanTable, View};
 use crate::contract::{
-    Aggregation, Appended, BatchStream, Counted, Deletion, Distinct, LabelMatcher, Predicate, Reader, Request, Scan, Selection,
-    SeriesExemplars, Source, Table, Tombstone, Writer,
+    Aggregation, Appended, BatchStream, Compared, Comparison, Counted, Deletion, Distinct, LabelMatcher, Predicate, Reader,
+    Request, Scan, Selection, SeriesExemplars, Source, Table, Tombstone, Writer,
 };
 use crate::engine::{Engine, Live, NamedReader, Options, Stats};
 use crate::log::AtCap;
@@ -272,6 +273,17 @@ impl Reader for Snapshot {
             Cow::Owned(predicate) => {
                 let shown = Aggregation { predicate, ..aggregation.clone() };
                 view.aggregate(&shown, self.live.of(signal), &*self.segments)
+            }
+        }
+    }
+
+    fn compare(&self, comparison: &Comparison, cancelled: &AtomicBool) -> Result<Compared, StoreError> {
+        let (view, signal) = self.rows(comparison.table);
+        match self.shown(&comparison.tenant, comparison.table, comparison.range, &comparison.predicate) {
+            Cow::Borrowed(_) => view.compare(comparison, cancelled, self.live.of(signal), &*self.segments),
+            Cow::Owned(predicate) => {
+                let shown = Comparison { predicate, ..comparison.clone() };
+                view.compare(&shown, cancelled, self.live.of(signal), &*self.segments)
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::loki;
 use crate::run::blocking;
+use crate::tempo::shade;
 use crate::time::loki_ns;
 use tally::{Attribute, Tallies, Weight};
 
@@ -79,12 +80,6 @@ struct Inside {
     max: i64,
 }
 
-impl Inside {
-    fn has(&self, time: i64, duration: i64) -> bool {
-        self.range.contains(time) && self.min <= duration && duration < self.max
-    }
-}
-
 /// Answers `q`, `query` or `promql`, `start` and `end` (nanoseconds, seconds or RFC 3339: of which time), `from`, `to` and for spans `min`,
 /// `max` (the box), `limit` (attributes).
 pub(crate) async fn compare(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
@@ -104,7 +99,10 @@ pub(crate) async fn compare(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> 
     let comparison = Comparison { subject, tenant: ask.tenant()?, range, inside, limit: ask.count("limit", ATTRIBUTES)? };
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
-        let reader = state.source.snapshot();
+        let reader = match &comparison.subject {
+            Subject::Spans(_, of) => shade::snapshot(&*state.source, &[Some(of)]),
+            Subject::Lines(_) | Subject::Samples(_) => state.source.snapshot(),
+        };
         let body = comparison.answer(&state, &*reader, cancelled)?;
         let rows = body["attributes"].as_array().map_or(0, Vec::len);
         Ok(Answer::json(body.to_string(), rows).partial(reader.partial()))

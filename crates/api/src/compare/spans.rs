@@ -1,16 +1,15 @@
-//! Spans, counted column by column.
+//! Spans, counted column by column where they lie.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::AtomicBool;
 
-use model::{Tenant, TimeRange};
-use store::{Batch, Column, Field, Order, Predicate, Reader, Scan, StoreError, Table};
+use model::{OwnedValue, Scope, Tenant, TimeRange};
+use store::{Column, CompareOp, Comparison, Field, Literal, Meaning, Predicate, Reader, Table, value_text};
 
 use super::Inside;
-use super::tally::Tallies;
+use super::tally::{DISTINCT, Tallies};
 use crate::answer::Failure;
 
-/// Counts on this thread what another one reads.
+/// Counts the spans of `predicate`.
 pub(super) fn count(
     reader: &dyn Reader,
     tenant: Tenant,
@@ -19,33 +18,57 @@ pub(super) fn count(
     inside: &Inside,
     cancelled: &AtomicBool,
 ) -> Result<Tallies<u64>, Failure> {
-    let fields = [Field::Time, Field::Duration, Field::Name, Field::Kind, Field::StatusCode];
-    let projection = fields.map(Column::Field).into_iter().chain([Column::Attributes(None)]).collect();
-    let scan = Scan { tenant, table: Table::Spans, range, predicate, projection, order: Order::Any, limit: None };
+    let fields = [Field::Name, Field::Kind, Field::StatusCode];
+    let columns = fields.map(Column::Field).into_iter().chain([Column::Attributes(None)]).collect();
+    let part = inside.range;
+    let inside = durations(inside);
+    let asked = Comparison { tenant, table: Table::Spans, range, predicate, part, inside, columns, distinct: DISTINCT };
+    let compared = reader.compare(&asked, cancelled)?;
     let mut tallies = Tallies::default();
-    std::thread::scope(|threads| {
-        let (sender, batches) = sync_channel::<Result<Batch, StoreError>>(2);
-        threads.spawn(move || match reader.scan(&scan) {
-            Ok(stream) => {
-                for batch in stream {
-                    // Nobody listens any more: the other side has failed or was cancelled.
-                    if sender.send(batch).is_err() {
-                        break;
-                    }
+    [tallies.outside, tallies.inside] = compared.rows;
+    for column in compared.columns {
+        let (scope, key): (_, &str) = match &column.meaning {
+            Meaning::Field(Field::Name) => ("intrinsic", "name"),
+            Meaning::Field(Field::Kind) => ("intrinsic", "kind"),
+            Meaning::Field(Field::StatusCode) => ("intrinsic", "status"),
+            Meaning::Attribute(Scope::Record, key, _) => ("span", key),
+            Meaning::Attribute(Scope::Resource, key, _) => ("resource", key),
+            Meaning::Attribute(Scope::Instrumentation, key, _) => ("instrumentation", key),
+            _ => continue,
+        };
+        let Some(values) = column.values else {
+            tallies.too_many(scope, key);
+            continue;
+        };
+        for (value, counts) in values {
+            match (&value, word(scope, key, &value)) {
+                (_, Some(word)) => tallies.count(scope, key, word, counts),
+                (OwnedValue::Int(_) | OwnedValue::Double(_), None) if scope != "intrinsic" => {
+                    tallies.number(scope, key, &value_text(&value.as_value()), counts);
                 }
+                (_, None) => tallies.count(scope, key, &value_text(&value.as_value()), counts),
             }
-            Err(e) => drop(sender.send(Err(e))),
-        });
-        for batch in batches {
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(Failure::Cancelled);
-            }
-            let batch = batch?;
-            let is_inside: Vec<bool> = (0..batch.rows())
-                .map(|row| inside.has(batch.int(row, Field::Time).unwrap_or(0), batch.int(row, Field::Duration).unwrap_or(0)))
-                .collect();
-            tallies.add(&batch, &is_inside);
         }
-        Ok(tallies)
-    })
+    }
+    Ok(tallies)
+}
+
+/// What holds for the durations inside.
+fn durations(inside: &Inside) -> Predicate {
+    let bound =
+        |op: CompareOp, value: i64| Predicate::Compare { column: Column::Field(Field::Duration), op, value: Literal::Int(value) };
+    let least = if inside.min == i64::MIN { Predicate::True } else { bound(CompareOp::Ge, inside.min) };
+    let most = if inside.max == i64::MAX { Predicate::True } else { bound(CompareOp::Lt, inside.max) };
+    least.and(most)
+}
+
+/// A kind or status as TraceQL names it.
+fn word(scope: &str, key: &str, value: &OwnedValue) -> Option<&'static str> {
+    let words: &[&str] = match (scope, key) {
+        ("intrinsic", "status") => &["unset", "ok", "error"],
+        ("intrinsic", "kind") => &["unspecified", "internal", "server", "client", "producer", "consumer"],
+        _ => &[],
+    };
+    let OwnedValue::Int(value) = value else { return None };
+    words.get(usize::try_from(*value).ok()?).copied()
 }

@@ -3,7 +3,7 @@
 mod metrics;
 mod protobuf;
 mod search;
-mod shade;
+pub(crate) mod shade;
 mod status;
 mod streaming;
 mod tags;

@@ -1,15 +1,16 @@
 //! Keeps correlation's own spans out of searches, metrics and completion, unless their service is asked for by name.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use model::{Labels, Tenant, TimeRange};
 use store::{
-    Aggregation, BatchStream, Counted, Distinct, LabelMatcher, Predicate, Reader, Scan, Selection, SeriesExemplars, SeriesStream,
-    Source, StoreError, Table, Tombstone,
+    Aggregation, BatchStream, Compared, Comparison, Counted, Distinct, LabelMatcher, Predicate, Reader, Scan, Selection,
+    SeriesExemplars, SeriesStream, Source, StoreError, Table, Tombstone,
 };
 
 /// A snapshot for a question in which `texts` were written.
-pub(super) fn snapshot(source: &dyn Source, texts: &[Option<&str>]) -> Arc<dyn Reader> {
+pub(crate) fn snapshot(source: &dyn Source, texts: &[Option<&str>]) -> Arc<dyn Reader> {
     let reader = source.snapshot();
     let asked = texts.iter().flatten().any(|text| text.contains(correlate::SERVICE));
     if asked { reader } else { Arc::new(Shaded(reader)) }
@@ -34,6 +35,15 @@ impl Reader for Shaded {
         match aggregation.table {
             Table::Spans => self.0.aggregate(&Aggregation { predicate: shaded(&aggregation.predicate), ..aggregation.clone() }),
             Table::Logs => self.0.aggregate(aggregation),
+        }
+    }
+
+    fn compare(&self, comparison: &Comparison, cancelled: &AtomicBool) -> Result<Compared, StoreError> {
+        match comparison.table {
+            Table::Spans => {
+                self.0.compare(&Comparison { predicate: shaded(&comparison.predicate), ..comparison.clone() }, cancelled)
+            }
+            Table::Logs => self.0.compare(comparison, cancelled),
         }
     }
 

@@ -15,6 +15,7 @@ mod body;
 mod builder;
 mod cache;
 mod carried;
+mod compare;
 mod distinct;
 mod encode;
 mod eval;
@@ -46,6 +47,7 @@ mod scatter;
 mod segment;
 mod source;
 mod table;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -1,7 +1,7 @@
 //! Some rows of a row group.
 
-use std::cell::OnceCell;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
@@ -24,7 +24,7 @@ pub(crate) struct Picked {
 struct Chosen {
     rows: UInt32Array,
     wide: bool,
-    selection: OnceCell<RowSelection>,
+    selection: OnceLock<RowSelection>,
 }
 
 impl Picked {
@@ -41,7 +41,7 @@ impl Picked {
         let page = page_rows(table) as u32;
         let touched = rows.chunk_by(|a, b| a / page == b / page).count();
         let wide = touched * 2 >= total.div_ceil(page as usize);
-        Self { total, some: Some(Chosen { rows: rows.into(), wide, selection: OnceCell::new() }) }
+        Self { total, some: Some(Chosen { rows: rows.into(), wide, selection: OnceLock::new() }) }
     }
 
     /// How many rows.

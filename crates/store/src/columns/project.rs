@@ -101,7 +101,11 @@ pub(crate) fn batch(rows: usize, columns: Vec<(Meaning, ArrayRef)>) -> Result<Ba
     Ok(Batch::new(batch, meaning.into()))
 }
 
-fn field_array(field: Field, source: &dyn Source) -> Result<Option<ArrayRef>, StoreError> {
+/// A field of all rows of `source`, with zeros in the place of nulls where it is one of those that are 0 when absent.
+///
+/// # Errors
+/// What loading a column gives.
+pub(crate) fn field_array(field: Field, source: &dyn Source) -> Result<Option<ArrayRef>, StoreError> {
     let Some(array) = source.load(&ColumnId::Field(field))? else {
         return Ok(zero_filled(source.table(), field).then(|| zeros(field, source.rows())));
     };

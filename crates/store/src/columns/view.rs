@@ -2,16 +2,18 @@
 
 use std::borrow::Borrow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use model::{Tenant, TimeRange};
 
 use super::aggregate;
+use super::compare;
 use super::distinct;
 use super::head::{Part, Parts};
 use super::read::Footers;
 use super::rows::Rows;
 use super::scan::{self, Own, Unit};
-use crate::contract::{Aggregation, BatchStream, Counted, Distinct, Order, Predicate, Scan, Table};
+use crate::contract::{Aggregation, BatchStream, Compared, Comparison, Counted, Distinct, Order, Predicate, Scan, Table};
 use crate::{SegmentMeta, Segments, StoreError, Tombstone, Tombstones};
 
 /// What a table's head held at one moment. The segments come from the manifest of the same moment: the caller takes
@@ -65,6 +67,20 @@ impl View {
         files: &dyn Segments,
     ) -> Result<Vec<Counted>, StoreError> {
         aggregate::aggregate(self.inputs(&aggregation.tenant, aggregation.range, segments, files), aggregation)
+    }
+
+    /// Compares rows of the head and of `segments`: see [`crate::Reader::compare`].
+    ///
+    /// # Errors
+    /// IO; that it was cancelled.
+    pub fn compare<S: Borrow<SegmentMeta>>(
+        &self,
+        comparison: &Comparison,
+        cancelled: &AtomicBool,
+        segments: &[S],
+        files: &dyn Segments,
+    ) -> Result<Compared, StoreError> {
+        compare::compare(self.inputs(&comparison.tenant, comparison.range, segments, files), comparison, cancelled)
     }
 
     /// Distinct values among the rows of the head and of `segments`: see [`crate::Reader::distinct`].

@@ -137,19 +137,23 @@ impl Batch {
     }
 
     fn value_at(&self, at: usize, row: usize, t: ValueType) -> Option<Value<'_>> {
-        let array = self.columns.column(at);
-        if array.is_null(row) {
-            return None;
-        }
-        Some(match t {
-            ValueType::Str => Value::Str(text_at(array, row)?),
-            ValueType::Nested => Value::Nested(Cow::Borrowed(text_at(array, row)?)),
-            ValueType::Bool => Value::Bool(array.as_boolean().value(row)),
-            ValueType::Int => Value::Int(array.as_primitive::<Int64Type>().value(row)),
-            ValueType::Double => Value::Double(array.as_primitive::<Float64Type>().value(row)),
-            ValueType::Bytes => Value::Bytes(Cow::Borrowed(array.as_binary::<i32>().value(row))),
-        })
+        value_at(self.columns.column(at), row, t)
     }
+}
+
+/// The value in a row of a column of values of type `t`; `None` where null.
+pub(super) fn value_at(array: &ArrayRef, row: usize, t: ValueType) -> Option<Value<'_>> {
+    if array.is_null(row) {
+        return None;
+    }
+    Some(match t {
+        ValueType::Str => Value::Str(text_at(array, row)?),
+        ValueType::Nested => Value::Nested(Cow::Borrowed(text_at(array, row)?)),
+        ValueType::Bool => Value::Bool(array.as_boolean().value(row)),
+        ValueType::Int => Value::Int(array.as_primitive::<Int64Type>().value(row)),
+        ValueType::Double => Value::Double(array.as_primitive::<Float64Type>().value(row)),
+        ValueType::Bytes => Value::Bytes(Cow::Borrowed(array.as_binary::<i32>().value(row))),
+    })
 }
 
 /// The text in a `Utf8` or `Dictionary(UInt32, Utf8)` column; `None` where null or of another type.

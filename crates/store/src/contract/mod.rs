@@ -2,6 +2,7 @@
 //! ClickHouse implement it, and one suite of property tests holds them together.
 
 mod batch;
+mod compare;
 mod delete;
 mod error;
 mod language;
@@ -11,6 +12,7 @@ mod selection;
 mod writer;
 
 pub use batch::{Batch, Meaning, text_at, value_text};
+pub use compare::{Compared, Comparison, Sides, Tallied};
 pub(crate) use delete::Order as DeletionOrder;
 pub use delete::{Deletion, Doomed, Tombstone};
 pub use error::StoreError;

@@ -1,10 +1,11 @@
 //! What can be asked of a snapshot.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use model::{Histogram, Labels, OwnedValue, Scope, Tenant, TimeRange};
 
-use super::{Batch, LabelMatcher, Predicate, Selection, StoreError, Tombstone, in_order};
+use super::{Batch, Compared, Comparison, LabelMatcher, Predicate, Selection, StoreError, Tombstone, in_order};
 
 /// A table of rows. (Samples are asked for by series: [`Reader::samples`].)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -269,6 +270,14 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// As for [`Reader::scan`]; [`StoreError::Limit`] past [`Aggregation::MOST`].
     fn aggregate(&self, aggregation: &Aggregation) -> Result<Vec<Counted>, StoreError>;
+
+    /// Counts values in a part of some rows and in the rest, close to the data. Gives up soon after `cancelled` is set.
+    ///
+    /// # Errors
+    /// As for [`Reader::scan`]; [`StoreError::Limit`] once cancelled.
+    fn compare(&self, comparison: &Comparison, cancelled: &AtomicBool) -> Result<Compared, StoreError> {
+        comparison.by_scans(self, cancelled)
+    }
 
     /// Distinct values among the rows that `table`, `range` and `predicate` choose: each a list of pairs
     /// (one pair `("", value)` for keys and values, all labels for label sets), sorted, unique, at most `limit`.

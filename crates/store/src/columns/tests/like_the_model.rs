@@ -1,17 +1,20 @@
 //! Random rows and questions: heads, flushed and merged segments answer as the plain model does.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use model::{Scope, Tenant, Value};
+use model::{Scope, Tenant, TimeRange, Value};
 use proptest::prelude::*;
 
 use super::super::{ColumnCache, LogTable, SpanTable, View};
 use super::files::Files;
 use super::random::{self, Random, everything};
-use crate::contract::{Aggregation, Batch, Column, Counted, Distinct, Field, Meaning, Order, Predicate, Reader, Scan, Table};
+use crate::contract::{
+    Aggregation, Batch, Column, Compared, Comparison, Counted, Distinct, Field, Meaning, Order, Predicate, Reader, Scan, Table,
+};
 use crate::memory::Memory;
 use crate::{Deletion, Doomed, SegmentMeta, SignalTable, StoreError, Tombstone, Tombstones, Writer};
 
@@ -150,6 +153,34 @@ fn compare(
             let ours = counted(view.aggregate(&aggregation, segments, files));
             assert_eq!(theirs, ours, "{aggregation:?}");
         }
+        let columns = match random.below(3) {
+            0 => vec![random.column(), random.column()],
+            _ => everything(),
+        };
+        let comparison = Comparison {
+            tenant: tenant.clone(),
+            table,
+            range: scan.range,
+            predicate: scan.predicate.clone(),
+            part: if random.below(3) == 0 { TimeRange::new(i64::MIN, i64::MAX) } else { random.range() },
+            inside: if random.below(2) == 0 { Predicate::True } else { random.predicate(1) },
+            columns,
+            distinct: [1000, 3][usize::from(random.below(4) == 0)],
+        };
+        let compared = |answer: Result<Compared, StoreError>| {
+            let Compared { rows, mut columns } = answer.expect("a comparison");
+            columns.sort_by(|a, b| a.meaning.cmp(&b.meaning));
+            let values = |values: Vec<(model::OwnedValue, [u64; 2])>| {
+                let mut out: Vec<String> = values.iter().map(|v| format!("{v:?}")).collect();
+                out.sort();
+                out
+            };
+            (rows, columns.into_iter().map(|c| (c.meaning, c.values.map(values))).collect::<Vec<_>>())
+        };
+        let going_on = AtomicBool::new(false);
+        let theirs = compared(model.compare(&comparison, &going_on));
+        let ours = compared(view.compare(&comparison, &going_on, segments, files));
+        assert_eq!(theirs, ours, "{comparison:?}");
         let what = match random.below(4) {
             0 => Distinct::Keys(None),
             1 => Distinct::Keys(Some(Scope::ALL[random.below(4) as usize])),
