@@ -123,7 +123,7 @@ impl Command {
             What::Certs(certs) => certs.run().map(|()| 0),
             What::Verify(verify) => verify.run(),
             What::Serve(serve) => {
-                crate::allocator::give_back_early();
+                crate::allocator::tell();
                 let overrides = Overrides {
                     data_dir: serve.data_dir,
                     memory: serve.memory,
