@@ -16,17 +16,18 @@ import pytest
 
 
 class Braid:
-    """A running `braid serve`."""
+    """A running `braid serve`; `wrap` is a command that runs it."""
 
-    def __init__(self, data_dir, ports=("--free-ports",)):
+    def __init__(self, data_dir, ports=("--free-ports",), wrap=()):
         self.data_dir = data_dir
+        self.wrap = wrap
         self.log_path = str(data_dir) + ".log"
         self.ports = ports
         self.process = None
         self.start()
 
     def start(self):
-        command = [os.environ["BRAID"], "serve", *self.ports, "--print-ready", "--data-dir", str(self.data_dir)]
+        command = [*self.wrap, os.environ["BRAID"], "serve", *self.ports, "--print-ready", "--data-dir", str(self.data_dir)]
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         line = self.process.stdout.readline()
@@ -85,6 +86,14 @@ def prometheus_at(address, home, config, *flags):
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
+
+
+def metric(braid, name):
+    """The value of a sample at `/metrics`, written as there."""
+    for line in braid.get("braid", "/metrics")[2].decode().splitlines():
+        if line.startswith(name + " "):
+            return float(line.rsplit(" ", 1)[1])
+    raise AssertionError(f"no {name}")
 
 
 def eventually(check, seconds=30):

@@ -1,7 +1,13 @@
 //! `dns_sd_configs`: targets that DNS names.
+//!
+//! As in Prometheus, the servers of `/etc/resolv.conf` are asked at every refresh, and the file is read anew for it: a machine that
+//! changes its network gets others. Nothing is remembered between two refreshes, however long a record may be kept: the
+//! interval of refreshes says how old a target may be.
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::ProtoErrorKind;
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::{ResolveError, TokioResolver};
 use prometheus::{DnsRecord, TargetGroup};
 
 use super::{Answer, Source};
@@ -10,16 +16,14 @@ pub(super) struct Names {
     names: Vec<String>,
     record: DnsRecord,
     port: u16,
-    resolver: TokioResolver,
 }
 
 impl Names {
-    pub(super) fn new(names: Vec<String>, record: DnsRecord, port: u16) -> Result<Self, String> {
-        let resolver = TokioResolver::builder_tokio().map_err(|e| format!("the system's resolver: {e}"))?.build();
-        Ok(Self { names, record, port, resolver })
+    pub(super) fn new(names: Vec<String>, record: DnsRecord, port: u16) -> Self {
+        Self { names, record, port }
     }
 
-    async fn group(&self, name: &str) -> Result<TargetGroup, String> {
+    async fn group(&self, resolver: &TokioResolver, name: &str) -> Result<TargetGroup, String> {
         let record = match self.record {
             DnsRecord::Srv => RecordType::SRV,
             DnsRecord::A => RecordType::A,
@@ -28,25 +32,53 @@ impl Names {
             DnsRecord::Ns => RecordType::NS,
         };
         let group = |targets| TargetGroup { targets, labels: Vec::new(), source: name.to_owned() };
-        let found = match self.resolver.lookup(name, record).await {
-            Ok(found) => found,
-            // A name without such records has no targets.
-            Err(e) if e.is_no_records_found() => return Ok(group(Vec::new())),
-            Err(e) => return Err(format!("{name}: {e}")),
-        };
-        Ok(group(found.iter().filter_map(|data| target(name, data, self.port)).collect()))
+        let search: Vec<String> = resolver.config().search().iter().map(ToString::to_string).collect();
+        // The resolver's own search would end with the answer for the last name, also where an earlier one got none.
+        let mut failed = None;
+        for whole in names(name, &search, resolver.options().ndots) {
+            match resolver.lookup(whole.as_str(), record).await {
+                Ok(found) => {
+                    return Ok(group(found.iter().filter_map(|data| target(name, data, self.port)).collect()));
+                }
+                Err(e) if is_without_records(&e) => {}
+                Err(e) => failed = Some(format!("{whole}: {e}")),
+            }
+        }
+        failed.map_or_else(|| Ok(group(Vec::new())), Err)
     }
+}
+
+/// The whole names that a name may stand for, in the order in which they are asked for, as in Prometheus: with many dots first as
+/// it is, with few first below the domains of the search list.
+fn names(name: &str, search: &[String], ndots: usize) -> Vec<String> {
+    if name.ends_with('.') {
+        return vec![name.to_owned()];
+    }
+    let below = search.iter().map(|domain| format!("{name}.{}.", domain.trim_matches('.')));
+    let mut all: Vec<String> = below.collect();
+    let at = if name.matches('.').count() >= ndots { 0 } else { all.len() };
+    all.insert(at, format!("{name}."));
+    all
 }
 
 impl Source for Names {
     /// All names must have an answer, so that none's targets go because one question was lost.
     async fn groups(&self) -> Answer {
+        let mut builder = TokioResolver::builder_tokio().map_err(|e| format!("the system's resolver: {e}"))?;
+        builder.options_mut().cache_size = 0;
+        let resolver = builder.build();
         let mut groups = Vec::new();
         for name in &self.names {
-            groups.push(self.group(name).await?);
+            groups.push(self.group(&resolver, name).await?);
         }
         Ok(groups)
     }
+}
+
+/// Whether the answer is that there are none; a server that fails or refuses has not said so, although the resolver calls it the same.
+fn is_without_records(e: &ResolveError) -> bool {
+    let Some(ProtoErrorKind::NoRecordsFound { response_code, .. }) = e.proto().map(|e| e.kind()) else { return false };
+    matches!(response_code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
 /// The labels of what a record names.
@@ -81,6 +113,15 @@ mod tests {
     use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
 
     use super::*;
+
+    #[test]
+    fn a_name_is_looked_for_below_the_search_list() {
+        let search = ["a.b".to_owned(), "c.".to_owned()];
+        assert_eq!(names("x.", &search, 1), ["x."]);
+        assert_eq!(names("x", &search, 1), ["x.a.b.", "x.c.", "x."]);
+        assert_eq!(names("x.y", &search, 1), ["x.y.", "x.y.a.b.", "x.y.c."]);
+        assert_eq!(names("x.y", &search, 2), ["x.y.a.b.", "x.y.c.", "x.y."]);
+    }
 
     #[test]
     fn records_become_addresses() {

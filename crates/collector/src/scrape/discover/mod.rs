@@ -53,7 +53,7 @@ pub(super) async fn run(
             poll(http::Server::new(url, &client, refresh, &around), "http_sd_configs", refresh, (&job, at), &tell).await;
         }
         Discovery::Dns { names, record, port, refresh } => {
-            poll(dns::Names::new(names, record, port), "dns_sd_configs", refresh, (&job, at), &tell).await;
+            poll(Ok(dns::Names::new(names, record, port)), "dns_sd_configs", refresh, (&job, at), &tell).await;
         }
         Discovery::Docker { refresh, .. } => {
             poll(docker::Daemon::new(&source, &around), "docker_sd_configs", refresh, (&job, at), &tell).await;
