@@ -10,7 +10,7 @@ HOPS = {"connection", "transfer-encoding", "keep-alive", "content-length", "date
 
 
 class ShakyProxy:
-    """`faults` maps a fault to the share of requests that meet it: drop, lose (the answer), 503, delay, truncate."""
+    """`faults` maps a fault to the share of requests that meet it: drop, lose (the answer), 503, 403, delay, truncate."""
 
     def __init__(self, host, port, seed=1):
         self.target = (host, port)
@@ -52,11 +52,12 @@ class ShakyProxy:
                 proxy.seen.append((self.command, self.path, self.headers.get("authorization", ""), fault))
                 if fault == "drop":
                     return self.cut()
-                if fault == "503":
-                    self.send_response(503)
-                    self.send_header("content-length", "8")
+                if fault in ("503", "403"):
+                    why = b"SlowDown" if fault == "503" else b"InvalidAccessKeyId"
+                    self.send_response(int(fault))
+                    self.send_header("content-length", str(len(why)))
                     self.end_headers()
-                    self.wfile.write(b"SlowDown")
+                    self.wfile.write(why)
                     return None
                 if fault == "delay":
                     threading.Event().wait(1.0)

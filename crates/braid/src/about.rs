@@ -53,8 +53,8 @@ pub(crate) fn settings(config: &Config) -> Vec<(&'static str, String)> {
         settings.push(("dashboards.directory", directory.display().to_string()));
     }
     settings.push(("auth", if config.auth.is_on() { "on" } else { "off" }.to_owned()));
-    if let Some(bytes) = storage.min_free {
-        settings.push(("storage.min_free", format!("{bytes} bytes")));
+    for (name, bytes) in [("storage.min_free", storage.min_free), ("storage.log.max_size", storage.log_cap)] {
+        settings.extend(bytes.map(|bytes| (name, format!("{bytes} bytes"))));
     }
     settings
 }

@@ -29,6 +29,11 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     options.share_below = wanted.share_below.unwrap_or(options.share_below);
     options.apart = vec![correlate::SERVICE.to_owned()];
     options.min_free = wanted.min_free.unwrap_or(options.min_free);
+    if let Some(cap) = wanted.log_cap {
+        options.log_cap = cap;
+        // It is cut by whole files.
+        options.log.file_bytes = options.log.file_bytes.min(cap / 8);
+    }
     options.log.sync = match wanted.sync {
         SyncMode::Always => log::SyncMode::EveryCommit,
         SyncMode::Interval(interval) => log::SyncMode::Interval(interval),

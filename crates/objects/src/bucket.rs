@@ -77,8 +77,8 @@ pub struct Bucket {
     counters: Counters,
     runtime: Option<Runtime>,
     closed: AtomicBool,
-    /// Since when every attempt has failed.
-    away: Mutex<Option<Instant>>,
+    /// Since when every attempt has failed, and why the last one did.
+    away: Mutex<Option<(Instant, String)>>,
     jitter: RandomState,
 }
 
@@ -145,7 +145,19 @@ impl Bucket {
     /// For how long no attempt has succeeded; `None` when the last one did.
     #[must_use]
     pub fn away(&self) -> Option<Duration> {
-        self.away.lock().map(|since| since.elapsed())
+        self.away.lock().as_ref().map(|(since, _)| since.elapsed())
+    }
+
+    /// Why the last attempt failed; `None` when it did not.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.away.lock().as_ref().map(|(_, why)| why.clone())
+    }
+
+    fn failed(&self, why: &str) {
+        let mut away = self.away.lock();
+        let since = away.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *away = Some((since, why.to_owned()));
     }
 
     /// Gives up what is under way; nothing is asked any more.
@@ -189,8 +201,11 @@ impl Bucket {
                     Outcome::Failed => innermost(&e),
                     outcome => {
                         self.counters.attempt(operation, outcome);
-                        if outcome == Outcome::Answered {
-                            *self.away.lock() = None;
+                        match &e {
+                            _ if outcome == Outcome::Answered => *self.away.lock() = None,
+                            // Keys that are not good any more: as good as not there, until somebody sees to it.
+                            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => self.failed(&innermost(&e)),
+                            _ => {}
                         }
                         let path = format!("{}/{path}", self.name);
                         return Err(match e {
@@ -202,7 +217,7 @@ impl Bucket {
                 },
             };
             self.counters.attempt(operation, Outcome::Failed);
-            self.away.lock().get_or_insert_with(Instant::now);
+            self.failed(&why);
             let pause_now = self.jittered(pause, attempts);
             if begun.elapsed() + pause_now >= total {
                 return Err(ObjectsError::Away { what: what(), why, attempts });

@@ -193,6 +193,12 @@ impl Location {
         if let Some(endpoint) = &endpoint {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/')).with_allow_http(endpoint.starts_with("http://"));
         }
+        // The name that AWS' own tools read; `object_store` knows another one.
+        if let Ok(machine) = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+            && !said(&builder, AmazonS3ConfigKey::MetadataEndpoint)
+        {
+            builder = builder.with_metadata_endpoint(machine.trim_end_matches('/'));
+        }
         match (&settings.region, profile.region) {
             (Some(region), _) => builder = builder.with_region(region),
             (None, Some(region))

@@ -155,6 +155,8 @@ pub(crate) struct Storage {
     pub(crate) min_free: Option<u64>,
     /// Tenants with less than so many bytes in a head share a segment; none of them where it is 0.
     pub(crate) share_below: Option<usize>,
+    /// Bytes of the write-ahead log at which requests are refused.
+    pub(crate) log_cap: Option<u64>,
     /// How much older than the newest of its series a sample may be.
     pub(crate) out_of_order: Duration,
     /// The object store behind the data directory.
@@ -228,6 +230,9 @@ pub(crate) struct Overrides {
     /// `--allow-unauthenticated`.
     pub(crate) allow_unauthenticated: bool,
 }
+
+/// A log that is smaller would be at its cap with every burst.
+const LEAST_LOG: u64 = 4 << 20;
 
 /// How late a sample may come.
 const OUT_OF_ORDER: Duration = Duration::from_secs(30 * 60);
@@ -327,6 +332,13 @@ impl Config {
             share_below: match &file.storage.share_segments_below {
                 None => None,
                 some => Some(size("storage.share_segments_below", some, 0)?),
+            },
+            log_cap: match &file.storage.log.max_size {
+                None => None,
+                some => match size("storage.log.max_size", some, 0)? as u64 {
+                    bytes @ LEAST_LOG.. => Some(bytes),
+                    _ => return Err(ConfigError::value(name, "storage.log.max_size", "less than 4MiB".to_owned())),
+                },
             },
             out_of_order: match file.storage.out_of_order_time_window.as_deref() {
                 // Unlike a retention it may be none.

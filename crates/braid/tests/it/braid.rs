@@ -66,6 +66,11 @@ impl Braid {
         self.addresses.get(face).unwrap_or_else(|| panic!("no port for {face}: {:?}", self.addresses))
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn get(&self, face: &str, path: &str) -> Reply {
         get(self.at(face), path)
     }
@@ -124,6 +129,11 @@ fn private_mounts() -> Command {
 
 /// Whether this machine lets a test mount a file system for itself.
 pub(crate) fn can_mount() -> bool {
-    let try_it = "d=$(mktemp -d) && mount -t tmpfs -o size=1m tmpfs \"$d\"; r=$?; umount \"$d\"; rmdir \"$d\"; exit $r";
-    private_mounts().args(["sh", "-c", try_it]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    can_mount_with("mkdir \"$d/m\" && mount -t tmpfs -o size=1m tmpfs \"$d/m\"")
+}
+
+/// Whether `script`, which mounts something at `$d/m`, works here.
+pub(crate) fn can_mount_with(script: &str) -> bool {
+    let try_it = format!("d=$(mktemp -d) && {{ {script}; }}; r=$?; umount \"$d/m\"; rm -rf \"$d\"; exit $r");
+    private_mounts().args(["sh", "-c", &try_it]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }

@@ -421,6 +421,7 @@ impl Core {
         let least = self.options.min_free;
         match self.options.disk.free_space() {
             Ok(free) => {
+                self.free.store(free, Ordering::Release);
                 let was = self.full.load(Ordering::Acquire);
                 // Back only with some distance, so that it does not flutter.
                 let full = free < if was { least + least / 8 } else { least };
@@ -453,6 +454,9 @@ impl Core {
             || age >= self.options.flush_age[signal as usize]
             || (!self.has_room() && largest == Some(memory))
             || kept() > self.options.log_cap / 2
+            // While nothing is taken in for want of space, what the log has alone is written, if there is room for it, so that the
+            // log can go.
+            || (self.full.load(Ordering::Acquire) && self.free.load(Ordering::Acquire) > kept())
     }
 
     /// Flush, merge, cut and unlink until nothing is left to do.
@@ -529,6 +533,7 @@ impl Core {
             deletions_waiting: live.waiting().iter().count(),
             deletions_cancelled: get(&c.cancelled),
             full: self.full.load(Ordering::Relaxed),
+            refusing: self.refusal().map(|why| why.to_string()),
             remote: self.remote.as_ref().map(|r| r.stats()),
         }
     }

@@ -83,6 +83,8 @@ pub(crate) struct Core {
     /// The last sequence that the log's thread has handed over.
     fed: AtomicU64,
     pub(crate) full: AtomicBool,
+    /// Free space at the last look, bytes.
+    free: AtomicU64,
     log_blocked: AtomicBool,
     /// Free space was so short at the last look that slow readers have to give up records.
     pub(crate) short: AtomicBool,
@@ -268,21 +270,33 @@ impl Core {
         }
     }
 
+    /// Why no request is taken in, whatever it is.
+    pub(crate) fn refusal(&self) -> Option<StoreError> {
+        if self.full.load(Ordering::Acquire) {
+            let why = "the data directory is almost full; appends are refused until there is space";
+            return Some(StoreError::Full(why.into()));
+        }
+        if let Some(why) = self.remote.as_ref().and_then(|r| r.fenced()) {
+            return Some(StoreError::Full(why));
+        }
+        if self.log_blocked.load(Ordering::Acquire) {
+            let behind = self.remote.as_ref().filter(|r| r.covered() < self.agreed() || r.is_away());
+            let why = behind.map_or_else(
+                || "the log is at its size cap; what reads it, or writes it as segments, is behind".into(),
+                |r| r.behind(),
+            );
+            return Some(StoreError::Busy(why));
+        }
+        None
+    }
+
     /// Waits until there is room for a request.
     async fn admit(&self, request: &Request) -> Result<tokio::sync::OwnedSemaphorePermit, StoreError> {
         if self.is_stopping() {
             return Err(StoreError::Closed);
         }
-        if self.full.load(Ordering::Acquire) {
-            return Err(StoreError::Full("the data directory is almost full; appends are refused until there is space".into()));
-        }
-        if let Some(why) = self.remote.as_ref().and_then(|r| r.fenced()) {
-            return Err(StoreError::Full(why));
-        }
-        if self.log_blocked.load(Ordering::Acquire) {
-            let behind = self.remote.as_ref().filter(|r| r.covered() < self.agreed());
-            let why = behind.map_or_else(|| "the log is at its size cap; a reader of it is behind".into(), |r| r.behind());
-            return Err(StoreError::Busy(why));
+        if let Some(why) = self.refusal() {
+            return Err(why);
         }
         let units = units(request.payload.len()).min(units(self.options.in_flight_bytes));
         let permit = match Arc::clone(&self.in_flight).try_acquire_many_owned(units) {

@@ -120,6 +120,7 @@ impl Engine {
             room: Notify::new(),
             fed,
             full: AtomicBool::new(false),
+            free: AtomicU64::new(u64::MAX),
             log_blocked: AtomicBool::new(false),
             latest_deletion: AtomicU64::new(tombstones.last()),
             short: AtomicBool::new(false),

@@ -120,6 +120,8 @@ pub struct Stats {
     pub deletions_cancelled: u64,
     /// Whether appends are refused for want of disk space.
     pub full: bool,
+    /// Why all appends are refused, for want of space or otherwise; `None` while they are not.
+    pub refusing: Option<String>,
     /// The object store, where there is one.
     pub remote: Option<crate::RemoteStats>,
 }

@@ -94,6 +94,8 @@ pub struct RemoteStats {
     pub failures: u64,
     /// Seconds since the object store last gave an answer; 0 while it answers.
     pub away_seconds: u64,
+    /// Why its last answer was none; empty while it answers.
+    pub trouble: String,
     /// Whether another writer has taken over.
     pub fenced: bool,
 }
@@ -239,6 +241,11 @@ impl Remote {
         if self.is_fenced.load(Ordering::Acquire) { self.fence.read().clone() } else { None }
     }
 
+    /// Whether the last attempt to reach it has failed.
+    pub(crate) fn is_away(&self) -> bool {
+        self.bucket.away().is_some()
+    }
+
     /// What to say while the log waits for the object store.
     pub(crate) fn behind(&self) -> String {
         let why = match self.bucket.away() {
@@ -298,6 +305,7 @@ impl Remote {
             deleted: get(&self.deleted),
             failures: get(&self.failures),
             away_seconds: self.bucket.away().map_or(0, |d| d.as_secs().max(1)),
+            trouble: self.bucket.trouble().unwrap_or_default(),
             fenced: self.is_fenced.load(Ordering::Acquire),
             ..self.cache.stats()
         }
