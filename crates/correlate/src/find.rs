@@ -49,13 +49,18 @@ pub fn own_rows() -> Predicate {
     Predicate::eq(Column::attribute(Scope::Resource, "service.name"), SERVICE)
 }
 
-/// The ids of the spans of these traces, oldest first, at most [`MAX_LINKS`] of each.
-fn spans_of(reader: &dyn Reader, tenant: &Tenant, of: Predicate) -> Result<HashMap<TraceId, Vec<SpanId>>, StoreError> {
+/// The ids of the spans of these traces that began within the range, oldest first, at most [`MAX_LINKS`] of each.
+pub(crate) fn spans_of(
+    reader: &dyn Reader,
+    tenant: &Tenant,
+    range: TimeRange,
+    of: Predicate,
+) -> Result<HashMap<TraceId, Vec<SpanId>>, StoreError> {
     let fields = [Field::Time, Field::TraceId, Field::SpanId];
     let scan = Scan {
         predicate: Predicate::Not(Box::new(own_rows())).and(of),
         projection: fields.into_iter().map(Column::Field).collect(),
-        ..scan(tenant, TimeRange::ALL, Predicate::True, Order::Any)
+        ..scan(tenant, range, Predicate::True, Order::Any)
     };
     let mut found: HashMap<TraceId, BTreeSet<(i64, SpanId)>> = HashMap::new();
     for batch in reader.scan(&scan)? {
@@ -182,7 +187,7 @@ pub fn of_traces(
             }
         }
     }
-    let mut spans = spans_of(reader, tenant, predicate)?;
+    let mut spans = spans_of(reader, tenant, TimeRange::ALL, predicate)?;
     let event = |(trace, parts)| Event { spans: spans.remove(&trace).unwrap_or_default(), ..Event::new(trace, parts) };
     Ok(found.into_iter().map(event).collect())
 }

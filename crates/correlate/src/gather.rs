@@ -104,6 +104,7 @@ impl Gathering {
                     let mut found = Found::beginning_with(&sender.keys);
                     finder.attributes(own, FoundIn::Attribute, &mut found);
                     loom.keys(slot, &found);
+                    loom.oversized(found.oversized);
                 }
             }
             loom.names.release(service);

@@ -17,6 +17,7 @@ pub mod keys;
 mod lines;
 mod loom;
 mod names;
+mod outward;
 mod registry;
 pub mod row;
 mod run;
@@ -34,6 +35,7 @@ mod window;
 
 pub use counters::Counters;
 pub use event::{Event, joined_json, time_text};
+pub use outward::{is_own, outward};
 pub use registry::{Registry, Seen};
 pub use run::{Correlator, READER};
 pub use settings::{BusinessKey, DEFAULT_KEYS, Settings, Since};

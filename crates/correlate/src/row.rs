@@ -33,6 +33,8 @@ pub const JOINS: &str = "correlation.joins";
 pub const SERVICES: &str = "correlation.services";
 /// All keys with all values as JSON, where a key has more than one.
 pub const KEYS: &str = "correlation.keys";
+/// Arrival of the first and the last record, and which part of the log is covered.
+pub const WINDOW: &str = "correlation.window";
 /// Last sequence of the log that counts in.
 pub const LAST: &str = "correlation.last_sequence";
 
@@ -56,10 +58,19 @@ pub fn encode<'p>(parts: impl IntoIterator<Item = &'p Part>) -> Result<Vec<u8>, 
     encoder.finish()
 }
 
-/// Whether a request is one of [`encode`]'s.
+/// Whether a request is one of [`encode`]'s: of this service and no other. What an exporter sends may begin with such spans and go on
+/// with others.
 #[must_use]
 pub fn is_own(payload: &[u8]) -> bool {
-    memchr::memmem::find(&payload[..payload.len().min(128)], SERVICE.as_bytes()).is_some()
+    memchr::memmem::find(&payload[..payload.len().min(128)], SERVICE.as_bytes()).is_some() && is_one_message(payload)
+}
+
+/// Whether the whole request is one `ResourceSpans`: its tag, its length, and nothing behind it.
+fn is_one_message(payload: &[u8]) -> bool {
+    let Some((0x0a, rest)) = payload.split_first() else { return false };
+    let Some(last) = rest.iter().take(10).position(|byte| byte & 0x80 == 0) else { return false };
+    let length = rest[..=last].iter().rev().fold(0u64, |n, byte| n << 7 | u64::from(byte & 0x7f));
+    usize::try_from(length).is_ok_and(|n| n == rest.len() - last - 1)
 }
 
 fn int(n: u64) -> Value<'static> {
@@ -86,7 +97,7 @@ fn put(encoder: &mut TraceEncoder, part: &Part) {
         set(JOINS, Value::Bool(false));
     }
     set(SERVICES, Value::Str(&services));
-    set("correlation.window", Value::Str(&window));
+    set(WINDOW, Value::Str(&window));
     let last = part.joined.iter().map(|j| j.at.sequence).fold(part.sequences.1, u64::max);
     set(LAST, int(last));
     for (key, count) in [

@@ -95,6 +95,7 @@ impl SpanSink for Spans<'_> {
             let mut found = Found::beginning_with(&sender.keys);
             finder.attributes(span.attributes, FoundIn::Attribute, &mut found);
             loom.keys(slot, &found);
+            loom.oversized(found.oversized);
         }
     }
 }

@@ -453,6 +453,8 @@ fn a_row_is_the_part_again() {
     let parts = l.at(61.0);
     let payload = row::encode(&parts).expect("sound");
     assert!(row::is_own(&payload));
+    let with_another = [&payload[..], &payload[..]].concat();
+    assert!(!row::is_own(&with_another) && !row::is_own(&payload[..payload.len() - 1]), "what others send may have more");
     let memory = store::memory::Memory::new();
     let limits = wire::Limits::default();
     wire::walk_spans(Encoding::OtlpTraces, &payload, &limits, &mut memory.ingest(&Tenant::default())).expect("OTLP");

@@ -247,8 +247,8 @@ fn encode(
         (first_of.get(&resource).copied(), resource, spans.first().map(|s| s.start), key.clone())
     });
     // Correlation's own spans are linked to all the others, which their rows need not name.
-    let is_own = |group: &OwnedGroup| group.scope_name == correlate::SERVICE;
-    let others = groups.iter().filter(|(_, group, _)| !is_own(group)).flat_map(|(_, _, spans)| spans);
+    let is_own = |group: &OwnedGroup| correlate::is_own(&group.scope_name, &group.scope_version);
+    let others = groups.iter().filter(|(_, group, _)| group.scope_name != correlate::SERVICE).flat_map(|(_, _, spans)| spans);
     let related: BTreeSet<(i64, SpanId)> = others.map(|s| (s.start, s.id)).collect();
     let related: Vec<SpanId> = related.into_iter().map(|(_, id)| id).take(correlate::MAX_LINKS).collect();
     let mut encoder = TraceEncoder::default();

@@ -173,3 +173,100 @@ fn settling_lets_the_log_go_although_its_readers_write_into_it() {
     // A file of the log begins with a block of 4 KiB.
     assert!(braid.metric("braid_log_bytes") <= 4096.0, "{} bytes of the log are left", braid.metric("braid_log_bytes"));
 }
+
+#[test]
+fn a_trace_id_that_is_used_for_long_is_one_event_that_grows() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = start(dir.path(), 1);
+    for n in 0..16 {
+        send_span(&braid, TRACE, &format!("{:016x}", n + 1), if n % 2 == 0 { "beorn" } else { "arda" }, "CKT-7");
+        let record = json!({"resource": {"service": "beorn"}, "records": [
+            {"timestamp": "2026-11-27T10:00:00Z", "message": format!("line {n}"), "trace_id": TRACE}]});
+        post(braid.at("correlation"), "/api/logs", &[JSON], record.to_string().as_bytes()).expect(200);
+        std::thread::sleep(std::time::Duration::from_millis(250));
+    }
+    let event = event(&braid, "circuit_id=CKT-7", 16);
+    assert_eq!((&event["span_count"], &event["amended"]), (&json!(16), &json!(true)), "{event}");
+    assert!(event["windows"].as_u64().is_some_and(|n| (3..=16).contains(&n)), "{event}");
+    braid.eventually("the end of the windows", |b| (b.metric("braid_correlation_open_windows") == 0.0).then_some(()));
+    assert_eq!(events(&braid, "").len(), 1);
+}
+
+#[test]
+fn keys_of_a_mebibyte_and_contradictory_times_harm_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = start(dir.path(), 1);
+    let long = "x".repeat(1 << 20);
+    // (start, end): backwards, before 1970 began, beyond what 64 bits of nanoseconds with a sign can say, and far ahead of each other.
+    let times = [("2000", "1000"), ("0", "0"), ("18446744073709551615", "9223372036854775808"), ("1", "9223372036854775807")];
+    for (n, (start, end)) in times.into_iter().enumerate() {
+        let body = json!({"resourceSpans": [{
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": format!("s{n}")}}]},
+            "scopeSpans": [{"spans": [{
+                "traceId": TRACE, "spanId": format!("{:016x}", n + 1), "name": "op", "startTimeUnixNano": start, "endTimeUnixNano": end,
+                "attributes": [
+                    {"key": "circuit_id", "value": {"stringValue": long}},
+                    {"key": "product_id", "value": {"stringValue": "P-1"}},
+                ],
+            }]}],
+        }]});
+        let answer = post(braid.at("correlation"), "/api/otlp/v1/traces", &[JSON], body.to_string().as_bytes()).expect(200);
+        // A time that no 64 bits with a sign can say is refused, and nothing else.
+        assert_eq!(answer.text().contains("rejectedSpans"), n == 2, "{}", answer.text());
+    }
+    let records = json!({"resource": {"service": "legacy"}, "records": [
+        {"timestamp": "1970-01-01T00:00:01Z", "message": "old", "product_id": "P-1"},
+        {"timestamp": "2261-01-01T00:00:00Z", "message": "new", "trace_id": TRACE, "circuit_id": long},
+        {"timestamp": "2026-11-27T10:00:00Z", "message": format!("circuit_id={long}"), "trace_id": TRACE},
+    ]});
+    let answer = post(braid.at("correlation"), "/api/logs", &[JSON], records.to_string().as_bytes()).expect(200).json();
+    assert_eq!(answer["accepted"], 3, "{answer}");
+    let event = event(&braid, "product_id=P-1", 3);
+    assert_eq!((&event["span_count"], &event["log_count_by_key"]), (&json!(times.len() - 1), &json!(1)), "{event}");
+    assert_eq!(event["keys"], json!({"product_id": ["P-1"]}), "what is too long is left out");
+    assert!(event["odd_times"].as_u64().is_some_and(|n| n > 0), "and times that cannot be are counted: {event}");
+    assert!(braid.metric("braid_correlation_oversized_keys_total") >= 3.0);
+    let (status, log) = braid.stop("-TERM");
+    assert!(status.success() && !log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn synthetic_spans_go_out_with_their_links_and_are_nobody_elses_events() {
+    let (here, there) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let other = start(there.path(), 1);
+    let yaml = format!(
+        "correlation: {{window: 1s}}\nexporters:\n  otlphttp:\n    endpoint: 'http://{}'\n    sending_queue: {{batch: {{flush_timeout: \
+         20ms}}}}\nservice: {{pipelines: {{traces: {{exporters: [otlphttp]}}}}}}\n",
+        other.at("otlp_http")
+    );
+    let file = here.path().join("braid.yaml");
+    std::fs::write(&file, yaml).expect("written");
+    let braid = Braid::start_with(here.path(), &["--config", &file.display().to_string()]);
+    let alone = "1af7651916cd43dd8448eb211c80319c";
+    send_span(&braid, TRACE, "1111111111111111", "beorn", "CKT-7");
+    send_span(&braid, TRACE, "2222222222222222", "palantir", "CKT-7");
+    send_span(&braid, alone, "3333333333333333", "beorn", "CKT-8");
+    let synthetic = |b: &Braid, trace: &str| {
+        let reply = b.get("tempo", &format!("/api/traces/{trace}"));
+        let batches = if reply.status == 200 { reply.json()["batches"].as_array().cloned() } else { None };
+        let own = |batch: &Value| batch["resource"].to_string().contains("braid-correlation");
+        let own: Vec<Value> = batches.unwrap_or_default().into_iter().filter(own).collect();
+        own.iter().flat_map(|batch| batch["scopeSpans"].as_array().cloned().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    // The other makes an event of its own, and has ours beside it.
+    let both = other.eventually("two synthetic spans", |b| Some(synthetic(b, TRACE)).filter(|found| found.len() == 2));
+    for scope in &both {
+        let links = scope["spans"][0]["links"].as_array().expect("links");
+        assert_eq!(links.len(), 2, "{scope}");
+        assert!(links.iter().all(|link| link["traceId"].is_string() && link["spanId"].is_string()), "{scope}");
+    }
+    assert_eq!(both.iter().filter(|scope| scope["scope"]["version"] == "exported").count(), 1, "{both:?}");
+    // Its event counts each span once, ours not at all.
+    let event = other.eventually("the event", |b| events(b, &format!("trace_id={TRACE}")).into_iter().next());
+    assert_eq!((&event["span_count"], &event["windows"]), (&json!(2), &json!(1)), "{event}");
+    // An event that joins nothing is no span of its trace, and stays where it was made.
+    other.eventually("the lone trace", |b| (b.get("tempo", &format!("/api/traces/{alone}")).status == 200).then_some(()));
+    braid.eventually("its event", |b| events(b, &format!("trace_id={alone}")).into_iter().next());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(synthetic(&other, alone).is_empty());
+}
