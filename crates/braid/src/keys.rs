@@ -28,7 +28,7 @@ enum What {
         #[command(flatten)]
         rights: Rights,
         /// Days that it is good for [default: until it is revoked]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         days: Option<u32>,
     },
     /// Add a user, or give one another password; asks for it, or reads a line of standard input

@@ -1,4 +1,4 @@
-//! Certificates for a lab: an authority of one's own, and what it signs. Not a public-key infrastructure: nothing is revoked.
+//! Certificates for a lab: an authority of one's own, and what it signs. Not a public-key infrastructure.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use rcgen::{
 
 /// The authority's name. It is the same for all, so that a certificate can be issued with the authority's key alone.
 const AUTHORITY: &str = "Braid lab authority";
-const CA: (&str, &str) = ("ca.crt", "ca.key");
+pub(crate) const CA: (&str, &str) = ("ca.crt", "ca.key");
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -47,16 +47,17 @@ pub enum Use {
     Client,
 }
 
-/// Makes an authority in `dir`: `ca.crt` and `ca.key`. Good for `days`.
+/// Makes an authority in `dir`: `ca.crt` and `ca.key`, good for `days`, and `ca.crl`, its list of revoked certificates.
 ///
 /// # Errors
 /// One that is there already (unless `force`), or a disk that does not take it.
-pub fn authority(dir: &Path, days: u64, force: bool) -> Result<[PathBuf; 2], CertsError> {
+pub fn authority(dir: &Path, days: u64, force: bool) -> Result<[PathBuf; 3], CertsError> {
     let mut params = authority_params();
     valid_for(&mut params, days);
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    write(dir, CA, &certificate.pem(), &key.serialize_pem(), force)
+    let [crt, secret] = write(dir, CA, &certificate.pem(), &key.serialize_pem(), force)?;
+    Ok([crt, secret, crate::revoke::begin(dir, &key.serialize_pem())?])
 }
 
 /// Makes a certificate of the authority in `dir`, as `<name>.crt` and `<name>.key`; `hosts` are names and addresses.
@@ -64,13 +65,7 @@ pub fn authority(dir: &Path, days: u64, force: bool) -> Result<[PathBuf; 2], Cer
 /// # Errors
 /// No authority there, names that are none, files that are there already (unless `force`).
 pub fn issue(dir: &Path, usage: Use, name: &str, hosts: &[String], days: u64, force: bool) -> Result<[PathBuf; 2], CertsError> {
-    if name.is_empty()
-        || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        || name.starts_with('.')
-        || name == "ca"
-    {
-        return Err(CertsError::Invalid(format!("{name:?} cannot be a name: letters, digits, - _ . and not ca")));
-    }
+    check_name(name)?;
     let path = dir.join(CA.1);
     let pem = std::fs::read_to_string(&path).map_err(|source| CertsError::Io { path, source })?;
     let authority = Issuer::new(authority_params(), KeyPair::from_pem(&pem)?);
@@ -79,6 +74,7 @@ pub fn issue(dir: &Path, usage: Use, name: &str, hosts: &[String], days: u64, fo
         .iter()
         .map(|host| match host.parse() {
             Ok(address) => Ok(SanType::IpAddress(address)),
+            Err(_) if !is_name(host) => Err(CertsError::Invalid(format!("{host:?} is neither a name nor an address of a host"))),
             Err(_) => host.as_str().try_into().map(SanType::DnsName).map_err(|e| CertsError::Invalid(format!("{host:?}: {e}"))),
         })
         .collect::<Result<_, _>>()?;
@@ -95,7 +91,26 @@ pub fn issue(dir: &Path, usage: Use, name: &str, hosts: &[String], days: u64, fo
     write(dir, (&format!("{name}.crt"), &format!("{name}.key")), &certificate.pem(), &key.serialize_pem(), force)
 }
 
-fn authority_params() -> CertificateParams {
+/// Whether clients can ask for a host of this name; its first part may be a star.
+fn is_name(host: &str) -> bool {
+    let rest = host.strip_prefix("*.").unwrap_or(host);
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    rest.len() <= 253 && rest.split('.').all(is_part)
+}
+
+/// Refuses what cannot be the name of files.
+pub(crate) fn check_name(name: &str) -> Result<(), CertsError> {
+    if name.is_empty()
+        || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        || name.starts_with('.')
+        || name == "ca"
+    {
+        return Err(CertsError::Invalid(format!("{name:?} cannot be a name: letters, digits, - _ . and not ca")));
+    }
+    Ok(())
+}
+
+pub(crate) fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(AUTHORITY);
     // It signs leaves only.

@@ -259,7 +259,7 @@ fn a_file_that_cannot_be_is_refused_with_its_reason() {
 fn certificates_can_be_read_and_go_together() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
-    let [ca, ca_key] = certs::authority(dir, 10, false).expect("made");
+    let [ca, ca_key, crl] = certs::authority(dir, 10, false).expect("made");
     assert!(matches!(certs::authority(dir, 10, false), Err(certs::CertsError::Exists(_))));
     let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let [certificate, key] = certs::issue(dir, certs::Use::Server, "braid", &hosts, 10, false).expect("made");
@@ -267,17 +267,39 @@ fn certificates_can_be_read_and_go_together() {
         use std::os::unix::fs::MetadataExt;
         assert_eq!(std::fs::metadata(secret).expect("there").mode() & 0o777, 0o600);
     }
-    let files = TlsFiles { certificate: certificate.clone(), key, clients: Some((ca, ClientCertificates::Required)) };
+    let files = TlsFiles {
+        certificate: certificate.clone(),
+        key,
+        clients: Some((ca, ClientCertificates::Required)),
+        revoked: Some(crl.clone()),
+    };
     assert!(files.requires_certificates());
     let tls = Tls::open(files.clone(), vec![b"h2"]).expect("good");
     assert!(!tls.reload_if_changed().expect("good"));
     certs::issue(dir, certs::Use::Server, "braid", &hosts, 10, true).expect("made");
     assert!(tls.reload_if_changed().expect("good"));
+    certs::issue(dir, certs::Use::Client, "agent", &[], 10, false).expect("made");
+    for _ in 0..2 {
+        assert_eq!(crate::revoke(dir, "agent").expect("revoked"), crl);
+        assert_eq!(std::fs::read_to_string(dir.join("ca.revoked")).expect("there").lines().count(), 1, "once is enough");
+    }
+    assert!(tls.reload_if_changed().expect("good"));
+    assert!(crate::revoke(dir, "nobody").expect_err("no certificate").to_string().contains("nobody.crt"));
+    let list = std::fs::read(&crl).expect("there");
+    std::fs::write(&crl, "nothing").expect("written");
+    assert!(tls.reload_if_changed().expect_err("no list").to_string().contains("no list of revoked certificates"));
+    std::fs::write(&crl, list).expect("written");
     std::fs::write(&certificate, "nothing").expect("written");
     let said = tls.reload_if_changed().expect_err("no certificate").to_string();
     assert!(said.contains("braid.crt: no certificate in it"), "{said}");
     let mixed = TlsFiles { certificate: dir.join("ca.crt"), ..files };
     assert!(Tls::open(mixed, Vec::new()).err().expect("another key").to_string().contains("does not go with the key"));
+    for bad in ["a b", "", "x..y", "ü", "a/b", "*", "a.*.b"] {
+        let said = certs::issue(dir, certs::Use::Server, "x", &[bad.to_owned()], 1, true).expect_err(bad).to_string();
+        assert!(said.contains("neither a name nor an address"), "{said}");
+    }
+    certs::issue(dir, certs::Use::Server, "x", &["*.lan".to_owned(), "::1".to_owned(), "my_host".to_owned()], 1, true)
+        .expect("made");
     for bad in ["", "ca", "../x", "a b"] {
         assert!(certs::issue(dir, certs::Use::Client, bad, &[], 1, true).is_err(), "{bad}");
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
@@ -40,6 +40,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authorities of client certificates, and whether clients must have one.
     pub clients: Option<(PathBuf, ClientCertificates)>,
+    /// Client certificates that those authorities have revoked: a PEM file of their lists.
+    pub revoked: Option<PathBuf>,
 }
 
 impl TlsFiles {
@@ -50,7 +52,7 @@ impl TlsFiles {
     }
 
     fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.certificate, &self.key].into_iter().chain(self.clients.iter().map(|(path, _)| path))
+        [&self.certificate, &self.key].into_iter().chain(self.clients.iter().map(|(path, _)| path)).chain(&self.revoked)
     }
 
     fn read(&self, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
@@ -72,7 +74,17 @@ impl TlsFiles {
                 for authority in certificates(path)? {
                     roots.add(authority).map_err(|e| failed(path, e.to_string()))?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                if let Some(path) = &self.revoked {
+                    let lists =
+                        CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+                    let lists = lists.map_err(|e| failed(path, e.to_string()))?;
+                    if lists.is_empty() {
+                        return Err(failed(path, "no list of revoked certificates in it".to_owned()));
+                    }
+                    // An authority without a list has revoked nothing.
+                    verifier = verifier.with_crls(lists).allow_unknown_revocation_status();
+                }
                 let verifier = match which {
                     ClientCertificates::Required => verifier,
                     ClientCertificates::Optional => verifier.allow_unauthenticated(),

@@ -85,10 +85,14 @@ pub(super) fn tls(name: &str, key: &str, file: Option<&raw::Tls>) -> Result<Opti
     if file.client_auth.is_some() && file.client_ca_file.is_none() {
         return Err(wrong("client_auth", "needs client_ca_file, which says whose certificates are good"));
     }
+    if file.client_crl_file.is_some() && file.client_ca_file.is_none() {
+        return Err(wrong("client_crl_file", "needs client_ca_file, which says whose certificates are good"));
+    }
     Ok(Some(TlsFiles {
         certificate: beside(name, &file.cert_file),
         key: beside(name, &file.key_file),
         clients: file.client_ca_file.as_ref().map(|path| (beside(name, path), which)),
+        revoked: file.client_crl_file.as_ref().map(|path| beside(name, path)),
     }))
 }
 

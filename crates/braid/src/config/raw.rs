@@ -94,6 +94,7 @@ pub(super) struct Tls {
     pub(super) key_file: PathBuf,
     pub(super) client_ca_file: Option<PathBuf>,
     pub(super) client_auth: Option<String>,
+    pub(super) client_crl_file: Option<PathBuf>,
 }
 
 /// Braid's own port and the customary ones; `0` leaves one out.
@@ -147,6 +148,14 @@ pub(super) struct Storage {
     pub(super) out_of_order_time_window: Option<String>,
     pub(super) object_store: Option<ObjectStore>,
     pub(super) cache: Cache,
+    pub(super) log: Log,
+}
+
+/// The write-ahead log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) max_size: Option<String>,
 }
 
 /// Where segments go; the keys are S3's, but for Azure's account.

@@ -339,6 +339,36 @@ fn a_port_that_asks_for_certificates_lets_nobody_else_in_and_a_certificate_may_b
 }
 
 #[test]
+fn a_revoked_certificate_opens_nothing_more_within_seconds() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let certs = certificates(dir);
+    good(dir, &["certs", "client", "other"], "");
+    let yaml = "auth: {certificate_scopes: [ingest, read]}\n\
+                tls: {cert_file: certs/braid.crt, key_file: certs/braid.key, client_ca_file: certs/ca.crt, client_crl_file: certs/ca.crl}\n";
+    let braid = start(dir, yaml, &[]);
+    let url = format!("https://{}/loki/api/v1/labels", braid.at("loki"));
+    // A connection of its own each time, with what the client remembers of the last one: a session must not be resumed.
+    let agent = trusting(&certs, Some("agent")).pool_max_idle_per_host(0).build().expect("a client");
+    let other = trusting(&certs, Some("other")).pool_max_idle_per_host(0).build().expect("a client");
+    block_on(async {
+        let ask = async |client: &reqwest::Client| client.get(&url).send().await.map(|r| r.status().as_u16());
+        for client in [&agent, &other, &agent] {
+            assert_eq!(ask(client).await.expect("secure"), 200);
+        }
+        good(dir, &["certs", "revoke", "agent"], "");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while ask(&agent).await.is_ok() {
+            assert!(std::time::Instant::now() < deadline, "{}", braid.log());
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        assert_eq!(ask(&other).await.expect("secure"), 200, "others are not touched");
+    });
+    let (said, complaint, code) = run(dir, &["certs", "revoke", "nobody"], "");
+    assert!(code == 1 && complaint.contains("nobody.crt"), "{said}{complaint}");
+}
+
+#[test]
 fn syslog_over_tls_is_kept_and_asks_for_certificates() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
