@@ -13,7 +13,7 @@ mod transactions;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use kit::{Stop, Telemetry, serve};
+use kit::{CallbackOptions, Stop, Telemetry, serve};
 
 use crate::server::Common;
 
@@ -77,6 +77,8 @@ pub struct Options {
     /// Where payments ask who pays.
     #[arg(long, value_name = "URL", env = "LAB_SHOP_AUTH", default_value = "http://127.0.0.1:8001")]
     auth: String,
+    #[command(flatten)]
+    callbacks: CallbackOptions,
 }
 
 /// Runs one service until `stop`, with its telemetry going to `otlp`.
@@ -90,7 +92,7 @@ pub async fn run(service: Service, options: Options, otlp: &str, stop: Stop) -> 
         Service::Payment => payment::routes(&common, options.auth.trim_end_matches('/').to_owned(), stop.clone()),
         Service::Inventory => inventory::routes(&common),
     };
-    let served = serve(address, common.observed(routes), stop).await;
+    let served = serve(address, common.observed(routes, &options.callbacks), stop).await;
     telemetry.stop().await;
     served
 }

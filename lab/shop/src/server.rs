@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use kit::{CONTENT_TYPE, Observer, Random, observe, refusal, telemetry};
+use kit::{CALLBACK_PATH, CONTENT_TYPE, CallbackOptions, Observer, Random, observe, refusal, telemetry};
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
@@ -76,8 +76,9 @@ impl Common {
         answer
     }
 
-    /// The routes, observed, with `/health` and `/metrics`, which make no spans: machines ask them every few seconds.
-    pub(crate) fn observed(&self, routes: Router) -> Router {
+    /// The routes and the test endpoint of the trace context, observed, with `/health` and `/metrics`, which make no spans:
+    /// machines ask them every few seconds.
+    pub(crate) fn observed(&self, routes: Router, options: &CallbackOptions) -> Router {
         let observer = Observer {
             tracer: self.tracer.clone(),
             requests: self.requests.clone(),
@@ -89,6 +90,7 @@ impl Common {
         let health = Router::new().route("/health", get(health));
         let metrics = Router::new().route("/metrics", get(metrics)).with_state(self.clone());
         routes
+            .merge(kit::callbacks(options, self.tracer.clone()))
             .fallback(async || refusal(StatusCode::NOT_FOUND, "Not found"))
             .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"))
             .layer(middleware::from_fn_with_state(self.requests.clone(), weigh))
@@ -108,7 +110,8 @@ async fn weigh(State(requests): State<Arc<Requests>>, request: Request, next: Ne
 
 /// The `path` label: the route, never what somebody typed.
 fn endpoint(route: Option<&str>, _method: &str) -> &'static str {
-    const ROUTES: [&str; 13] = [
+    const ROUTES: [&str; 14] = [
+        CALLBACK_PATH,
         "/transactions",
         "/transactions/create",
         "/cache/stats",

@@ -212,6 +212,25 @@ impl Sense {
     }
 }
 
+/// The four services of the shop, on free ports; each stands for itself.
+pub(crate) struct Shop {
+    _parts: Vec<Part>,
+    pub(crate) urls: Vec<String>,
+}
+
+pub(crate) const SHOP: [&str; 4] = ["transactions", "auth", "payment", "inventory"];
+
+impl Shop {
+    pub(crate) async fn start(otlp: &str) -> Self {
+        let parts: Vec<Part> = SHOP.iter().map(|name| Part::start(&["--otlp", otlp, name, "--port", "0"])).collect();
+        let mut urls = Vec::new();
+        for part in &parts {
+            urls.push(part.url().await);
+        }
+        Self { _parts: parts, urls }
+    }
+}
+
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{Lab, SENSE, Sense, ask, post_json};
+use crate::common::{Lab, SENSE, SHOP, Sense, Shop, ask, post_json};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -28,6 +28,7 @@ struct Harness {
     next: std::sync::atomic::AtomicUsize,
     _lab: Lab,
     _sense: Sense,
+    _shop: Shop,
 }
 
 /// What a service sent on.
@@ -44,9 +45,10 @@ impl Harness {
     async fn start() -> Self {
         // Nobody collects: this is about headers.
         let otlp = "http://127.0.0.1:9";
-        let (lab, sense) = tokio::join!(Lab::start(otlp), Sense::start(otlp));
+        let (lab, sense, shop) = tokio::join!(Lab::start(otlp), Sense::start(otlp), Shop::start(otlp));
         let mut services = vec![("backend", lab.backend_url.clone()), ("proxy", lab.proxy_url.clone())];
         services.extend(SENSE.into_iter().zip(sense.urls.clone()));
+        services.extend(SHOP.into_iter().zip(shop.urls.clone()));
         let calls = Calls::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let callback = format!("http://{}/callback", listener.local_addr().unwrap());
@@ -55,7 +57,7 @@ impl Harness {
         };
         let routes = Router::new().route("/callback/{id}", post(take)).with_state(calls.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { services, calls, callback, next: Default::default(), _lab: lab, _sense: sense }
+        Self { services, calls, callback, next: Default::default(), _lab: lab, _sense: sense, _shop: shop }
     }
 
     /// Sends a request with these header lines to a service and returns what came back, one for each of `arguments`.
