@@ -291,20 +291,38 @@ fn correlator(store: &Arc<Store>, settings: Option<&correlate::Settings>) -> any
 fn health(store: &Store) -> (bool, Vec<String>) {
     let stats = store.stats();
     let mut reasons = Vec::new();
-    if stats.full {
-        reasons.push(
+    match &stats.refusing {
+        Some(_) if stats.full => reasons.push(
             "requests are refused: the data directory is read-only, or has less free space than storage.min_free".to_owned(),
-        );
+        ),
+        Some(why) => reasons.push(format!("requests are refused: {why}")),
+        None => {}
+    }
+    if let Some(remote) = stats.remote.as_ref().filter(|r| r.away_seconds > 0 && !r.fenced) {
+        reasons.push(format!(
+            "the object store has not answered as it should for {} s: {} segments ({} bytes) wait on the local disk, and the log has \
+             {} bytes; {}",
+            remote.away_seconds, remote.pending_segments, remote.pending_bytes, stats.log_bytes, remote.trouble
+        ));
     }
     if let Some(why) = store.snapshot().partial() {
         reasons.push(format!("answers may lack rows: {why}"));
     }
-    (!stats.full, reasons)
+    (stats.refusing.is_none(), reasons)
 }
 
 /// Exporters at work; `None` where the store has no cursor for them (a read-only file system).
 fn exporters(store: &Arc<Store>, config: &Config) -> anyhow::Result<Option<Arc<Exporters>>> {
-    match Exporters::start(store, &config.exporters, &tokio::runtime::Handle::current()) {
+    let (source, limits) = (Arc::clone(store), config.limits.wire.clone());
+    let rewrite: export::Rewrite = Arc::new(move |record: store::Record| {
+        if !correlate::row::is_own(&record.payload) {
+            return Some(record);
+        }
+        let as_it_is = record.clone();
+        // What cannot be read cannot be encoded either, which is counted there.
+        correlate::outward(&*source.snapshot(), record, &limits).unwrap_or(Some(as_it_is))
+    });
+    match Exporters::start(store, &config.exporters, &tokio::runtime::Handle::current(), &rewrite) {
         Ok(exporters) => Ok(Some(Arc::new(exporters))),
         Err(e @ ExportError::Store { .. }) => {
             tracing::error!("nothing is exported: {e}");

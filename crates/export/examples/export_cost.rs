@@ -78,7 +78,8 @@ fn run(signal: Signal, requests: &[Bytes], settings: Option<Settings>) -> Result
     };
     let store = Arc::new(Store::open(store::Options::new(disk), series)?);
     let runtime = tokio::runtime::Runtime::new()?;
-    let exporters = Exporters::start(&store, &settings.into_iter().collect::<Vec<_>>(), runtime.handle())?;
+    let rewrite: export::Rewrite = Arc::new(Some);
+    let exporters = Exporters::start(&store, &settings.into_iter().collect::<Vec<_>>(), runtime.handle(), &rewrite)?;
     let encoding = match signal {
         Signal::Traces => Encoding::OtlpTraces,
         Signal::Logs => Encoding::OtlpLogs,

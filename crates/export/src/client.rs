@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Limited};
+use parking_lot::RwLock;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, Url};
@@ -21,10 +22,13 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A client of one peer; its connections are kept.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    /// And how often they were made anew.
+    http: RwLock<(u64, reqwest::Client)>,
+    settings: Http,
+    host: String,
+    h2: bool,
     url: Url,
     headers: HeaderMap,
-    timeout: Duration,
 }
 
 /// What came back.
@@ -72,33 +76,9 @@ impl Client {
         if url.host_str().is_none() {
             return Err("endpoint: it names no host".to_owned());
         }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("Braid/", env!("CARGO_PKG_VERSION")))
-            .tcp_nodelay(true)
-            .connect_timeout(settings.timeout.min(CONNECT))
-            .redirect(Policy::none())
-            .tls_danger_accept_invalid_certs(settings.tls.insecure_skip_verify);
-        if h2 {
-            builder = builder.http2_prior_knowledge();
-        }
-        if let Some(ca) = &settings.tls.ca_file {
-            let certificates =
-                Certificate::from_pem_bundle(&read("tls.ca_file", ca)?).map_err(|e| format!("tls.ca_file: {e}"))?;
-            if certificates.is_empty() {
-                return Err(format!("tls.ca_file: {}: no certificate in it", ca.display()));
-            }
-            builder = builder.tls_certs_only(certificates);
-        }
-        if let (Some(cert), Some(key)) = (&settings.tls.cert_file, &settings.tls.key_file) {
-            let mut pem = read("tls.cert_file", cert)?;
-            pem.push(b'\n');
-            pem.extend(read("tls.key_file", key)?);
-            builder = builder.identity(Identity::from_pem(&pem).map_err(|e| format!("tls.cert_file, tls.key_file: {e}"))?);
-        }
+        let host = url.host_str().unwrap_or_default().to_owned();
         if let Some(name) = &settings.tls.server_name {
-            let host = url.host_str().unwrap_or_default().to_owned();
             url.set_host(Some(name)).map_err(|e| format!("tls.server_name_override: {e}"))?;
-            builder = builder.dns_resolver(Arc::new(Elsewhere { name: name.clone(), host }));
         }
         let mut headers = HeaderMap::new();
         for (name, value) in fixed {
@@ -110,8 +90,21 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(key, value);
         }
-        let http = builder.build().map_err(|e| causes(&e))?;
-        Ok(Self { http, url, headers, timeout: settings.timeout })
+        let http = RwLock::new((0, connections(settings, &host, h2)?));
+        Ok(Self { http, settings: settings.clone(), host, h2, url, headers })
+    }
+
+    /// Lets the connections go, unless that was done meanwhile. Over HTTP/2 all requests share one, and the end of a request ends
+    /// nothing else: a peer that has frozen behind it would be asked there for as long as TCP hopes, also when it is back.
+    fn renew(&self, number: u64) {
+        let mut http = self.http.write();
+        if http.0 == number {
+            match connections(&self.settings, &self.host, self.h2) {
+                Ok(fresh) => *http = (number + 1, fresh),
+                // Certificates that cannot be read just now: the old connections stay.
+                Err(why) => tracing::debug!("no new connections: {why}"),
+            }
+        }
     }
 
     /// Sends `body`; `more` are headers of this request.
@@ -123,7 +116,8 @@ impl Client {
         for (name, value) in more {
             headers.insert(*name, value.clone());
         }
-        let request = self.http.post(self.url.clone()).headers(headers).body(body);
+        let (number, http) = self.http.read().clone();
+        let request = http.post(self.url.clone()).headers(headers).body(body);
         let answer = async {
             let response = request.send().await.map_err(|e| causes(&e.without_url()))?;
             let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
@@ -131,11 +125,45 @@ impl Client {
             let trailers = body.trailers().cloned().unwrap_or_default();
             Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), trailers })
         };
-        match tokio::time::timeout(self.timeout, answer).await {
+        let timeout = self.settings.timeout;
+        match tokio::time::timeout(timeout, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {:?}", self.timeout)),
+            Err(_) => {
+                self.renew(number);
+                Err(format!("no answer within {timeout:?}"))
+            }
         }
     }
+}
+
+/// The connections to a peer, of which none is open yet. `host` is where they go, whichever name the certificate has.
+fn connections(settings: &Http, host: &str, h2: bool) -> Result<reqwest::Client, String> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("Braid/", env!("CARGO_PKG_VERSION")))
+        .tcp_nodelay(true)
+        .connect_timeout(settings.timeout.min(CONNECT))
+        .redirect(Policy::none())
+        .tls_danger_accept_invalid_certs(settings.tls.insecure_skip_verify);
+    if h2 {
+        builder = builder.http2_prior_knowledge();
+    }
+    if let Some(ca) = &settings.tls.ca_file {
+        let certificates = Certificate::from_pem_bundle(&read("tls.ca_file", ca)?).map_err(|e| format!("tls.ca_file: {e}"))?;
+        if certificates.is_empty() {
+            return Err(format!("tls.ca_file: {}: no certificate in it", ca.display()));
+        }
+        builder = builder.tls_certs_only(certificates);
+    }
+    if let (Some(cert), Some(key)) = (&settings.tls.cert_file, &settings.tls.key_file) {
+        let mut pem = read("tls.cert_file", cert)?;
+        pem.push(b'\n');
+        pem.extend(read("tls.key_file", key)?);
+        builder = builder.identity(Identity::from_pem(&pem).map_err(|e| format!("tls.cert_file, tls.key_file: {e}"))?);
+    }
+    if let Some(name) = &settings.tls.server_name {
+        builder = builder.dns_resolver(Arc::new(Elsewhere { name: name.clone(), host: host.to_owned() }));
+    }
+    builder.build().map_err(|e| causes(&e))
 }
 
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {

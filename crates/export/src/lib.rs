@@ -27,7 +27,7 @@ mod settings;
 mod streams;
 
 pub use counters::Counters;
-pub use run::{Exporters, READER_PREFIX};
+pub use run::{Exporters, READER_PREFIX, Rewrite};
 pub use settings::{Compression, Http, LokiLabel, Peer, Queue, Retry, Settings, Tenants, Tls};
 
 /// Why an exporter cannot begin.

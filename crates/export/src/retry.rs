@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::settings::Retry;
 
+/// The longest wait that another side can ask for: one that asks for a year answers garbage, and would never be asked again.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
 /// The waits of one batch.
 #[derive(Debug)]
 pub(crate) struct Backoff<'r> {
@@ -27,7 +30,7 @@ impl<'r> Backoff<'r> {
         let wait = self.interval.mul_f64((1.0 + spread).max(0.0));
         let longer = self.interval.as_secs_f64() * self.retry.multiplier;
         self.interval = Duration::try_from_secs_f64(longer).unwrap_or(self.retry.max_interval).min(self.retry.max_interval);
-        let wait = wait.max(asked.unwrap_or_default());
+        let wait = wait.max(asked.unwrap_or_default().min(LONGEST_ASKED));
         if self.retry.max_elapsed_time.is_some_and(|most| elapsed.saturating_add(wait) > most) {
             return None;
         }
@@ -72,6 +75,9 @@ mod tests {
         let asked = Some(Duration::from_secs(20));
         assert_eq!(seconds(backoff.next(asked, Duration::ZERO, 0.5)), Some(20.0), "as the other side asks");
         assert_eq!(backoff.next(asked, Duration::from_secs(41), 0.5), None);
+        let patient = Retry { max_elapsed_time: None, ..retry };
+        let absurd = Some(Duration::from_secs(u64::MAX));
+        assert_eq!(seconds(Backoff::new(&patient).next(absurd, Duration::ZERO, 0.5)), Some(3600.0));
         assert_eq!(Backoff::new(&Retry { enabled: false, ..retry }).next(None, Duration::ZERO, 0.5), None);
     }
 

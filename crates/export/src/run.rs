@@ -40,6 +40,9 @@ const DIVISIONS: usize = 64;
 /// Between two complaints about the same peer.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 
+/// What becomes of a record before it goes out; nothing where `None`.
+pub type Rewrite = Arc<dyn Fn(Record) -> Option<Record> + Send + Sync>;
+
 /// All exporters at work. Dropping them stops them.
 #[derive(Debug)]
 pub struct Exporters {
@@ -50,11 +53,11 @@ pub struct Exporters {
 
 impl Exporters {
     /// Starts the exporters of `all` where their cursors stand, new ones with what comes from now on; cursors of exporters that are no
-    /// longer among them are forgotten, or the log would be kept for them. `runtime` runs the requests.
+    /// longer among them are forgotten, or the log would be kept for them. `runtime` runs the requests; `rewrite` sees each record first.
     ///
     /// # Errors
     /// [`ExportError`].
-    pub fn start(store: &Arc<Store>, all: &[Settings], runtime: &Handle) -> Result<Self, ExportError> {
+    pub fn start(store: &Arc<Store>, all: &[Settings], runtime: &Handle, rewrite: &Rewrite) -> Result<Self, ExportError> {
         let this = Self { stop: CancellationToken::new(), counters: Vec::new(), threads: Mutex::default() };
         let name = |s: &Settings, signal: Signal| format!("{READER_PREFIX}{}/{}", s.name, signal.as_str());
         let wanted: Vec<String> = all.iter().flat_map(|s| s.signals.iter().map(|signal| name(s, *signal))).collect();
@@ -97,6 +100,7 @@ impl Exporters {
                     tenants: settings.tenants.clone(),
                     limits: settings.limits.clone(),
                     flights: VecDeque::new(),
+                    rewrite: Arc::clone(rewrite),
                 };
                 let thread = std::thread::Builder::new()
                     .name("braid-export".to_owned())
@@ -158,6 +162,7 @@ struct Worker {
     queue: Queue,
     tenants: Tenants,
     limits: wire::Limits,
+    rewrite: Rewrite,
     flights: VecDeque<Flight>,
     /// Everything up to this is answered for.
     acked: u64,
@@ -232,8 +237,10 @@ impl Worker {
                     let record = if deleted.is_empty() { Ok(record) } else { without(&record, &deleted, &self.limits) };
                     match record {
                         Ok(record) => {
-                            batch.bytes += record.payload.len();
-                            batch.records.push(record);
+                            if let Some(record) = (self.rewrite)(record) {
+                                batch.bytes += record.payload.len();
+                                batch.records.push(record);
+                            }
                         }
                         Err(why) => {
                             self.sender.counters.failed(UNENCODABLE, 1);

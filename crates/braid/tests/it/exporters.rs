@@ -258,6 +258,103 @@ fn a_peer_that_was_away_and_a_kill_in_between_lose_nothing() {
     }
 }
 
+#[test]
+fn a_peer_that_is_silent_drips_resets_or_speaks_something_else_gets_everything_when_it_is_well() {
+    let (here, there) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let other = Braid::start(there.path());
+    let ill = ill_peers();
+    let (grpc, http) = (Gate::new(), Gate::new());
+    let yaml = format!(
+        "  otlp:\n    endpoint: 'http://{}'\n    timeout: 300ms\n    sending_queue: {QUEUE}\n    {SOON}\n  otlphttp:\n    endpoint: \
+         'http://{}'\n    timeout: 300ms\n    sending_queue: {QUEUE}\n    {SOON}\n",
+        grpc.address, http.address
+    );
+    let braid = start(here.path(), &yaml, &["traces", "logs"], "otlp, otlphttp");
+    let retries = |b: &Braid, kind: &str| {
+        ["traces", "logs"].map(|s| b.metric(&format!("braid_exporter_retries_total{{exporter=\"{kind}\",signal=\"{s}\"}}")))
+    };
+    let mut sent = 0;
+    for (what, address) in &ill {
+        let before = ["otlp", "otlphttp"].map(|kind| retries(&braid, kind));
+        grpc.open(address);
+        http.open(address);
+        sent += 1;
+        post(braid.at("otlp_http"), "/v1/traces", &[PROTOBUF], &one(sent)).expect(200);
+        post(braid.at("otlp_http"), "/v1/logs", &[PROTOBUF], &export("shop", &[log(now(), &format!("line {sent}"))])).expect(200);
+        // Both, of both signals, have met it.
+        braid.eventually(what, |b| {
+            let after = ["otlp", "otlphttp"].map(|kind| retries(b, kind));
+            after.iter().flatten().zip(before.iter().flatten()).all(|(after, before)| after > before).then_some(())
+        });
+    }
+    grpc.open(other.at("otlp_grpc"));
+    http.open(other.at("otlp_http"));
+    let mut names: Vec<String> = (1..=sent).map(|n| format!("span {n}")).collect();
+    names.sort();
+    other.eventually("all spans, each once", |b| (spans(b, &"07".repeat(16)) == names).then_some(()));
+    for kind in ["otlp", "otlphttp"] {
+        for signal in ["spans", "log_records"] {
+            braid.eventually("everything is sent", |b| (self::sent(b, signal, kind) == f64::from(sent)).then_some(()));
+        }
+    }
+    let text = braid.get("braid", "/metrics").text();
+    let failed: Vec<&str> = text.lines().filter(|l| l.starts_with("braid_exporter_send_failed") && !l.ends_with(" 0")).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    let (status, said) = braid.stop("-TERM");
+    assert!(status.success() && !said.contains("panicked"), "{said}");
+}
+
+/// Servers that are not well, by what is wrong with them.
+fn ill_peers() -> Vec<(&'static str, String)> {
+    type Behave = fn(TcpStream);
+    let behave: [(&str, Behave); 6] = [
+        ("silent", |stream| {
+            std::thread::sleep(Duration::from_secs(60));
+            drop(stream);
+        }),
+        ("drips", |mut stream| {
+            for byte in OK.bytes().cycle() {
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }),
+        // Closed with bytes unread: the other end gets a reset.
+        ("resets", |stream| {
+            std::thread::sleep(Duration::from_millis(20));
+            drop(stream);
+        }),
+        ("is cut off", |mut stream| {
+            let _ = read(&mut stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf");
+        }),
+        ("speaks something else", |mut stream| {
+            let _ = stream.write_all(&[0xff; 4096]);
+            std::thread::sleep(Duration::from_millis(50));
+        }),
+        ("answers without end", |mut stream| {
+            let _ = read(&mut stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let chunk = [&b"10000\r\n"[..], &[b'x'; 65536], b"\r\n"].concat();
+            while stream.write_all(&chunk).is_ok() {}
+        }),
+    ];
+    behave
+        .into_iter()
+        .map(|(what, behave)| {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("bound").to_string();
+            std::thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    std::thread::spawn(move || behave(stream));
+                }
+            });
+            (what, address)
+        })
+        .collect()
+}
+
 /// What a scripted server is asked.
 struct Asked {
     path: String,
