@@ -1,7 +1,7 @@
 //! `braid backup` and `braid restore`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(crate) struct BackupCommand {
     #[arg(long, value_name = "URL")]
     to: String,
     /// The running server that has the data: http://127.0.0.1:3000
-    #[arg(long, value_name = "URL", conflicts_with_all = ["data_dir", "config"])]
+    #[arg(long, visible_alias = "url", value_name = "URL", conflicts_with_all = ["data_dir", "config"])]
     server: Option<String>,
     /// The data directory of a server that does not run [default: braid-data]
     #[arg(long, value_name = "DIR", env = "BRAID_DATA_DIR")]
@@ -92,9 +92,21 @@ pub(crate) struct RestoreCommand {
     store: Store,
 }
 
+/// A flag whose value cannot be.
+#[derive(Debug)]
+pub(crate) struct Wrong(pub(crate) String);
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
 /// The exit code of a failure that is not the configuration's.
 pub(crate) fn exit_code(failure: &anyhow::Error) -> u8 {
-    if failure.chain().any(|e| matches!(e.downcast_ref(), Some(objects::ObjectsError::Settings(_)))) {
+    if failure.chain().any(|e| matches!(e.downcast_ref(), Some(objects::ObjectsError::Settings(_)))) || failure.is::<Wrong>() {
         return 2;
     }
     match failure.downcast_ref::<BackupError>() {
@@ -212,6 +224,12 @@ impl RestoreCommand {
     /// # Errors
     /// See [`exit_code`].
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        // Connecting makes a folder, as a backup wants it; whoever reads wants one that is there.
+        if let Some(folder) = self.from.strip_prefix("file://").map(Path::new).filter(|f| f.is_absolute())
+            && !folder.is_dir()
+        {
+            anyhow::bail!("there is no backup in {}: no such folder", self.from);
+        }
         let from = self.store.connect(&self.from)?;
         if self.list {
             for id in backup::list(&from)? {

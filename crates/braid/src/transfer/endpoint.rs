@@ -12,6 +12,7 @@ use store::{Source, Store, Writer};
 use tower::ServiceExt;
 
 use super::Place;
+use crate::backup::Wrong;
 use crate::config::{Config, Overrides};
 use crate::open_store;
 
@@ -55,7 +56,9 @@ impl Endpoint {
             let client = place.access.client(true)?.timeout(Duration::from_secs(300)).build().context("an HTTP client")?;
             return Ok(Self { tenant, way: Way::Remote { client, base: url.trim_end_matches('/').to_owned() } });
         }
-        let Some(dir) = &place.data_dir else { bail!("neither --url nor --data-dir says where the rows are") };
+        let Some(dir) = &place.data_dir else {
+            return Err(Wrong("neither --url nor --data-dir says where the rows are".to_owned()).into());
+        };
         let config = Config::load(None, &Overrides { data_dir: Some(dir.clone()), ..Overrides::default() })?;
         let store = Arc::new(open_store::open(&config).context("a running server is reached with --url")?);
         while store.snapshot().partial().is_some() {

@@ -16,6 +16,7 @@ use super::endpoint::Endpoint;
 use super::lines::{self, Labels};
 use super::remote;
 use super::{Format, Place, Signal};
+use crate::backup::Wrong;
 
 const SECOND: i64 = 1_000_000_000;
 /// Lines of one answer, as Loki allows at most.
@@ -30,7 +31,7 @@ const WINDOW: i64 = 3600;
 pub(crate) struct Export {
     #[command(flatten)]
     place: Place,
-    /// Which strand
+    /// Which signal
     #[arg(long, value_enum)]
     signal: Signal,
     /// How to write it
@@ -105,16 +106,33 @@ impl Export {
             Signal::Metrics => !matches!(self.format, Format::Loki),
         };
         if !fits {
-            bail!("the format is not one of this signal");
+            let (of, instead) = match self.signal {
+                Signal::Traces => ("traces", "otlp and otlp-json are"),
+                Signal::Logs => ("logs", "loki, otlp and otlp-json are"),
+                Signal::Metrics => ("metrics", "prometheus, openmetrics, remote-write, otlp and otlp-json are"),
+            };
+            return Err(Wrong(format!("--format: that is none of {of}; {instead}")).into());
         }
-        let start = time(&self.start).context("--start")?;
+        let start = time(&self.start).map_err(|e| Wrong(format!("--start: {e:#}")))?;
         let end = match &self.end {
-            Some(text) => time(text).context("--end")?,
+            Some(text) => time(text).map_err(|e| Wrong(format!("--end: {e:#}")))?,
             None => i64::try_from(jiff::Timestamp::now().as_nanosecond()).context("the clock")?,
         };
         if end <= start {
-            bail!("--end is not after --start");
+            return Err(Wrong("--end is not after --start".to_owned()).into());
         }
+        let endpoint = Endpoint::open(&self.place).await?;
+        let fresh = !self.output.exists();
+        let done = self.write(&endpoint, start, end).await;
+        // What failed before its first row leaves no empty file behind.
+        if done.is_err() && fresh && std::fs::metadata(&self.output).is_ok_and(|file| file.is_file() && file.len() == 0) {
+            let _ = std::fs::remove_file(&self.output);
+        }
+        endpoint.close();
+        done.map(|()| 0)
+    }
+
+    async fn write(&self, endpoint: &Endpoint, start: i64, end: i64) -> anyhow::Result<()> {
         let file: Box<dyn Write> = match self.output.as_os_str() == "-" {
             true => Box::new(std::io::stdout().lock()),
             false => {
@@ -125,16 +143,15 @@ impl Export {
         let bar = ProgressBar::new(((end - start) / SECOND).max(1) as u64);
         bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}%  {msg}  {eta} left")?);
         let mut out = Out { file, format: self.format, bar, rows: 0 };
-        let endpoint = Endpoint::open(&self.place).await?;
         let query = self.query.as_deref();
         match self.signal {
-            Signal::Traces => traces(&endpoint, query.unwrap_or("{}"), start, end, &mut out).await?,
-            Signal::Logs => logs(&endpoint, query.unwrap_or("{service_name=~\".+\"}"), start, end, &mut out).await?,
+            Signal::Traces => traces(endpoint, query.unwrap_or("{}"), start, end, &mut out).await?,
+            Signal::Logs => logs(endpoint, query.unwrap_or("{service_name=~\".+\"}"), start, end, &mut out).await?,
             Signal::Metrics => {
                 let query = query.unwrap_or("{__name__=~\".+\"}");
                 match self.format {
-                    Format::RemoteWrite => whole_samples(&endpoint, query, start, end, &mut out).await?,
-                    _ => metrics(&endpoint, query, start, end, &mut out).await?,
+                    Format::RemoteWrite => whole_samples(endpoint, query, start, end, &mut out).await?,
+                    _ => metrics(endpoint, query, start, end, &mut out).await?,
                 }
             }
         }
@@ -144,8 +161,7 @@ impl Export {
         out.file.flush().context("writing the file")?;
         out.bar.finish_and_clear();
         eprintln!("{} rows exported", out.rows);
-        endpoint.close();
-        Ok(0)
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::endpoint::Endpoint;
 use super::lines::{self, Labels};
 use super::{Format, Place, Signal};
+use crate::backup::Wrong;
 
 /// Samples of one request.
 const SAMPLES: usize = 5000;
@@ -32,7 +33,7 @@ pub(crate) struct Import {
     /// How the file is written
     #[arg(long, value_enum)]
     format: Format,
-    /// Which strand it holds; needed for OTLP
+    /// Which signal it holds; needed for OTLP
     #[arg(long, value_enum)]
     signal: Option<Signal>,
     /// Begin at the start even where a run before did not finish
@@ -42,6 +43,9 @@ pub(crate) struct Import {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
+
+/// Bytes of a reason that are shown.
+const REASON: usize = 300;
 
 /// A pass over a file.
 struct Pass<'a> {
@@ -56,6 +60,8 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn bad(&mut self, place: &str, why: &str) {
         self.bad += 1;
+        // Of a line of another format the reason may quote all.
+        let why = &why[..why.floor_char_boundary(REASON)];
         match self.bad {
             n if n < NAMED => self.bar.suspend(|| eprintln!("{}:{place}: {why}", self.name)),
             NAMED => self.bar.suspend(|| eprintln!("{}:{place}: {why}; more are only counted", self.name)),
@@ -69,8 +75,8 @@ impl Pass<'_> {
         match answer.status {
             200..=299 => self.sent += rows,
             400 | 413 | 415 | 422 => {
-                // Some or all of it can never be taken; the rest is.
-                self.sent += rows;
+                // Some or all of it can never be taken; the rest is. A row alone is all.
+                self.sent += rows.saturating_sub(1);
                 self.bad(at.0, &format!("refused: {}", String::from_utf8_lossy(&answer.body).trim()));
             }
             _ => drop(answer.success().with_context(|| format!("{}:{}", self.name, at.0))?),
@@ -141,7 +147,7 @@ fn otlp_path(signal: Option<Signal>) -> anyhow::Result<&'static str> {
         Some(Signal::Traces) => "/v1/traces",
         Some(Signal::Logs) => "/v1/logs",
         Some(Signal::Metrics) => "/v1/metrics",
-        None => bail!("--signal says which strand a file of OTLP holds"),
+        None => return Err(Wrong("--signal says which signal a file of OTLP holds".to_owned()).into()),
     })
 }
 

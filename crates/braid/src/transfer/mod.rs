@@ -51,7 +51,7 @@ enum Format {
     Loki,
 }
 
-/// Which strand.
+/// Which signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Signal {
     /// Spans.

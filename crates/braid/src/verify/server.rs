@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::Checked;
 use crate::access::Access;
+use crate::backup::Wrong;
 
 /// One request.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,9 +56,10 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(url: &str, access: &Access) -> anyhow::Result<Self> {
-        let base = Url::parse(url).with_context(|| format!("--url {url:?}"))?;
+        let wrong = |why: String| Wrong(format!("--url {url:?}: {why}; it looks like http://127.0.0.1:3000"));
+        let base = Url::parse(url).map_err(|e| wrong(e.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            bail!("--url {url:?}: http:// or https:// and a host are expected");
+            return Err(wrong("http:// or https:// and a host are expected".to_owned()).into());
         }
         let client = |known: bool, h2: bool| -> anyhow::Result<Client> {
             let builder = access.client(known)?.timeout(TIMEOUT);

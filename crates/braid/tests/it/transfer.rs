@@ -184,7 +184,7 @@ fn bad_lines_are_named_and_an_import_goes_on_where_it_was_stopped() {
         &["import", "--format", "otlp", "--url", "http://127.0.0.1:1", file.to_str().expect("text")],
     ] {
         let (code, said) = run(arguments);
-        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(code, Some(2), "{said}");
     }
 }
 
@@ -234,4 +234,32 @@ fn native_histograms_and_exemplars_come_back_by_remote_write() {
         assert_eq!(code, Some(0), "{said}");
     }
     assert_eq!(seen(&copy), before);
+}
+
+#[test]
+fn flags_that_cannot_be_are_told_apart_from_failures_and_leave_no_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let out = dir.path().join("out");
+    let out = out.to_str().expect("text");
+    let nobody = "http://127.0.0.1:1";
+    for (arguments, code, words) in [
+        (
+            &["export", "--url", nobody, "--signal", "logs", "--start", "yesterday", "-o", out][..],
+            2,
+            "--start: \"yesterday\" is no time",
+        ),
+        (
+            &["export", "--url", nobody, "--signal", "logs", "--format", "prometheus", "--start", "1", "-o", out],
+            2,
+            "loki, otlp and otlp-json are",
+        ),
+        (&["export", "--signal", "logs", "--start", "1", "-o", out], 2, "neither --url nor --data-dir"),
+        (&["export", "--url", nobody, "--signal", "logs", "--start", "1", "-o", out], 1, "Connection refused"),
+        (&["restore", "--list", "--from", "file:///nowhere/at/all"], 1, "no such folder"),
+        (&["certs", "server", "--days", "0"], 2, "0 is not in 1.."),
+    ] {
+        let (found, said) = run(arguments);
+        assert!(found == Some(code) && said.contains(words), "{arguments:?}: {found:?} {said}");
+    }
+    assert!(!std::path::Path::new(out).exists(), "no empty file is left");
 }

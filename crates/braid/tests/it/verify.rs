@@ -110,7 +110,7 @@ fn nobody_there_and_nonsense_are_said_plainly() {
     let (said, code) = verify("http://127.0.0.1:1", &[], &[]);
     assert!(code == 1 && said.contains("FAILED reached") && said.contains("1 of 1 checks failed"), "{said}");
     let (said, code) = verify("nowhere", &[], &[]);
-    assert!(code == 1 && said.contains("--url \"nowhere\""), "{said}");
+    assert!(code == 2 && said.contains("--url \"nowhere\"") && said.contains("it looks like http://"), "{said}");
     let (said, code) = verify("http://127.0.0.1:1", &["--user", "a:b", "--token", "c"], &[]);
     assert!(code == 2 && said.contains("cannot be used with"), "{said}");
 }
