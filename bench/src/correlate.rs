@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -50,6 +51,10 @@ pub(crate) struct Options {
     /// Send once only, with correlation on: no figure of its cost.
     #[arg(long)]
     once: bool,
+    /// Kill the server (SIGKILL) so many times while sending, and start it again on the same data: nothing may be lost or doubled,
+    /// or the program fails. Implies --once.
+    #[arg(long, default_value_t = 0)]
+    kills: u32,
 }
 
 /// A record without a trace id: whose it is in truth.
@@ -196,13 +201,13 @@ fn url(port: u16, path: &str) -> Result<Url> {
     format!("http://127.0.0.1:{}{path}", port + OFFSET).parse()
 }
 
-fn start(options: &Options, folder: &Path, on: bool) -> Result<Server> {
+fn start(options: &Options, folder: &Path, on: bool, run: u32) -> Result<Server> {
     let config = folder.join(format!("{on}.yaml"));
     std::fs::write(&config, format!("correlation:\n  enabled: {on}\n  window: {}s\n", options.window))?;
     let mut command = Command::new(&options.braid);
     command.args(["serve", "--port-offset", &OFFSET.to_string(), "--config"]).arg(&config);
     command.arg("--data-dir").arg(folder.join(format!("data-{on}")));
-    Server::start(&mut command, &folder.join(format!("{on}.log")), &url(3000, "/ready")?)
+    Server::start(&mut command, &folder.join(format!("{on}-{run}.log")), &url(3000, "/ready")?)
 }
 
 fn metric(text: &str, name: &str) -> f64 {
@@ -224,13 +229,14 @@ struct Run {
 }
 
 /// Sends everything at the rate, the late records when the windows have closed, and waits until nothing is open.
-fn drive(options: &Options, server: &Server, w: &Workload, on: bool) -> Result<Run> {
+fn drive(options: &Options, server: &Mutex<Server>, w: &Workload, on: bool) -> Result<Run> {
     let (traces, logs) = (url(4318, "/v1/traces")?, url(4318, "/v1/logs")?);
     let mut run = Run::default();
-    let before = server.cpu_s()?;
+    let before = server.lock().map_err(poisoned)?.cpu_s()?;
     let begun = Instant::now();
     let look = |run: &mut Run| -> Result<String> {
-        let text = metrics()?;
+        // It may just have been killed.
+        let text = metrics().or_else(|e| if options.kills > 0 { Ok(String::new()) } else { Err(e) })?;
         run.delay_s = run.delay_s.max(metric(&text, "braid_correlation_delay_seconds"));
         run.memory_mib = run.memory_mib.max(metric(&text, "braid_correlation_memory_bytes") / 1_048_576.0);
         Ok(text)
@@ -258,16 +264,34 @@ fn drive(options: &Options, server: &Server, w: &Workload, on: bool) -> Result<R
     loop {
         let text = look(&mut run)?;
         let open = metric(&text, "braid_correlation_open_windows") + metric(&text, "braid_correlation_waiting_records");
-        let read = metric(&text, "braid_correlation_log_sequence") >= metric(&text, "braid_log_sequence");
+        let read = !text.is_empty() && metric(&text, "braid_correlation_log_sequence") >= metric(&text, "braid_log_sequence");
         if !on && begun.elapsed() > Duration::from_secs(2) || on && open == 0.0 && read || Instant::now() > until {
             break;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
     std::thread::sleep(Duration::from_secs(3));
-    run.cpu_s = server.cpu_s()? - before;
+    let server = server.lock().map_err(poisoned)?;
+    // Of the last process, where there were several.
+    run.cpu_s = if options.kills > 0 { server.cpu_s()? } else { server.cpu_s()? - before };
     run.peak_mib = server.memory_mib()?.1;
     Ok(run)
+}
+
+fn poisoned<T>(_: T) -> anyhow::Error {
+    anyhow::anyhow!("the thread that kills the server has panicked")
+}
+
+/// Kills the server again and again while everything is sent, in the middle of whatever it does, and starts it on the same data.
+fn kill(options: &Options, folder: &Path, server: &Mutex<Server>) -> Result<()> {
+    let pause = Duration::from_millis(1000 * options.traces / options.rate.max(1)) / (options.kills + 1);
+    for run in 1..=options.kills {
+        std::thread::sleep(pause);
+        let mut server = server.lock().map_err(poisoned)?;
+        server.kill()?;
+        *server = start(options, folder, true, run)?;
+    }
+    Ok(())
 }
 
 /// How well it was found.
@@ -344,18 +368,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return flood(options, folder.path(), traces);
     }
     let mut off = None;
-    if !options.once {
+    if !options.once && options.kills == 0 {
         let w = workload(options, now_ns());
-        let server = start(options, folder.path(), false)?;
+        let server = Mutex::new(start(options, folder.path(), false, 0)?);
         off = Some(drive(options, &server, &w, false)?);
-        server.stop()?;
+        server.into_inner().map_err(poisoned)?.stop()?;
     }
     let w = workload(options, now_ns());
-    let server = start(options, folder.path(), true)?;
-    let on = drive(options, &server, &w, true)?;
+    let server = Mutex::new(start(options, folder.path(), true, 0)?);
+    let on = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill(options, folder.path(), &server));
+        let on = drive(options, &server, &w, true);
+        killer.join().map_err(poisoned)??;
+        on
+    })?;
     let text = metrics()?;
     let s = score(&w)?;
-    server.stop()?;
+    server.into_inner().map_err(poisoned)?.stop()?;
     let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
     println!(
         "{}",
@@ -381,15 +410,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "late": metric(&text, "braid_correlation_late_total"),
             "amendments": metric(&text, "braid_correlation_amendments_total"),
             "closed_early": metric(&text, "braid_correlation_closed_early_total"),
+            "kills": options.kills,
         }))?
     );
+    if options.kills > 0 && (s.spans != w.spans || s.with_id != w.with_id || s.doubled > 0) {
+        bail!("{} spans and {} records of a trace id were sent: some are lost or doubled", w.spans, w.with_id);
+    }
     Ok(())
 }
 
 /// Distinct traces of one span, far more than fit.
 fn flood(options: &Options, folder: &Path, traces: u64) -> Result<()> {
     const AT_ONCE: u64 = 2_000;
-    let server = start(options, folder, true)?;
+    let server = start(options, folder, true, 0)?;
     let to = url(4318, "/v1/traces")?;
     let mut run = Run::default();
     for first in (0..traces).step_by(AT_ONCE as usize) {

@@ -73,6 +73,13 @@ impl Server {
         Ok(())
     }
 
+    /// Ends it at once (SIGKILL).
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Asks it to end (SIGTERM) and waits; returns the seconds that took.
     pub(crate) fn stop(mut self) -> Result<f64> {
         let begun = Instant::now();
