@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use braid_export::{Compression, Exporters, Http, LokiLabel, Peer, Queue, Retry, Settings, Tenants, Tls};
+use braid_export::{Compression, Exporters, Http, LokiLabel, Peer, Queue, Retry, Rewrite, Settings, Tenants, Tls};
 use bytes::Bytes;
 use model::{Attr, Group, Log, Span, SpanId, Tenant, TraceId, Value};
 use store::{Request, Store, Writer};
@@ -78,7 +78,7 @@ fn run(signal: Signal, requests: &[Bytes], settings: Option<Settings>) -> Result
     };
     let store = Arc::new(Store::open(store::Options::new(disk), series)?);
     let runtime = tokio::runtime::Runtime::new()?;
-    let rewrite: export::Rewrite = Arc::new(Some);
+    let rewrite: Rewrite = Arc::new(Some);
     let exporters = Exporters::start(&store, &settings.into_iter().collect::<Vec<_>>(), runtime.handle(), &rewrite)?;
     let encoding = match signal {
         Signal::Traces => Encoding::OtlpTraces,
