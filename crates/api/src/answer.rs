@@ -76,6 +76,8 @@ pub(crate) enum Limit {
     Lines,
     /// Groups and intervals that the store counts for it.
     Groups,
+    /// Steps that its templates take.
+    Steps,
     /// How long it takes, waiting included.
     Time,
     /// Queries that wait for a place.
@@ -91,6 +93,7 @@ impl Limit {
             Self::Memory => "memory",
             Self::Lines => "lines",
             Self::Groups => "groups",
+            Self::Steps => "steps",
             Self::Time => "time",
             Self::Concurrency => "concurrency",
         }
@@ -144,6 +147,7 @@ impl From<logql::EvalError> for Failure {
             logql::EvalError::Execution(why) => Self::BadData(why),
             logql::EvalError::TooManyLines(_) => Self::Limit(Limit::Lines, error.to_string()),
             logql::EvalError::TooMuchMemory(why) => Self::Limit(Limit::Memory, why),
+            logql::EvalError::TooMuchWork(why) => Self::Limit(Limit::Steps, why),
         }
     }
 }

@@ -47,6 +47,9 @@ pub enum EvalError {
     /// The answer would have more values, or bytes of lines, than it may: 400.
     #[error("{0}")]
     TooMuchMemory(String),
+    /// The templates of the query take more steps than they may: 400.
+    #[error("{0}")]
+    TooMuchWork(String),
     /// Whoever asked has left, or the time is up.
     #[error("the query was canceled")]
     Cancelled,

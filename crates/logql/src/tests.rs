@@ -211,6 +211,30 @@ fn metric_queries_count_lines_of_a_range_whose_far_end_is_open() {
 }
 
 #[test]
+fn templates_that_grow_in_every_line_are_refused() {
+    let lines_of = |count: usize| -> Vec<String> { (0..count).map(|n| format!("a=b n={n}")).collect() };
+    let texts = lines_of(600);
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let store = store(&[(&[("app", "a")], &texts)]);
+    let doubled = format!(r#"{{app="a"}} | logfmt {}| drop a"#, r#"| label_format a="{{.a}}{{.a}}" "#.repeat(40));
+    let usual = format!(r#"{{app="a"}} | logfmt {}"#, r#"| line_format "{{.a}} {{.n}} {{__line__}}" "#.repeat(8));
+    for (query, counted) in [(&doubled, false), (&doubled, true), (&usual, false), (&usual, true)] {
+        let text = if counted { format!("sum(count_over_time({query} [1h]))") } else { query.clone() };
+        let grid = Grid { start: 3600 * SECOND, end: 3600 * SECOND, step: 1 };
+        let result = ask(&store, |q| match parse(&text) {
+            Ok(Expr::Log(log)) => lines(q, &log, TimeRange::ALL, Direction::Forward, 1000).map(|_| ()),
+            Ok(expr) => metric(q, &expr, grid).map(|_| ()),
+            Err(e) => panic!("{text}: {e}"),
+        });
+        match result {
+            Ok(()) => assert!(*query == usual, "{text}"),
+            Err(EvalError::TooMuchWork(why)) => assert!(*query == doubled && why.contains("2000 steps a line"), "{why}"),
+            Err(e) => panic!("{text}: {e}"),
+        }
+    }
+}
+
+#[test]
 fn pipelines_parse_filter_and_format() {
     let store = store(&[
         (

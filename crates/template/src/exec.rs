@@ -6,7 +6,7 @@ use crate::{ExecError, Kind, Limits, Value, builtin, quote};
 /// How deep templates call each other.
 const MAX_CALLS: usize = 100;
 /// A function takes a step more for each so many bytes that it reads or makes.
-const BYTES_A_STEP: usize = 1024;
+pub const BYTES_A_STEP: usize = 1024;
 /// Bytes that a function is given besides its longest argument: what it makes of them is bounded only once it has made it.
 const MOST_GIVEN: usize = 4 << 20;
 
@@ -17,6 +17,20 @@ impl Template {
     /// # Errors
     /// What failed and where, as Go says it; or which of `limits` was reached.
     pub fn execute(&self, data: &Value, locals: &[(&str, Value)], limits: Limits) -> Result<String, ExecError> {
+        self.execute_counted(data, locals, limits, &mut 0)
+    }
+
+    /// The same; adds the steps that it took to `steps`, failed or not. What was written counts too, a step for each [`BYTES_A_STEP`].
+    ///
+    /// # Errors
+    /// As for [`Template::execute`].
+    pub fn execute_counted(
+        &self,
+        data: &Value,
+        locals: &[(&str, Value)],
+        limits: Limits,
+        steps: &mut usize,
+    ) -> Result<String, ExecError> {
         let mut run = Run {
             template: self,
             name: &self.name,
@@ -28,10 +42,9 @@ impl Template {
             variables: vec![("$".to_owned(), data.clone())],
             at: None,
         };
-        match run.list(self.lists.get(&self.name).map_or(&[], Vec::as_slice), data) {
-            Ok(_) => Ok(run.out),
-            Err(e) => Err(e),
-        }
+        let done = run.list(self.lists.get(&self.name).map_or(&[], Vec::as_slice), data);
+        *steps = steps.saturating_add(run.steps).saturating_add(run.out.len() / BYTES_A_STEP);
+        done.map(|_| run.out)
     }
 }
 

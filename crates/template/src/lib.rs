@@ -19,6 +19,7 @@ mod value;
 mod tests;
 
 pub use error::{ExecError, ParseError};
+pub use exec::BYTES_A_STEP;
 pub use format::{format_float, printf, quote};
 pub use function::{Function, Functions, Kind};
 pub use node::Template;

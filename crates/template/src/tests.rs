@@ -118,6 +118,14 @@ fn executions_are_bounded() {
     assert!(often.as_ref().is_err_and(|e| e.contains("more than 1000 steps")), "{often:?}");
     assert_eq!(run_wide("{{range 1000000000000}}{{break}}{{end}}ok"), Ok("ok".to_owned()));
     assert!(run(&"{{if .a}}".repeat(10_000)).is_err());
+    // What an execution took is told, also of one that failed.
+    let counted = |text: &str| {
+        let mut steps = 5;
+        let template = Template::parse("t", text, &functions()).unwrap_or_else(|e| panic!("{e}"));
+        (template.execute_counted(&data(), &[], wide, &mut steps).is_ok(), steps)
+    };
+    assert_eq!(counted(&"x".repeat(3 * crate::BYTES_A_STEP)), (true, 5 + 1 + 3));
+    assert!(matches!(counted("{{range 5000}}x{{end}}"), (false, 1000..)));
     assert!(run(&format!("{{{{{}1{}}}}}", "(".repeat(10_000), ")".repeat(10_000))).is_err());
 }
 

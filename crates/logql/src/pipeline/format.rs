@@ -44,10 +44,10 @@ impl Format {
         Self::new("line", text).map_err(|e| format!("invalid line template: {e}"))
     }
 
-    fn execute(&self, data: &Value, line: &str, time: i64) -> Result<String, template::ExecError> {
+    fn execute(&self, data: &Value, line: &str, time: i64, labels: &mut Labels) -> Result<String, template::ExecError> {
         let line = if self.reads_line { Value::text(line) } else { Value::Nil };
         let time = if self.reads_time { Value::Time(Time::from_nanos(time)) } else { Value::Nil };
-        self.template.execute(data, &[("__line__", line), ("__timestamp__", time)], LIMITS)
+        self.template.execute_counted(data, &[("__line__", line), ("__timestamp__", time)], LIMITS, labels.steps())
     }
 
     fn data(&self, labels: &Labels) -> Value {
@@ -76,7 +76,7 @@ impl Format {
 
     /// The line that the template makes; `None`, and an error label, where it fails.
     pub(crate) fn format_line(&self, line: &str, time: i64, labels: &mut Labels) -> Option<String> {
-        match self.execute(&self.data(labels), line, time) {
+        match self.execute(&self.data(labels), line, time, labels) {
             Ok(line) => Some(line),
             Err(e) => {
                 labels.set_error(TEMPLATE_ERROR, e.to_string());
@@ -140,7 +140,7 @@ impl LabelFormats {
                         None => self.data(labels),
                     };
                     before = Some(data.clone());
-                    match format.execute(&data, line, time) {
+                    match format.execute(&data, line, time, labels) {
                         Ok(value) => labels.set(Category::Parsed, to, value.into()),
                         Err(e) => labels.set_error(TEMPLATE_ERROR, e.to_string()),
                     }

@@ -95,6 +95,8 @@ pub struct Labels {
     many: Option<Box<Many>>,
     error: Cow<'static, str>,
     details: Cow<'static, str>,
+    /// Steps that templates took, of this line and all before it.
+    steps: usize,
 }
 
 /// So many labels are looked through one by one.
@@ -118,6 +120,11 @@ impl Labels {
         self.many = None;
         self.reset_error();
         self.reset_details();
+    }
+
+    /// Where the steps of templates are counted, of all lines that these labels were reset for.
+    pub(crate) fn steps(&mut self) -> &mut usize {
+        &mut self.steps
     }
 
     /// The labels of the stream as they came.
