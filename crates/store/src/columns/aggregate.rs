@@ -40,9 +40,11 @@ pub(crate) fn aggregate(mut inputs: Inputs<'_>, asked: &Aggregation) -> Result<V
     let units = repeats::once(&inputs, units, asked.range, &asked.predicate)?;
     let mut all = Counts::new();
     let mut dead: HashSet<u64> = HashSet::new();
-    // A few at a time, so that their counts are never many at once.
-    for some in units.chunks(parallel::cores() * 8) {
-        for ((unit, _), counts) in some.iter().zip(parallel::map(some, |sifted| of_unit(sifted, asked))) {
+    // Each part's counts are added as they come, so that they are never many at once.
+    parallel::each(
+        &units,
+        |sifted| of_unit(sifted, asked),
+        |(unit, _), counts| {
             let counts = match (counts, unit) {
                 (Ok(counts), _) => counts,
                 (Err(e), Unit::Head(_)) => return Err(e),
@@ -50,7 +52,7 @@ pub(crate) fn aggregate(mut inputs: Inputs<'_>, asked: &Aggregation) -> Result<V
                     if dead.insert(segment.meta.id) {
                         inputs.survive(&segment.meta, e)?;
                     }
-                    continue;
+                    return Ok(());
                 }
             };
             for (name, own) in counts {
@@ -63,11 +65,12 @@ pub(crate) fn aggregate(mut inputs: Inputs<'_>, asked: &Aggregation) -> Result<V
                     }
                 }
             }
-            if all.len().saturating_mul(asked.stretches()) > Aggregation::MOST {
-                return Err(too_many());
+            match all.len().saturating_mul(asked.stretches()) > Aggregation::MOST {
+                true => Err(too_many()),
+                false => Ok(()),
             }
-        }
-    }
+        },
+    )?;
     Ok(all.into_values().collect())
 }
 

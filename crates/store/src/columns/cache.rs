@@ -14,7 +14,9 @@ use arrow_array::ArrayRef;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::inflate::Inflaters;
 use super::packed::Packed;
+use super::parallel;
 
 /// What was used so recently is not put out for something else.
 const FRESH: Duration = Duration::from_secs(1);
@@ -61,6 +63,7 @@ pub(crate) struct ColumnCache {
     budget: usize,
     hits: AtomicU64,
     misses: AtomicU64,
+    inflaters: Inflaters,
 }
 
 #[derive(Default)]
@@ -85,7 +88,13 @@ pub struct CacheStats {
 impl ColumnCache {
     /// A cache of at most `budget` bytes; 0 keeps nothing.
     pub(crate) fn new(budget: usize) -> Self {
-        Self { kept: Mutex::default(), budget, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        let inflaters = Inflaters::new(parallel::cores() * 2);
+        Self { kept: Mutex::default(), budget, hits: AtomicU64::new(0), misses: AtomicU64::new(0), inflaters }
+    }
+
+    /// What decompresses the pages of columns.
+    pub(super) fn inflaters(&self) -> &Inflaters {
+        &self.inflaters
     }
 
     /// Figures for the metrics.

@@ -12,6 +12,7 @@ use model::{HOUR_NS, TimeRange, hour_of};
 use super::gather::{Pick, Piece, gather};
 use super::parallel;
 use super::project::{TIME, batch};
+use super::prune::asks_for_id;
 use super::repeats::row_ids;
 use super::scan::Unit;
 use super::view::Inputs;
@@ -56,6 +57,8 @@ pub(crate) struct Ordered<'a> {
     size: usize,
     dead: HashSet<u64>,
     left: usize,
+    /// Few parts are left, in which few rows match.
+    rare: bool,
 }
 
 impl<'a> Ordered<'a> {
@@ -71,6 +74,7 @@ impl<'a> Ordered<'a> {
             size: FIRST_ROWS,
             dead: HashSet::new(),
             left,
+            rare: false,
         }
     }
 
@@ -82,6 +86,17 @@ impl<'a> Ordered<'a> {
     fn start(&mut self) -> Result<(), StoreError> {
         let Scan { range, predicate, .. } = &self.scan;
         self.units = self.inputs.units(*range, predicate)?;
+        if asks_for_id(self.inputs.table, predicate) {
+            // Nearly all parts lack the id: which of them do is asked at once, and what is left is one stretch.
+            let table = self.inputs.table;
+            // What is damaged is noticed when it is read.
+            let may_hold = parallel::map(&self.units, |unit| unit.may_hold_id(table, *range, predicate).unwrap_or(true));
+            let mut may_hold = may_hold.into_iter();
+            self.units.retain(|_| may_hold.next().unwrap_or(true));
+            self.rare = true;
+            self.stretches = Some([*range].into());
+            return Ok(());
+        }
         // Hours that any unit touches. A unit that spans more than a day is laid out by its ends: its inner hours belong
         // to the stretch between them.
         let mut edges: Vec<i64> = Vec::new();
@@ -124,7 +139,7 @@ impl<'a> Ordered<'a> {
         let mut cut = false;
         let key = key(newest);
         // Where the first rows set a bar, a few parts at a time: what lies beyond it need not be read.
-        let mut wave = if most < usize::MAX / 2 { parallel::cores() * 2 } else { WAVE };
+        let mut wave = if most < usize::MAX / 2 && !self.rare { parallel::cores() * 2 } else { WAVE };
         let mut order = &order[..];
         while !order.is_empty() {
             let (units, later) = order.split_at(order.len().min(wave));

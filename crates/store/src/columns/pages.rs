@@ -1,123 +1,135 @@
 //! Single pages of a row group's columns: few rows are picked from them, and texts are searched as they lie in them.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, UInt32Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use memchr::memmem::Finder;
-use parquet::arrow::arrow_reader::RowSelection;
-use parquet::basic::Encoding;
-use parquet::column::page::{Page, PageReader};
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::bloom;
+use super::chunk::Chunk;
+use super::inflate::Inflater;
 use super::pick::Picked;
-use super::read::{Footer, OpenSegment, guarded, parquet_error};
-use super::unpack::TextPage;
+use super::read::{OpenSegment, guarded};
 use crate::StoreError;
 
-/// Where the pages of a column begin, and the last one ends; `None` where the file does not say.
-fn starts(footer: &Footer, group: usize, place: usize) -> Option<Vec<usize>> {
-    let offsets = footer.raw().page_index()?.offset_index(group, place)?;
-    let rows = footer.rows(group);
-    let mut starts: Vec<usize> = offsets.page_locations().iter().map(|p| p.first_row_index.max(0) as usize).collect();
-    starts.push(rows);
-    (starts[0] == 0 && starts.is_sorted_by(|a, b| a < b)).then_some(starts)
-}
-
 /// The pages of a column that some rows lie in.
-struct Touched {
-    starts: Vec<usize>,
+struct Touched<'s> {
+    chunk: Chunk<'s>,
     /// Each with its rows, as places in the list of rows.
     pages: Vec<(usize, Range<usize>)>,
     held: Vec<Option<ArrayRef>>,
 }
 
-impl Touched {
-    fn new(starts: Vec<usize>, rows: &[u32]) -> Self {
+impl<'s> Touched<'s> {
+    fn new(chunk: Chunk<'s>, rows: &[u32]) -> Self {
         let mut pages = Vec::new();
         let mut at = 0;
         while at < rows.len() {
-            let page = starts.partition_point(|start| *start <= rows[at] as usize) - 1;
-            let end = at + rows[at..].partition_point(|row| (*row as usize) < starts[page + 1]);
+            let page = chunk.page_of(rows[at] as usize);
+            let behind = chunk.rows_of(page).end;
+            let end = at + rows[at..].partition_point(|row| (*row as usize) < behind);
             pages.push((page, at..end));
             at = end;
         }
-        Self { starts, held: vec![None; pages.len()], pages }
+        Self { held: vec![None; pages.len()], chunk, pages }
     }
 
-    fn rows_of(&self, page: usize) -> Range<usize> {
-        self.starts[page]..self.starts[page + 1]
+    /// The number of a page's first row.
+    fn start(&self, page: usize) -> u32 {
+        self.chunk.rows_of(page).start as u32
     }
 
     /// The rows of the pages, in one column.
     fn column(&self, rows: &[u32]) -> Result<ArrayRef, StoreError> {
         let failed = StoreError::columns("pick rows");
         if let ([(page, _)], [Some(array)]) = (&self.pages[..], &self.held[..]) {
-            let local: UInt32Array = rows.iter().map(|row| row - self.starts[*page] as u32).collect();
+            let start = self.start(*page);
+            let local: UInt32Array = rows.iter().map(|row| row - start).collect();
             return arrow_select::take::take(array, &local, None).map_err(failed);
         }
         let arrays: Vec<&dyn Array> = self.held.iter().flatten().map(|a| &**a).collect();
         let mut picks = Vec::with_capacity(rows.len());
         for (at, (page, range)) in self.pages.iter().enumerate() {
-            picks.extend(rows[range.clone()].iter().map(|row| (at, *row as usize - self.starts[*page])));
+            let start = self.start(*page);
+            picks.extend(rows[range.clone()].iter().map(|row| (at, (row - start) as usize)));
         }
         arrow_select::interleave::interleave(&arrays, &picks).map_err(failed)
     }
 }
 
 impl OpenSegment {
+    /// Columns of the picked rows of a row group, each as one array.
+    ///
+    /// # Errors
+    /// IO and [`StoreError::Corrupt`].
+    pub(crate) fn columns(&self, group: usize, places: &[usize], picked: &Picked) -> Result<Vec<ArrayRef>, StoreError> {
+        let mut out = Vec::with_capacity(places.len());
+        for &place in places {
+            let own = guarded(&self.meta.file, || self.with_inflater(|inflater| self.column(inflater, group, place, picked)))?;
+            match own {
+                Some(array) => out.push(array),
+                None => out.extend(self.columns_by_parquet(group, &[place], picked.selection())?),
+            }
+        }
+        Ok(out)
+    }
+
+    /// One of them; `None` where it is left to Parquet's reader.
+    pub(super) fn column(
+        &self,
+        inflater: &mut Inflater,
+        group: usize,
+        place: usize,
+        picked: &Picked,
+    ) -> Result<Option<ArrayRef>, StoreError> {
+        let Some(chunk) = Chunk::of(self, group, place) else { return Ok(None) };
+        let Some(rows) = picked.some() else { return chunk.read(inflater, 0..chunk.pages()) };
+        let touched = Touched::new(chunk, rows);
+        let Some(array) = touched.chunk.read(inflater, touched.pages.iter().map(|(page, _)| *page))? else { return Ok(None) };
+        if array.len() == rows.len() {
+            return Ok(Some(array));
+        }
+        let (mut before, mut local) = (0, Vec::with_capacity(rows.len()));
+        for (page, range) in &touched.pages {
+            let own = touched.chunk.rows_of(*page);
+            local.extend(rows[range.clone()].iter().map(|row| row - own.start as u32 + before));
+            before += own.len() as u32;
+        }
+        arrow_select::take::take(&array, &UInt32Array::from(local), None).map(Some).map_err(StoreError::columns("pick rows"))
+    }
+
     /// Columns of a few rows, from the pages that they lie in: these are read where they are not kept, and kept. `None`
-    /// where nothing is kept, or pages cannot be told apart.
+    /// where nothing is kept, or a column is left to Parquet's reader.
     ///
     /// # Errors
     /// IO and [`StoreError::Corrupt`].
     pub(super) fn picked_pages(&self, group: usize, places: &[usize], rows: &[u32]) -> Result<Option<Vec<ArrayRef>>, StoreError> {
         let Some(cache) = self.cache().filter(|_| !rows.is_empty()) else { return Ok(None) };
-        let mut all = Vec::with_capacity(places.len());
-        let mut missing: Vec<Range<usize>> = Vec::new();
-        let mut lacking: Vec<usize> = Vec::new();
+        let mut out = Vec::with_capacity(places.len());
         for &place in places {
-            let Some(starts) = starts(&self.footer, group, place) else { return Ok(None) };
-            let mut touched = Touched::new(starts, rows);
-            for at in 0..touched.pages.len() {
-                let page = touched.pages[at].0;
-                touched.held[at] = cache.page(self.meta.id, group, place, page);
-                if touched.held[at].is_none() {
-                    missing.push(touched.rows_of(page));
-                    lacking.push(place);
+            let Some(chunk) = Chunk::of(self, group, place) else { return Ok(None) };
+            let mut touched = Touched::new(chunk, rows);
+            let mut missing = Vec::new();
+            for ((page, _), held) in touched.pages.iter().zip(&mut touched.held) {
+                *held = cache.page(self.meta.id, group, place, *page);
+                if held.is_none() {
+                    missing.push(*page);
                 }
             }
-            all.push(touched);
-        }
-        lacking.dedup();
-        let missing = united(missing);
-        if !missing.is_empty() {
-            let selection = RowSelection::from_consecutive_ranges(missing.iter().cloned(), self.footer.rows(group));
-            let arrays = self.columns(group, &lacking, Some(&selection))?;
-            for (touched, &place) in all.iter_mut().zip(places) {
-                let Some(array) = lacking.iter().position(|p| *p == place).map(|at| &arrays[at]) else { continue };
-                for at in 0..touched.pages.len() {
-                    let page = touched.pages[at].0;
-                    if touched.held[at].is_some() {
-                        continue;
-                    }
-                    let own = touched.rows_of(page);
-                    let Some(offset) = offset_in(&missing, &own) else { return Err(self.corrupt("a page is missing")) };
-                    let array = if own.len() == array.len() {
-                        array.clone()
-                    } else {
-                        // Copied: a slice would keep all that was read.
-                        let rows = UInt32Array::from_iter_values(offset as u32..(offset + own.len()) as u32);
-                        arrow_select::take::take(array, &rows, None).map_err(StoreError::columns("cut a page"))?
-                    };
+            if !missing.is_empty() {
+                let chunk = &touched.chunk;
+                let read = guarded(&self.meta.file, || self.with_inflater(|inflater| chunk.read_apart(inflater, &missing)))?;
+                let Some(read) = read else { return Ok(None) };
+                let lacking = touched.held.iter_mut().filter(|held| held.is_none());
+                for (held, (page, array)) in lacking.zip(missing.into_iter().zip(read)) {
                     cache.keep_page(self.meta.id, group, place, page, &array);
-                    touched.held[at] = Some(array);
+                    *held = Some(array);
                 }
             }
+            out.push(touched.column(rows)?);
         }
-        all.iter().map(|touched| touched.column(rows)).collect::<Result<_, _>>().map(Some)
+        Ok(Some(out))
     }
 
     /// Whether no row of a column's row group has the needle (not empty), told from its dictionary as it lies in its page; false
@@ -132,30 +144,21 @@ impl OpenSegment {
         needle: &str,
         finder: &Finder<'_>,
     ) -> Result<bool, StoreError> {
-        let meta = self.footer.raw().row_group(group).column(place);
-        // Our own writer makes no pages of another kind beside a dictionary.
-        let all_keys = meta.encodings().any(|e| e == Encoding::RLE_DICTIONARY);
-        if meta.dictionary_page_offset().is_none() || !all_keys {
-            return Ok(false);
-        }
-        let Some(offsets) = self.footer.raw().page_index().and_then(|i| i.offset_index(group, place)) else { return Ok(false) };
+        let Some(chunk) = Chunk::of(self, group, place).filter(Chunk::is_keyed) else { return Ok(false) };
         let cache = self.cache().filter(|_| bloom::hash_needle(needle).is_some());
         if cache.is_some_and(|cache| cache.has_no_ids(self.meta.id, group, place)) {
             return Ok(true);
         }
-        let file = &self.meta.file;
-        guarded(file, || {
-            let failed = |e| parquet_error(file, &e);
-            let (total, locations) = (self.footer.rows(group), offsets.page_locations().clone());
-            let mut reader = SerializedPageReader::new(Arc::new(self.chunks()), meta, total, Some(locations)).map_err(failed)?;
-            let Some(Page::DictionaryPage { buf, .. }) = reader.get_next_page().map_err(failed)? else { return Ok(false) };
-            if let Some(cache) = cache.filter(|_| !bloom::may_hold_ids(&buf)) {
+        let lacks = |_, texts: &[u8]| {
+            if let Some(cache) = cache.filter(|_| !bloom::may_hold_ids(texts)) {
                 cache.keep_no_ids(self.meta.id, group, place);
-                return Ok(true);
+                return true;
             }
             // Found across two texts is not found, but that is seldom.
-            Ok(finder.find(&buf).is_none())
-        })
+            finder.find(texts).is_none()
+        };
+        let told = guarded(&self.meta.file, || self.with_inflater(|inflater| chunk.dictionary(inflater, lacks)))?;
+        Ok(told.unwrap_or(false))
     }
 
     /// The picked rows whose text in a column contains the finder's needle (not empty), searched in the pages as they lie.
@@ -170,69 +173,25 @@ impl OpenSegment {
         finder: &Finder<'_>,
         picked: &Picked,
     ) -> Result<Option<BooleanBuffer>, StoreError> {
-        let Some(starts) = starts(&self.footer, group, place) else { return Ok(None) };
+        let Some(chunk) = Chunk::of(self, group, place).filter(Chunk::is_plain_text) else { return Ok(None) };
         let total = self.footer.rows(group);
-        let meta = self.footer.raw().row_group(group).column(place);
-        if meta.dictionary_page_offset().is_some() || meta.column_descr().max_def_level() != 1 {
-            return Ok(None);
-        }
-        let Some(offsets) = self.footer.raw().page_index().and_then(|i| i.offset_index(group, place)) else { return Ok(None) };
-        let file = &self.meta.file;
-        guarded(file, || {
-            let failed = |e| parquet_error(file, &e);
-            let locations = offsets.page_locations().clone();
-            let mut reader = SerializedPageReader::new(Arc::new(self.chunks()), meta, total, Some(locations)).map_err(failed)?;
-            let mut found = BooleanBufferBuilder::new(total);
-            found.append_n(total, false);
-            for bounds in starts.windows(2) {
-                let &[start, end] = bounds else { continue };
-                if !picked.touches(start..end) {
-                    reader.skip_next_page().map_err(failed)?;
-                    continue;
-                }
-                let Some(Page::DataPage { buf, num_values, encoding: Encoding::DELTA_LENGTH_BYTE_ARRAY, .. }) =
-                    reader.get_next_page().map_err(failed)?
-                else {
-                    return Ok(None);
-                };
-                if num_values as usize != end - start {
-                    return Err(self.corrupt("a page has other rows than its index says"));
-                }
-                let Some(texts) = TextPage::read(&buf, end - start) else {
-                    return Err(self.corrupt("a page of texts makes no sense"));
-                };
-                texts.find(finder, |row| found.set_bit(start + row, true));
-            }
-            let found = found.finish();
-            Ok(Some(match picked.some() {
-                None => found,
-                Some(rows) => BooleanBuffer::collect_bool(rows.len(), |i| found.value(rows[i] as usize)),
-            }))
-        })
+        let mut found = BooleanBufferBuilder::new(total);
+        found.append_n(total, false);
+        let pages = (0..chunk.pages()).filter(|page| picked.touches(chunk.rows_of(*page)));
+        guarded(&self.meta.file, || {
+            self.with_inflater(|inflater| {
+                chunk.each_page(inflater, pages, |page, header, bytes| {
+                    let start = chunk.rows_of(page).start;
+                    let texts = chunk.texts(header, bytes).ok_or_else(|| self.corrupt("a page of texts makes no sense"))?;
+                    texts.find(finder, |row| found.set_bit(start + row, true));
+                    Ok(())
+                })
+            })
+        })?;
+        let found = found.finish();
+        Ok(Some(match picked.some() {
+            None => found,
+            Some(rows) => BooleanBuffer::collect_bool(rows.len(), |i| found.value(rows[i] as usize)),
+        }))
     }
-}
-
-/// Ranges in order, those that touch as one.
-fn united(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    ranges.sort_unstable_by_key(|r| (r.start, r.end));
-    let mut out: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match out.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => out.push(range),
-        }
-    }
-    out
-}
-
-/// How many rows of `ranges` come before `own`, which lies in one of them.
-fn offset_in(ranges: &[Range<usize>], own: &Range<usize>) -> Option<usize> {
-    let mut before = 0;
-    for range in ranges {
-        if range.start <= own.start && own.end <= range.end {
-            return Some(before + own.start - range.start);
-        }
-        before += range.len();
-    }
-    None
 }

@@ -41,8 +41,70 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Hands what `work` makes of each item to `take`, as it comes, one at a time: threads that are done do not wait for others. Ends with
+/// the first error of `take`.
+///
+/// # Errors
+/// That one.
+///
+/// # Panics
+/// Where `work` or `take` does.
+pub(crate) fn each<T: Sync, R, E: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+    take: impl FnMut(&T, R) -> Result<(), E> + Send,
+) -> Result<(), E> {
+    let threads = cores().min(items.len()).max(1);
+    let next = AtomicUsize::new(0);
+    let taking = Mutex::new((take, Ok(())));
+    let turn = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let made = work(item);
+            let (take, ended) = &mut *taking.lock();
+            if ended.is_ok() {
+                *ended = take(item, made);
+            }
+            if ended.is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(turn);
+        }
+        turn();
+    });
+    taking.into_inner().1
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn each_result_is_taken_once_until_one_is_refused() {
+        let items: Vec<u64> = (0..1000).collect();
+        let mut sum = 0;
+        let done: Result<(), ()> = super::each(
+            &items,
+            |i| i * 2,
+            |_, double| {
+                sum += double;
+                Ok(())
+            },
+        );
+        assert_eq!((done, sum), (Ok(()), 999 * 1000));
+        let mut taken = 0;
+        let refused = super::each(
+            &items,
+            |i| *i,
+            |_, _| {
+                taken += 1;
+                if taken == 10 { Err("enough") } else { Ok(()) }
+            },
+        );
+        assert_eq!((refused, taken), (Err("enough"), 10));
+    }
+
     #[test]
     fn results_keep_the_order_of_the_items() {
         let items: Vec<u64> = (0..1000).collect();

@@ -255,6 +255,19 @@ pub(crate) fn row_ranges(
     Ok(keep.map(|ranges| RowSelection::from_consecutive_ranges(ranges.into_iter(), rows)))
 }
 
+/// Whether a predicate asks for an id that filters of ids know.
+pub(crate) fn asks_for_id(table: Table, predicate: &Predicate) -> bool {
+    conjuncts(predicate).into_iter().any(|p| match p {
+        Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(id) } => {
+            id.len() * 2 == bloom::DIGITS
+        }
+        Predicate::Contains { column: Column::Field(Field::Body), needle } => {
+            table == Table::Logs && bloom::hash_needle(needle).is_some()
+        }
+        _ => false,
+    })
+}
+
 /// The predicates that must all be true.
 pub(crate) fn conjuncts(predicate: &Predicate) -> Vec<&Predicate> {
     match predicate {

@@ -25,10 +25,11 @@ use parquet::file::statistics::Statistics;
 use super::bloom;
 use super::cache::ColumnCache;
 use super::id::ColumnId;
+use super::inflate::Inflater;
 use super::packed::Packed;
 use super::pick::Picked;
 use super::segment::{
-    KEY_COLUMNS, KEY_EARLIER_IDS, KEY_FORMAT, KEY_IDS, KEY_REST, KEY_TENANTS, SHARED_FORMAT, SegmentColumn, schema,
+    KEY_COLUMNS, KEY_EARLIER_IDS, KEY_FORMAT, KEY_ID_TEXTS, KEY_IDS, KEY_REST, KEY_TENANTS, SHARED_FORMAT, SegmentColumn, schema,
 };
 use crate::contract::Field;
 use crate::{SegmentMeta, SegmentSource, Segments, StoreError};
@@ -56,6 +57,8 @@ pub(crate) struct Footer {
     pub(crate) rest: BTreeMap<ColumnId, u64>,
     /// Where each row group's id filter lies: offset and length. Empty where there is none.
     filters: Vec<(u64, u64)>,
+    /// Of each row group the text columns of bodies in which an id may stand. Empty where that is not said.
+    id_texts: Vec<Vec<usize>>,
     /// The tenants that share it, by name, and the row behind the last of each; empty where it is one tenant's.
     tenants: Vec<(String, u64)>,
     size: usize,
@@ -89,6 +92,11 @@ impl Footer {
     /// The tenants that share it, by name, each with the row behind its last one; empty where it is one tenant's.
     pub(crate) fn tenants(&self) -> &[(String, u64)] {
         &self.tenants
+    }
+
+    /// Whether an id may stand in a text of a body's column.
+    pub(crate) fn may_hold_ids(&self, group: usize, place: usize) -> bool {
+        self.id_texts.get(group).is_none_or(|places| places.contains(&place))
     }
 
     /// The number of a row group's first row.
@@ -264,9 +272,24 @@ impl OpenSegment {
         self.cache.as_deref()
     }
 
-    /// The file, as Parquet reads it.
-    pub(super) fn chunks(&self) -> impl ChunkReader + use<> {
-        self.file.clone()
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    /// IO, and [`StoreError::Corrupt`] past its end.
+    pub(super) fn bytes(&self, at: u64, len: u64) -> Result<Bytes, StoreError> {
+        // A length from a damaged file must not become an allocation.
+        match usize::try_from(len) {
+            Ok(len) if at.checked_add(len as u64).is_some_and(|end| end <= self.file.0.size()) => self.file.0.read(at, len),
+            _ => Err(self.corrupt("a page lies past the end of the file")),
+        }
+    }
+
+    /// What decompresses pages, for `work`.
+    pub(super) fn with_inflater<T>(&self, work: impl FnOnce(&mut Inflater) -> T) -> T {
+        match &self.cache {
+            Some(cache) => cache.inflaters().with(work),
+            None => work(&mut Inflater::default()),
+        }
     }
 
     /// A column of all rows as it is kept, read and kept where it is small enough; `None` where it is not.
@@ -278,7 +301,7 @@ impl OpenSegment {
             return Ok(Some(packed));
         }
         let Some(cache) = self.cache.as_ref().filter(|_| self.cacheable(group, place)) else { return Ok(None) };
-        let array = self.columns(group, &[place], None)?.pop();
+        let array = self.columns(group, &[place], &Picked::all(self.footer.rows(group)))?.pop();
         Ok(array.map(|array| cache.keep_column(self.meta.id, group, place, &array)))
     }
 
@@ -366,7 +389,7 @@ impl OpenSegment {
         }
         let places_of = |ats: &[usize]| ats.iter().map(|&at| places[at]).collect::<Vec<_>>();
         if !whole.is_empty() {
-            let arrays = self.columns(group, &places_of(&whole), None)?;
+            let arrays = self.columns(group, &places_of(&whole), &Picked::all(self.footer.rows(group)))?;
             for (&at, array) in whole.iter().zip(arrays) {
                 if let Some(cache) = &self.cache {
                     cache.keep_column(self.meta.id, group, places[at], &array);
@@ -382,18 +405,18 @@ impl OpenSegment {
             };
             let arrays = match pages {
                 Some(arrays) => arrays,
-                None => self.columns(group, &places, picked.selection())?,
+                None => self.columns(group, &places, picked)?,
             };
             some.iter().zip(arrays).for_each(|(&at, array)| out[at] = Some(array));
         }
         out.into_iter().map(|array| array.ok_or_else(|| self.corrupt("a column is missing"))).collect()
     }
 
-    /// Columns of a row group, each as one array: all rows, or those of `selection`.
+    /// Columns of a row group as Parquet's reader has them, each as one array: all rows, or those of `selection`.
     ///
     /// # Errors
     /// IO and [`StoreError::Corrupt`].
-    pub(crate) fn columns(
+    pub(super) fn columns_by_parquet(
         &self,
         group: usize,
         places: &[usize],
@@ -505,7 +528,7 @@ pub(crate) fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, StoreError
         .unwrap_or_else(|_| Err(StoreError::Corrupt { file: file.to_owned(), reason: "its contents make no sense".into() }))
 }
 
-pub(super) fn parquet_error(file: &str, e: &ParquetError) -> StoreError {
+fn parquet_error(file: &str, e: &ParquetError) -> StoreError {
     StoreError::Corrupt { file: file.to_owned(), reason: e.to_string() }
 }
 
@@ -541,6 +564,7 @@ fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError> {
     let rest = rest.iter().filter_map(|((a, b, c), n)| Some((ColumnId::parse(a, b, c)?, *n))).collect();
     let filters =
         value(KEY_IDS).or_else(|| value(KEY_EARLIER_IDS)).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
+    let id_texts = value(KEY_ID_TEXTS).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
     let tenants = match format == SHARED_FORMAT {
         true => {
             let said = value(KEY_TENANTS).and_then(|v| serde_json::from_str(v).ok());
@@ -552,7 +576,7 @@ fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError> {
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema(&columns)));
     let size = parquet.memory_size() + columns.len() * 200 + tenants.len() * 64;
     let parquet = ArrowReaderMetadata::try_new(Arc::new(parquet), options).map_err(|e| parquet_error(path, &e))?;
-    Ok(Footer { parquet, columns, places, rest, filters, tenants, size })
+    Ok(Footer { parquet, columns, places, rest, filters, id_texts, tenants, size })
 }
 
 /// Where each tenant's rows end; `None` where that makes no sense: names out of order, more or fewer than all `rows`.

@@ -101,6 +101,19 @@ impl Unit {
             }
     }
 
+    /// The same, where its filter of ids is asked as well.
+    ///
+    /// # Errors
+    /// IO and corruption.
+    pub(crate) fn may_hold_id(&self, table: Table, range: TimeRange, predicate: &Predicate) -> Result<bool, StoreError> {
+        match self {
+            Self::Head(_) => Ok(true),
+            Self::Group(segment, group, _) => {
+                Ok(row_ranges(table, segment, *group, range, predicate)?.is_none_or(|rows| rows.row_count() > 0))
+            }
+        }
+    }
+
     /// The rows that pass.
     ///
     /// # Errors

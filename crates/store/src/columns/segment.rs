@@ -2,8 +2,9 @@
 //!
 //! Parquet with key-value metadata of ours: `braid.format` (a number), `braid.table`, `braid.columns` (JSON: one
 //! `[kind, key, type]` a column, in the order of the schema, because names are for people), `braid.rest` (JSON: rows
-//! by `[kind, key, type]` of the attributes in rest columns) and `braid.ids` (JSON: where each row group's id filter
-//! lies, see `bloom`).
+//! by `[kind, key, type]` of the attributes in rest columns), `braid.ids` (JSON: where each row group's id filter
+//! lies, see `bloom`) and `braid.id_texts` (JSON: of each row group the places of the text columns of bodies in which an id may stand;
+//! where it is missing, in any).
 //!
 //! Format 2 is that of a segment which several tenants share: its rows stand by tenant first, and `braid.tenants` (JSON:
 //! `[name, rows]` in the order of the names) says whose they are. A reader looks at no row outside its tenant's stretch, and
@@ -21,7 +22,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 
-use super::bloom::IdFilter;
+use super::bloom::{IdFilter, may_hold_ids};
 use super::encode::{Encoder, Wanted};
 use super::id::ColumnId;
 use crate::contract::{Field, Table};
@@ -48,6 +49,7 @@ pub(crate) const KEY_REST: &str = "braid.rest";
 /// knows that one alone reads without.
 pub(crate) const KEY_IDS: &str = "braid.filters";
 pub(crate) const KEY_EARLIER_IDS: &str = "braid.ids";
+pub(crate) const KEY_ID_TEXTS: &str = "braid.id_texts";
 pub(crate) const KEY_TENANTS: &str = "braid.tenants";
 
 /// A column of a segment.
@@ -117,6 +119,7 @@ pub(crate) struct SegmentWriter {
     encoder: Encoder,
     rest: BTreeMap<ColumnId, u64>,
     filters: Vec<(u64, u64)>,
+    id_texts: Vec<Vec<usize>>,
     rows: u64,
     first: i64,
     last: i64,
@@ -159,6 +162,7 @@ impl SegmentWriter {
             encoder: Encoder::new(level, page_rows(table))?,
             rest: BTreeMap::new(),
             filters: Vec::new(),
+            id_texts: Vec::new(),
             rows: 0,
             first: i64::MAX,
             last: i64::MIN,
@@ -177,18 +181,24 @@ impl SegmentWriter {
     ) -> Result<(), StoreError> {
         let mut group = self.file.next_row_group().map_err(failed)?;
         let mut rows = 0;
-        let mut rest = Vec::new();
+        let (mut rest, mut id_texts) = (Vec::new(), Vec::new());
         for (i, c) in self.columns.iter().enumerate() {
             let array = column(c)?;
             rows = array.len();
             if matches!(c.id, ColumnId::Rest(_)) {
                 rest.push(array.clone());
             }
+            if matches!(c.id, ColumnId::Body(_) | ColumnId::Field(Field::Body))
+                && super::text::bytes(&array).is_some_and(may_hold_ids)
+            {
+                id_texts.push(i);
+            }
             let (bytes, close) = self.encoder.encode(&array, &self.descriptor.column(i), wanted(self.table, self.shared, c))?;
             group.append_column(&bytes, close).map_err(failed)?;
         }
         group.close().map_err(failed)?;
         rest.iter().for_each(|array| self.count_rest(array));
+        self.id_texts.push(id_texts);
         if let Some(filter) = ids {
             let at = self.file.bytes_written() as u64;
             self.file.write_all(filter.bytes()).map_err(StoreError::io("write a segment"))?;
@@ -239,6 +249,9 @@ impl SegmentWriter {
             (KEY_IDS, json(serde_json::json!(self.filters))),
         ] {
             self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
+        if self.table == Table::Logs {
+            self.file.append_key_value_metadata(KeyValue::new(KEY_ID_TEXTS.to_owned(), json(serde_json::json!(self.id_texts))));
         }
         if self.shared {
             self.file.append_key_value_metadata(KeyValue::new(KEY_TENANTS.to_owned(), json(serde_json::json!(tenants))));

@@ -7,6 +7,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_buffer::BooleanBuffer;
 use memchr::memmem::Finder;
 
+use super::bloom;
 use super::body::{self, BODY};
 use super::eval::Source;
 use super::id::ColumnId;
@@ -203,12 +204,17 @@ impl Source for GroupSource<'_> {
         let layouts = self.bodies(|id| *id == BodyColumnId::Layout)?;
         let Searched { mut read, text } = layouts.searched(needle).map_err(body::damaged(file))?;
         let finder = Finder::new(needle.as_bytes());
+        let is_id = bloom::hash_needle(needle).is_some();
         let mut found: Option<BooleanBuffer> = None;
         let mut whole = !self.no_line_is_whole();
         let texts = text.into_iter().map(BodyColumnId::Value).chain(whole.then_some(BodyColumnId::Text));
         for part in texts {
             let id = if part == BodyColumnId::Text { BODY } else { ColumnId::Body(part.clone()) };
             let Some(place) = self.segment.footer.place(&id) else { continue };
+            if is_id && !self.segment.footer.may_hold_ids(self.group, place) {
+                whole &= part != BodyColumnId::Text;
+                continue;
+            }
             // Single pages are kept when they are read.
             let as_it_lies = self.picked.is_wide() && !needle.is_empty();
             let at_hand = self.loaded.borrow().contains_key(&place) || self.segment.cached(self.group, place).is_some();

@@ -4,6 +4,8 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, DictionaryArray, StringArray, UInt32Array};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::FixedState;
@@ -182,6 +184,14 @@ fn value<'a>(bytes: &'a [u8], ends: &[i32], key: u32) -> &'a [u8] {
     let key = key as usize;
     let start = if key == 0 { 0 } else { ends[key - 1] as usize };
     &bytes[start..ends[key] as usize]
+}
+
+/// The bytes of a column's texts, of a dictionary those of its entries; as they lie one behind the other. `None` of a column of other things.
+pub(crate) fn bytes(array: &ArrayRef) -> Option<&[u8]> {
+    match array.as_dictionary_opt::<UInt32Type>() {
+        Some(dictionary) => Some(dictionary.values().as_string_opt::<i32>()?.value_data()),
+        None => Some(array.as_string_opt::<i32>()?.value_data()),
+    }
 }
 
 /// A dictionary array over `values`. The keys come from our own interning, so they are in range.

@@ -5,7 +5,7 @@
 const WIDEST: u32 = 64;
 
 /// Takes an unsigned LEB128 number from the front.
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
+pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..u64::BITS).step_by(7) {
         let (&byte, tail) = bytes.split_first()?;
@@ -18,16 +18,31 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn zigzag(value: u64) -> i64 {
+pub(super) fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Calls `each` with numbers of `width` bits, least significant bit first.
 fn bits(bytes: &[u8], width: u32, count: usize, mut each: impl FnMut(u64)) {
-    let (mut word, mut filled) = (0u128, 0u32);
-    let mut tail = bytes.iter();
     let mask = if width == WIDEST { u64::MAX } else { (1 << width) - 1 };
-    for _ in 0..count {
+    let bit = |number: usize| number * width as usize;
+    // Eight bytes have any number of up to 57 bits, wherever it begins.
+    let mut at = 0;
+    while at < count
+        && width <= 57
+        && let Some(eight) = bytes.get(bit(at) / 8..).and_then(|tail| tail.first_chunk::<8>())
+    {
+        each(u64::from_le_bytes(*eight) >> (bit(at) % 8) & mask);
+        at += 1;
+    }
+    let (mut word, mut filled) = (0u128, 0u32);
+    let mut tail = bytes.get(bit(at) / 8..).unwrap_or_default().iter();
+    if at < count && !bit(at).is_multiple_of(8) {
+        let skipped = bit(at) as u32 % 8;
+        word = u128::from(*tail.next().unwrap_or(&0) >> skipped);
+        filled = 8 - skipped;
+    }
+    for _ in at..count {
         while filled < width {
             word |= u128::from(*tail.next().unwrap_or(&0)) << filled;
             filled += 8;
@@ -36,6 +51,33 @@ fn bits(bytes: &[u8], width: u32, count: usize, mut each: impl FnMut(u64)) {
         word >>= width;
         filled -= width;
     }
+}
+
+/// Takes `count` keys of `width` bits in the hybrid of runs and packed groups of eight from the front.
+pub(crate) fn hybrid(page: &mut &[u8], width: u32, count: usize, out: &mut Vec<u32>) -> Option<()> {
+    if width > u32::BITS {
+        return None;
+    }
+    let mut left = count;
+    while left > 0 {
+        let head = varint(page)?;
+        let run = usize::try_from(head >> 1).ok().filter(|run| *run > 0)?;
+        if head & 1 == 0 {
+            let (own, tail) = page.split_at_checked(width.div_ceil(8) as usize)?;
+            *page = tail;
+            let mut value = [0; 4];
+            value[..own.len()].copy_from_slice(own);
+            out.resize(out.len() + run.min(left), u32::from_le_bytes(value));
+            left -= run.min(left);
+        } else {
+            let (own, tail) = page.split_at_checked(run.checked_mul(width as usize)?)?;
+            *page = tail;
+            let own_count = run.saturating_mul(8).min(left);
+            bits(own, width, own_count, |key| out.push(key as u32));
+            left -= own_count;
+        }
+    }
+    Some(())
 }
 
 /// Takes the definition levels of an optional column of `rows` rows from the front: `Some(None)` where every row has a value.
@@ -126,6 +168,15 @@ impl<'p> TextPage<'p> {
     /// Reads a page of `rows` rows.
     pub(crate) fn read(mut page: &'p [u8], rows: usize) -> Option<Self> {
         let valid = levels(&mut page, rows)?;
+        Self::of(page, rows, valid)
+    }
+
+    /// Reads a page of `rows` rows of a column in which each row has a text.
+    pub(crate) fn full(page: &'p [u8], rows: usize) -> Option<Self> {
+        Self::of(page, rows, None)
+    }
+
+    fn of(mut page: &'p [u8], rows: usize, valid: Option<Vec<bool>>) -> Option<Self> {
         let mut end = 0usize;
         let mut ends = Vec::with_capacity(rows);
         for length in delta(&mut page, rows)? {

@@ -4,5 +4,6 @@ mod files;
 mod fixtures;
 mod kept;
 mod like_the_model;
+mod pages;
 mod promises;
 mod random;
