@@ -181,10 +181,11 @@ impl Work<'_> {
                 ColumnId::Attribute(scope, key, _) if wanted(asked, *scope, key) => {
                     attributes.insert(id);
                 }
-                ColumnId::Rest(of) if asked.iter().any(|c| !matches!(c, Column::Field(_))) => {
-                    if !more.iter().any(|task| matches!(task, Task::Rest(known) if known == of)) {
-                        more.push(Task::Rest(*of));
-                    }
+                ColumnId::Rest(of)
+                    if asked.iter().any(|c| !matches!(c, Column::Field(_)))
+                        && !more.iter().any(|task| matches!(task, Task::Rest(known) if known == of)) =>
+                {
+                    more.push(Task::Rest(*of));
                 }
                 _ => {}
             }
