@@ -8,12 +8,13 @@ use arrow_array::{Array, ArrayRef};
 use model::{Scope, TimeRange, Value, ValueType};
 
 use super::eval::{Source, evaluate};
+use super::footer::Footer;
 use super::id::ColumnId;
 use super::packed::Packed;
 use super::parallel;
 use super::pick::Picked;
 use super::prune::{self, certain, conjuncts, has_values};
-use super::read::{Footer, OpenSegment};
+use super::read::OpenSegment;
 use super::scan::Unit;
 use super::segment::REST_KEYS;
 use super::view::Inputs;

@@ -22,6 +22,8 @@ mod distinct;
 mod encode;
 mod eval;
 mod flush;
+mod footer;
+mod footers;
 mod gather;
 mod groups;
 mod head;

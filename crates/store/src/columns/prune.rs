@@ -12,9 +12,10 @@ use model::{Scope, TimeRange, ValueType};
 
 use super::bloom;
 use super::eval::{OPEN, zero_filled};
+use super::footer::{Footer, time_place};
 use super::id::{ColumnId, RestOf};
 use super::pick::Picked;
-use super::read::{Footer, OpenSegment, time_place};
+use super::read::OpenSegment;
 use super::segment::REST_KEYS;
 use crate::StoreError;
 use crate::body::{BodyColumnId, Kind, may_be_number};

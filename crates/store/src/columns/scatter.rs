@@ -6,9 +6,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::aggregate::Counts;
+use super::footer::time_place;
 use super::packed::{NULL, Packed};
 use super::pick::Left;
-use super::read::{OpenSegment, time_place};
+use super::read::OpenSegment;
 use super::runs::{Key, named_counts};
 use crate::StoreError;
 use crate::contract::Aggregation;

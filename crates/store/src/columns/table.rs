@@ -8,10 +8,10 @@ use wire::{Encoding, Limits, LogSink, Room, Signal, Summary};
 
 use super::cache::ColumnCache;
 use super::flush::{flush, shares, signal};
+use super::footers::Footers;
 use super::head::{Filler, Head, PartitionRows};
 use super::keep::Keeping;
 use super::merge::merge;
-use super::read::Footers;
 use super::view::View;
 use crate::contract::Table;
 use crate::recent::{RecentLines, RecentSpans};

@@ -10,9 +10,10 @@ use arrow_array::{
 use model::{Scope, ValueType};
 
 use super::super::cache::ColumnCache;
+use super::super::footers::Footers;
 use super::super::id::ColumnId;
 use super::super::pick::Picked;
-use super::super::read::{Footers, OpenSegment, as_kept};
+use super::super::read::{OpenSegment, as_kept};
 use super::super::segment::{SegmentColumn, SegmentWriter};
 use super::files::Files;
 use super::random::Random;
