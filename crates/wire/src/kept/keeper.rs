@@ -7,7 +7,8 @@ use model::{Group, Span};
 use super::{KeptSpans, Stretch, Wanted, keep};
 use crate::SpanSink;
 
-/// Keeps the spans that pass by, where there are no columns to copy them from: slower than a table, and to the same effect.
+/// Keeps the spans that pass by, where there are no columns to copy them from: slower than a table, and to the same effect. What a
+/// table copies is held against it, and tests and examples of the readers take it in a table's place; the server does not use it.
 pub struct SpanKeeper<W> {
     kept: KeptSpans,
     wants: W,
