@@ -296,6 +296,27 @@ fn a_second_writer_is_refused_by_name_and_a_silent_one_succeeded_and_fenced() {
 }
 
 #[test]
+fn the_log_does_not_outgrow_its_cap_between_two_looks_at_it() {
+    let mut setup = Setup::new();
+    setup.log_cap = 700 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let toy = setup.open(dir.path());
+    setup.shaky.away.store(1, Ordering::Relaxed);
+    let mut kept = 0;
+    let refused = loop {
+        match toy.append(Encoding::LokiPush, payload(kept, 10_000)) {
+            Ok(()) => kept += 1,
+            Err(e) => break e,
+        }
+        assert!(kept < 1000, "no cap");
+    };
+    assert!(matches!(refused, StoreError::Busy(_)), "{refused}");
+    let log: u64 = std::fs::read_dir(dir.path().join("log")).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
+    assert!(log < (700 + 100) << 10, "{log} bytes: an eighth more than the cap, and one request");
+    assert_eq!(numbers(&toy), (0..kept).collect::<Vec<_>>());
+}
+
+#[test]
 fn while_the_object_store_is_away_writes_go_on_up_to_the_cap_and_then_it_catches_up() {
     let mut setup = Setup::new();
     setup.log_cap = 700 << 10;

@@ -390,6 +390,7 @@ impl Core {
         if upto > 0 {
             self.log.cut(upto);
         }
+        self.log_needed.store(needed, Ordering::Release);
         let over = files.bytes_after(needed) > cap;
         self.log_blocked.store(over, Ordering::Release);
     }

@@ -85,7 +85,10 @@ pub(crate) struct Core {
     pub(crate) full: AtomicBool,
     /// Free space at the last look, bytes.
     free: AtomicU64,
+    /// The log was over its cap at the last look.
     log_blocked: AtomicBool,
+    /// The sequence behind which the log had to be kept at the last look; nothing has been looked at yet: the highest.
+    log_needed: AtomicU64,
     /// Free space was so short at the last look that slow readers have to give up records.
     pub(crate) short: AtomicBool,
     /// The process is close to its memory budget.
@@ -279,7 +282,7 @@ impl Core {
         if let Some(why) = self.remote.as_ref().and_then(|r| r.fenced()) {
             return Some(StoreError::Full(why));
         }
-        if self.log_blocked.load(Ordering::Acquire) {
+        if self.log_blocked.load(Ordering::Acquire) || self.is_far_over_cap() {
             let behind = self.remote.as_ref().filter(|r| r.covered() < self.agreed() || r.is_away());
             let why = behind.map_or_else(
                 || "the log is at its size cap; what reads it, or writes it as segments, is behind".into(),
@@ -288,6 +291,13 @@ impl Core {
             return Some(StoreError::Busy(why));
         }
         None
+    }
+
+    /// Whether the log has outgrown its cap by more than an eighth since the last look. A reader that may lose records gives them up
+    /// at a look, so that nobody is refused for it at the cap itself; but what comes between two looks is bounded.
+    fn is_far_over_cap(&self) -> bool {
+        let cap = self.options.log_cap;
+        self.log.files().bytes_after(self.log_needed.load(Ordering::Acquire)) > cap.saturating_add(cap / 8)
     }
 
     /// Waits until there is room for a request.

@@ -122,6 +122,7 @@ impl Engine {
             full: AtomicBool::new(false),
             free: AtomicU64::new(u64::MAX),
             log_blocked: AtomicBool::new(false),
+            log_needed: AtomicU64::new(u64::MAX),
             latest_deletion: AtomicU64::new(tombstones.last()),
             short: AtomicBool::new(false),
             short_of_memory: AtomicBool::new(false),

@@ -24,7 +24,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// How the log is kept.
     pub log: LogOptions,
-    /// Size of the log at which it is flushed, and appends are refused until it is shorter.
+    /// Size of the log at which appends are refused until it is shorter; at half of it heads are flushed. It is looked at every now and
+    /// then; between two looks it grows by an eighth at most.
     pub log_cap: u64,
     /// Size of a table's head at which it is flushed, bytes of memory.
     pub flush_bytes: usize,
