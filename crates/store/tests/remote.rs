@@ -296,6 +296,23 @@ fn a_second_writer_is_refused_by_name_and_a_silent_one_succeeded_and_fenced() {
 }
 
 #[test]
+fn an_object_store_that_is_back_is_found_also_while_there_is_nothing_to_copy() {
+    let setup = Setup::new();
+    let dir = tempfile::tempdir().unwrap();
+    let toy = setup.open(dir.path());
+    add(&toy, 0..3, 100);
+    drop(toy);
+    setup.shaky.away.store(1, Ordering::Relaxed);
+    let toy = setup.open(dir.path());
+    let away = || toy.engine.stats().remote.unwrap().away_seconds;
+    assert!(away() > 0);
+    setup.shaky.away.store(0, Ordering::Relaxed);
+    eventually("no word of it being away", || away() == 0);
+    assert_eq!(toy.engine.stats().flushes, 0);
+    assert_eq!(setup.objects("manifest"), [""; 0]);
+}
+
+#[test]
 fn the_log_does_not_outgrow_its_cap_between_two_looks_at_it() {
     let mut setup = Setup::new();
     setup.log_cap = 700 << 10;

@@ -15,8 +15,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 impl Core {
     /// One round; says whether there was anything to do.
     fn mirror_once(&self) -> Result<bool, StoreError> {
-        let (Some(remote), Some((manifest, live))) = (&self.remote, self.in_force()) else { return Ok(false) };
-        remote.step(&manifest, &live, self.options.min_free)
+        let Some(remote) = &self.remote else { return Ok(false) };
+        let in_force = self.in_force();
+        remote.step(in_force.as_ref().map(|(manifest, live)| (&**manifest, &**live)), self.options.min_free)
     }
 
     /// Rounds until nothing is left to copy.

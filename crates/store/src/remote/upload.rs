@@ -20,15 +20,19 @@ const AT_ONCE: usize = 4;
 const KEPT: u64 = 4;
 
 impl Remote {
-    /// Copies what `manifest` names and the object store lacks; `live` keeps the files. Says whether there was anything to do.
+    /// Copies what the manifest in force names and the object store lacks; `Live` keeps the files. Says whether there was anything to do.
+    /// Also while nothing is in a segment yet the claim is held, so that an object store that was away is found to be back.
     ///
     /// # Errors
     /// IO; it is to be called again after a while. [`StoreError::Closed`] once this process is fenced.
-    pub(crate) fn step(&self, manifest: &Manifest, live: &Live, min_free: u64) -> Result<bool, StoreError> {
+    pub(crate) fn step(&self, in_force: Option<(&Manifest, &Live)>, min_free: u64) -> Result<bool, StoreError> {
         if self.fenced().is_some() {
             return Err(StoreError::Closed);
         }
-        let outcome = self.try_step(manifest, live, min_free);
+        let outcome = match in_force {
+            Some((manifest, live)) => self.try_step(manifest, live, min_free),
+            None => self.hold(&mut self.own.lock(), 0).map(|()| false),
+        };
         if outcome.is_err() {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -40,16 +44,7 @@ impl Remote {
         let waiting: Vec<_> = live.all().filter(|s| !self.files.read().contains_key(&s.file)).collect();
         self.pending[0].store(waiting.len() as u64, Ordering::Relaxed);
         self.pending[1].store(waiting.iter().map(|s| s.bytes).sum(), Ordering::Relaxed);
-        if own.epoch.is_none() {
-            self.claim(own, manifest.number, false, Patience::UPKEEP).inspect_err(|e| {
-                if let StoreError::Held { .. } = e {
-                    tracing::error!("{e}");
-                    *self.fence.write() = Some(e.to_string());
-                    self.is_fenced.store(true, Ordering::Release);
-                }
-            })?;
-        }
-        self.beat(own)?;
+        self.hold(own, manifest.number)?;
         let files: Vec<&str> = waiting.iter().map(|s| s.file.as_str()).collect();
         self.upload_all(own, &files)?;
         let done = self.newest.read().as_ref().is_some_and(|m| {
@@ -75,6 +70,20 @@ impl Remote {
         let free = self.disk.free_space().unwrap_or(u64::MAX);
         self.cache.shrink((min_free.saturating_mul(2)).saturating_sub(free));
         Ok(!done || swept || deleted || !waiting.is_empty())
+    }
+
+    /// Claims the object store, or renews the claim when it is time to.
+    fn hold(&self, own: &mut Own, local_number: u64) -> Result<(), StoreError> {
+        if own.epoch.is_none() {
+            self.claim(own, local_number, false, Patience::UPKEEP).inspect_err(|e| {
+                if let StoreError::Held { .. } = e {
+                    tracing::error!("{e}");
+                    *self.fence.write() = Some(e.to_string());
+                    self.is_fenced.store(true, Ordering::Release);
+                }
+            })?;
+        }
+        self.beat(own)
     }
 
     fn upload_all(&self, own: &mut Own, files: &[&str]) -> Result<(), StoreError> {
