@@ -6,7 +6,6 @@ mod traces;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -35,7 +34,7 @@ pub(crate) struct Options {
     /// Drop the page cache before each first run (needs root) and show how long that took.
     #[arg(long)]
     cold: bool,
-    /// So many clients at once, for two seconds a query: prints answers a second instead.
+    /// So many clients at once, for two seconds a query: prints answers a second, and how long one took then.
     #[arg(long, default_value_t = 1)]
     clients: usize,
 }
@@ -109,7 +108,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("machine load before: {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
     match options.clients {
         0 | 1 => println!("| query | answer | first ms | min / median / max ms | bar |\n|---|---|---|---|---|"),
-        n => println!("| query | answer | answers/s, {n} clients |\n|---|---|---|"),
+        n => println!("| query | answer | answers/s, {n} clients | median / p95 / max ms |\n|---|---|---|---|"),
     }
     let mut wrong = 0;
     for query in queries.iter().filter(|q| q.name.contains(&options.only)) {
@@ -156,7 +155,9 @@ fn one(query: &Query, options: &Options) -> Result<()> {
         said = (query.check)(&serde_json::from_slice(&body).context("the answer is no JSON")?)?;
     }
     if options.clients > 1 {
-        println!("| {} | {said} | {:.0} |", query.name, at_once(query, options)?);
+        let (rate, times) = at_once(query, options)?;
+        let [median, late, most] = [50, 95, 100].map(|hundredth| times[(times.len() - 1) * hundredth / 100]);
+        println!("| {} | {said} | {rate:.0} | {median:.2} / {late:.2} / {most:.2} |", query.name);
         return Ok(());
     }
     let mut times = Vec::new();
@@ -176,28 +177,29 @@ fn one(query: &Query, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Answers a second that so many clients get.
-fn at_once(query: &Query, options: &Options) -> Result<f64> {
-    let answers = AtomicUsize::new(0);
+/// Answers a second that so many clients get, and how long each took, milliseconds, ascending; at least one a client.
+fn at_once(query: &Query, options: &Options) -> Result<(f64, Vec<f64>)> {
     let begun = Instant::now();
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..options.clients)
-            .map(|client| {
-                let answers = &answers;
-                scope.spawn(move || -> Result<()> {
-                    let mut connection = Connection::open(&options.url)?;
-                    for path in query.paths.iter().cycle().skip(client % query.paths.len()) {
-                        if begun.elapsed() > Duration::from_secs(2) {
-                            break;
-                        }
-                        get(&mut connection, path)?;
-                        answers.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        clients.into_iter().try_for_each(|c| c.join().unwrap_or_else(|_| bail!("a client failed")))
+    let client = |number: usize| -> Result<Vec<f64>> {
+        let mut connection = Connection::open(&options.url)?;
+        let mut times = Vec::new();
+        for path in query.paths.iter().cycle().skip(number % query.paths.len()) {
+            if begun.elapsed() > Duration::from_secs(2) && !times.is_empty() {
+                break;
+            }
+            times.push(get(&mut connection, path)?.0.as_secs_f64() * 1e3);
+        }
+        Ok(times)
+    };
+    let mut times = Vec::new();
+    std::thread::scope(|scope| -> Result<()> {
+        let clients: Vec<_> = (0..options.clients).map(|number| scope.spawn(move || client(number))).collect();
+        for client in clients {
+            times.extend(client.join().unwrap_or_else(|_| bail!("a client failed"))?);
+        }
+        Ok(())
     })?;
-    Ok(answers.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
+    let rate = times.len() as f64 / begun.elapsed().as_secs_f64();
+    times.sort_by(f64::total_cmp);
+    Ok((rate, times))
 }
