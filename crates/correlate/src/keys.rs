@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use hashbrown::HashMap;
-use memchr::memmem;
 use model::{Attr, TraceId, Value};
 
 use crate::BusinessKey;
+use crate::ends::Ends;
 
 /// A longer value is no key.
 pub const MAX_VALUE: usize = 256;
@@ -142,8 +142,8 @@ pub struct Finder {
     names: HashMap<Box<str>, u8, foldhash::fast::RandomState>,
     /// With which letters names of so many bytes begin, as bits: nearly every other name is told apart by that.
     begins: [u32; 64],
-    /// `":`, which ends the name of a member in JSON.
-    member: memmem::Finder<'static>,
+    /// Where names of members of JSON end.
+    ends: Ends,
     in_text: AhoCorasick,
     /// The key of each pattern of `in_text`.
     key_of: Vec<u8>,
@@ -220,6 +220,7 @@ impl Finder {
         for name in names.keys() {
             begins[name.len().min(63)] |= name.bytes().next().map_or(0, letter);
         }
+        let ends = Ends::new(names.keys().map(|n| &**n));
         let in_text = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::DFA))
             .match_kind(MatchKind::LeftmostLongest)
@@ -227,7 +228,7 @@ impl Finder {
             .map_err(|e| e.to_string())?;
         let patterns = keys.iter().enumerate();
         let patterns = patterns.flat_map(|(i, k)| k.patterns.iter().map(move |p| (i as u8, p.clone()))).collect();
-        Ok(Self { names, begins, member: memmem::Finder::new("\":"), in_text, key_of, patterns })
+        Ok(Self { names, begins, ends, in_text, key_of, patterns })
     }
 
     /// Whether an attribute of this name may be a key, or a trace id.
@@ -305,20 +306,20 @@ impl Finder {
     /// The members of a line of JSON, also of JSON that stands in a text in it.
     fn members<'a>(&self, body: &'a str, found: &mut Found<'a>) {
         let bytes = body.as_bytes();
-        for end in self.member.find_iter(bytes) {
+        self.ends.each(bytes, |end| {
             let end = if end > 0 && bytes[end - 1] == b'\\' { end - 1 } else { end };
             let from = end.saturating_sub(LONGEST_NAME);
-            let Some(quote) = memchr::memrchr(b'"', &bytes[from..end]) else { continue };
+            let Some(quote) = memchr::memrchr(b'"', &bytes[from..end]) else { return };
             let name = &bytes[from + quote + 1..end];
             if !self.may_know(name) {
-                continue;
+                return;
             }
             // Between two ASCII characters: both are borders.
-            let Some(key) = body.get(from + quote + 1..end).and_then(|name| self.named(name)) else { continue };
+            let Some(key) = body.get(from + quote + 1..end).and_then(|name| self.named(name)) else { return };
             if let Some((value, _)) = value_after(&body[end..]) {
                 self.take(key, Cow::Borrowed(value), FoundIn::Json, found);
             }
-        }
+        });
     }
 
     /// The names wherever they stand, and what follows them.

@@ -8,6 +8,7 @@
 
 mod carriers;
 mod counters;
+mod ends;
 pub mod entity;
 mod event;
 pub mod find;
