@@ -60,7 +60,7 @@ impl Event {
     /// Services, each once, in order of appearance.
     #[must_use]
     pub fn services(&self) -> Vec<String> {
-        unique(self.all().flat_map(|p| p.services.iter().cloned()), 256)
+        unique(self.all().flat_map(|p| p.services.iter().map(|service| service.to_string())), 256)
     }
 
     /// First and last time of the related records.
@@ -113,7 +113,7 @@ impl Event {
             "trace_id": self.trace.to_string(),
             "services": self.services(),
             "signals": signals,
-            "root": root.map(|(service, name)| json!({"service": service, "name": name})),
+            "root": root.map(|(service, name)| json!({"service": **service, "name": **name})),
             "first": time_text(first),
             "last": time_text(last),
             "duration_ms": last.saturating_sub(first) as f64 / 1e6,

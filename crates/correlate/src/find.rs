@@ -122,7 +122,8 @@ pub fn events(reader: &dyn Reader, filter: &Filter, cancelled: &AtomicBool) -> R
     }
     let wanted = |part: &Part| {
         let in_keys = |(key, value): &(String, String)| part.keys.iter().any(|(k, v)| k == key && v == value);
-        filter.service.as_ref().is_none_or(|s| part.services.contains(s)) && filter.keys.iter().all(in_keys)
+        filter.service.as_ref().is_none_or(|s| part.services.iter().any(|service| **service == **s))
+            && filter.keys.iter().all(in_keys)
     };
     let mut chosen: Vec<TraceId> = Vec::new();
     let mut more = false;

@@ -175,11 +175,21 @@ impl Loom {
     }
 
     pub(crate) fn sender(&mut self, tenant: u32, group: &Group<'_>) -> Arc<Sender> {
+        self.make_room_for_a_sender();
+        self.senders.of(tenant, group, &self.finder, &self.overrides)
+    }
+
+    /// The same of a resource that the store has kept.
+    pub(crate) fn kept_sender(&mut self, tenant: u32, resource: &wire::KeptResource) -> Arc<Sender> {
+        self.make_room_for_a_sender();
+        self.senders.kept(tenant, resource, &self.finder, &self.overrides)
+    }
+
+    fn make_room_for_a_sender(&mut self) {
         if self.senders.is_full() {
             self.tell();
             self.senders.clear();
         }
-        self.senders.of(tenant, group, &self.finder, &self.overrides)
     }
 
     /// Tells the registry who has sent since the last time.
@@ -214,19 +224,18 @@ impl Loom {
         let origin = Origin { tenant, sequence: record.sequence, received: record.received };
         self.advance(record.received);
         let limits = self.wire.clone();
+        let mut gathering = std::mem::take(&mut self.gathering);
         let outcome = match (record.encoding.signal(), walked) {
             (_, Walked::Spans(spans)) => {
-                let mut gathering = std::mem::take(&mut self.gathering);
                 gathering.take(self, origin, spans);
-                self.gathering = gathering;
                 Ok(wire::Summary::default())
             }
             (_, Walked::Lines(lines)) => {
-                lines.give(&mut Logs::new(self, origin));
+                lines.give(&mut Logs::new(self, origin, &mut gathering));
                 Ok(wire::Summary::default())
             }
             (Signal::Traces, _) => deletes::walk_spans(record, deleted, &limits, &mut Spans::new(self, origin)),
-            (Signal::Logs, _) => deletes::walk_logs(record, deleted, &limits, &mut Logs::new(self, origin)),
+            (Signal::Logs, _) => deletes::walk_logs(record, deleted, &limits, &mut Logs::new(self, origin, &mut gathering)),
             (Signal::Metrics, _) => {
                 let mut has = HasExemplars::default();
                 let first = deletes::walk_samples(record, deleted, &limits, &mut has);
@@ -236,6 +245,7 @@ impl Loom {
                 }
             }
         };
+        self.gathering = gathering;
         match outcome {
             Ok(_) => add(&self.counters.records, 1),
             // Receivers have checked it: a damaged record of the log, most likely, which the store reports.

@@ -1,6 +1,7 @@
 //! Names of services and operations as small numbers: each text is kept once, and only for as long as something uses it.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -22,7 +23,7 @@ impl Name {
 
 #[derive(Debug, Default)]
 struct Entry {
-    text: Box<str>,
+    text: Arc<str>,
     hash: u64,
     uses: u32,
 }
@@ -108,7 +109,7 @@ impl Names {
     }
 
     /// Its text.
-    pub(crate) fn text(&self, name: Name) -> &str {
+    pub(crate) fn text(&self, name: Name) -> &Arc<str> {
         &self.entries[usize::from(name.0)].text
     }
 }
@@ -124,14 +125,14 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(names.hold("a"), a);
         names.release(a);
-        assert_eq!(names.text(a), "a");
+        assert_eq!(&**names.text(a), "a");
         names.release(a);
         names.release(b);
         assert_eq!(names.bytes, 0);
         assert!(names.hold("").is_none());
         let c = names.hold("c");
         assert!(c == a || c == b, "numbers are used again");
-        assert_eq!(names.text(c), "c");
+        assert_eq!(&**names.text(c), "c");
     }
 
     #[test]

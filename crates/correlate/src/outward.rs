@@ -151,7 +151,7 @@ mod tests {
     const TRACE: TraceId = TraceId([1; 16]);
 
     fn part(services: &[&str], spans: u64) -> Part {
-        let services = services.iter().map(|s| (*s).to_owned()).collect();
+        let services = services.iter().map(|s| (*s).into()).collect();
         Part { services, spans, times: (100, 200), arrived: (100, 200), sequences: (5, 7), ..Part::new(TRACE) }
     }
 

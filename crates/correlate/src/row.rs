@@ -5,10 +5,12 @@
 //! trace when the event is read, and what is the same in all rows stands in the group. The span's dropped links are how many spans
 //! are related; its events are records joined by a key (`log_by_key`), candidates (`log_candidate`) and `exemplar`s; everything else
 //! is in attributes `correlation.*`, and each business key under its own name. [`FORMAT`] is the version of all this: it is the
-//! version of the instrumentation scope. (Version 1 had it in `correlation.format`, with more attributes, and is still read.)
+//! version of the instrumentation scope. (Version 1 had it in `correlation.format`, with more attributes, version 2 the root's service and
+//! name apart; both are still read.)
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -20,11 +22,11 @@ use wire::SpanSink;
 use wire::otlp::TraceEncoder;
 
 use crate::SERVICE;
-use crate::window::{Evidence, ExemplarRef, Joined, LogId, MAX_KEYS, Part, Position};
+use crate::window::{Evidence, ExemplarRef, Joined, LogId, MAX_KEYS, Part, Position, push_number};
 
 /// Version of the attributes' meaning. Rows of a later one are passed over.
-pub const FORMAT: i64 = 2;
-const SCOPE_VERSION: &str = "2";
+pub const FORMAT: i64 = 3;
+const SCOPE_VERSION: &str = "3";
 /// The name of the span.
 pub const NAME: &str = "correlation";
 /// `false` where the event joins neither two signals nor two services: that row is no span of the trace, only an event.
@@ -33,6 +35,8 @@ pub const JOINS: &str = "correlation.joins";
 pub const SERVICES: &str = "correlation.services";
 /// All keys with all values as JSON, where a key has more than one.
 pub const KEYS: &str = "correlation.keys";
+/// The root's service and name, with a tab between them: one attribute costs less than two.
+const ROOT: &str = "correlation.root";
 /// Arrival of the first and the last record, and which part of the log is covered.
 pub const WINDOW: &str = "correlation.window";
 /// Last sequence of the log that counts in.
@@ -85,7 +89,10 @@ fn put(encoder: &mut TraceEncoder, part: &Part) {
     let (later, further) = (arrived.1.saturating_sub(arrived.0), covered.1.wrapping_sub(covered.0));
     let mut window = String::with_capacity(64);
     // Writing to a `String` cannot fail.
-    let _ = write!(window, "{} {later} {} {further}", arrived.0, covered.0);
+    let _ = write!(window, "{} {later} ", arrived.0);
+    push_number(&mut window, covered.0);
+    window.push(' ');
+    push_number(&mut window, further);
     let mut log_ids = String::new();
     for id in &part.log_ids {
         let _ = write!(log_ids, "{}{id}", if log_ids.is_empty() { "" } else { " " });
@@ -117,9 +124,9 @@ fn put(encoder: &mut TraceEncoder, part: &Part) {
             set(key, Value::Bool(true));
         }
     }
-    if let Some((service, name)) = &part.root {
-        set("correlation.root_service", Value::Str(service));
-        set("correlation.root_name", Value::Str(name));
+    let root = part.root.as_ref().map(|(service, name)| [service, "\t", name].concat());
+    if let Some(root) = &root {
+        set(ROOT, Value::Str(root));
     }
     if !log_ids.is_empty() {
         set("correlation.log_ids", Value::Str(&log_ids));
@@ -211,7 +218,7 @@ pub const FIELDS: [Field; 7] =
 pub fn decode(batch: &Batch, row: usize) -> Option<Part> {
     let mut part = Part::new(TraceId::from_slice(batch.id(row, Field::TraceId)).ok()?);
     let mut format = batch.text(row, Field::ScopeVersion).parse().unwrap_or(0);
-    if format >= FORMAT {
+    if format > 1 {
         part.spans = batch.int(row, Field::DroppedLinks).unwrap_or(0).unsigned_abs();
     }
     batch.attributes(row, |scope, key, value| {
@@ -222,8 +229,8 @@ pub fn decode(batch: &Batch, row: usize) -> Option<Part> {
     match format {
         1 => {}
         // Somebody else's, who goes by this name.
-        FORMAT if part.arrived.0 == i64::MAX => return None,
-        FORMAT => {
+        2..=FORMAT if part.arrived.0 == i64::MAX => return None,
+        2..=FORMAT => {
             let (later, further) = (part.arrived.1, part.sequences.1);
             part.arrived.1 = part.arrived.0.saturating_add(later);
             part.sequences.1 = part.sequences.0.wrapping_add(further);
@@ -250,6 +257,10 @@ fn items(batch: &Batch, row: usize, field: Field) -> Option<StructArray> {
     (!lists.is_null(row)).then(|| lists.value(row).as_struct_opt().cloned())?
 }
 
+fn no_root() -> (Arc<str>, Arc<str>) {
+    ("".into(), "".into())
+}
+
 fn set(part: &mut Part, format: &mut i64, key: &str, value: &Value<'_>) {
     let Some(name) = key.strip_prefix("correlation.") else {
         if let (Value::Str(text), true) = (value, part.keys.len() < MAX_KEYS) {
@@ -264,7 +275,7 @@ fn set(part: &mut Part, format: &mut i64, key: &str, value: &Value<'_>) {
         ("format", Value::Int(n)) => *format = *n,
         ("late", Value::Bool(b)) => part.late = *b,
         ("early", Value::Bool(b)) => part.early = *b,
-        ("services", Value::Str(s)) => part.services = s.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        ("services", Value::Str(s)) => part.services = s.split(',').filter(|s| !s.is_empty()).map(Arc::from).collect(),
         ("window", Value::Str(text)) => {
             let mut words = text.split(' ');
             let mut time = || words.next().and_then(|w| w.parse().ok());
@@ -282,8 +293,10 @@ fn set(part: &mut Part, format: &mut i64, key: &str, value: &Value<'_>) {
         ("error_log_count", Value::Int(n)) => part.error_logs = n.unsigned_abs(),
         ("exemplar_count", Value::Int(n)) => part.exemplar_count = n.unsigned_abs(),
         ("odd_times", Value::Int(n)) => part.odd_times = n.unsigned_abs(),
-        ("root_service", Value::Str(s)) => part.root.get_or_insert_default().0 = (*s).to_owned(),
-        ("root_name", Value::Str(s)) => part.root.get_or_insert_default().1 = (*s).to_owned(),
+        // A service that has a tab in its name may lose what follows it to the root's name.
+        ("root", Value::Str(s)) => part.root = s.split_once('\t').map(|(service, name)| (service.into(), name.into())),
+        ("root_service", Value::Str(s)) => part.root.get_or_insert_with(no_root).0 = (*s).into(),
+        ("root_name", Value::Str(s)) => part.root.get_or_insert_with(no_root).1 = (*s).into(),
         ("log_ids", Value::Str(s)) => part.log_ids = s.split(' ').filter_map(|id| id.parse().ok()).collect(),
         ("keys", Value::Str(s)) => {
             let all: serde_json::Map<String, Json> = serde_json::from_str(s).unwrap_or_default();

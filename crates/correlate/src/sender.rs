@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::{Group, Tenant, Value};
+use wire::KeptResource;
 
 use crate::SERVICE;
 use crate::entity::{self, Entity, Overrides};
@@ -39,21 +40,44 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct Senders {
     known: HashMap<u64, Known, RandomState>,
+    /// Where those are in `known` that the store gives a number.
+    by_number: HashMap<(u32, u64), u64, RandomState>,
     hasher: RandomState,
 }
 
 impl Senders {
     /// Whether there is no room for one more.
     pub(crate) fn is_full(&self) -> bool {
-        self.known.len() >= REMEMBERED
+        self.known.len() >= REMEMBERED || self.by_number.len() >= REMEMBERED
     }
 
     /// Forgets all; what they have sent must have been told.
     pub(crate) fn clear(&mut self) {
         self.known.clear();
+        self.by_number.clear();
     }
 
+    /// A sender as the store keeps its resource.
+    pub(crate) fn kept(&mut self, tenant: u32, kept: &KeptResource, finder: &Finder, overrides: &Overrides) -> Arc<Sender> {
+        let at = kept.number().and_then(|number| self.by_number.get(&(tenant, number)));
+        if let Some(known) = at.and_then(|at| self.known.get_mut(at)) {
+            known.groups += 1;
+            return Arc::clone(&known.sender);
+        }
+        let group = Group { resource: &kept.attributes(), ..Group::default() };
+        let hash = self.hash(tenant, &group);
+        if let Some(number) = kept.number() {
+            self.by_number.insert((tenant, number), hash);
+        }
+        self.of_hash(hash, tenant, &group, finder, overrides)
+    }
+
+    /// The sender of a group.
     pub(crate) fn of(&mut self, tenant: u32, group: &Group<'_>, finder: &Finder, overrides: &Overrides) -> Arc<Sender> {
+        self.of_hash(self.hash(tenant, group), tenant, group, finder, overrides)
+    }
+
+    fn hash(&self, tenant: u32, group: &Group<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         tenant.hash(&mut hasher);
         for attribute in group.resource {
@@ -67,7 +91,11 @@ impl Senders {
             }
         }
         group.labels.hash(&mut hasher);
-        let known = self.known.entry(hasher.finish()).or_insert_with(|| {
+        hasher.finish()
+    }
+
+    fn of_hash(&mut self, hash: u64, tenant: u32, group: &Group<'_>, finder: &Finder, overrides: &Overrides) -> Arc<Sender> {
+        let known = self.known.entry(hash).or_insert_with(|| {
             let entity = entity::of_group(group, overrides);
             let mut found = Found::default();
             finder.attributes(group.resource, FoundIn::Resource, &mut found);

@@ -7,6 +7,7 @@ use wire::{Exemplar, LogSink, MetricKind, RawLabels, SampleSink, SpanSink};
 
 use crate::entity;
 use crate::entity::Entity;
+use crate::gather::Gathering;
 use crate::keys::{Finder, Found, FoundIn, KeyValue};
 use crate::lines::{Line, look};
 use crate::loom::Loom;
@@ -104,11 +105,19 @@ impl SpanSink for Spans<'_> {
 pub(crate) struct Logs<'l> {
     rows: Rows<'l>,
     index: u32,
+    gathering: &'l mut Gathering,
 }
 
 impl<'l> Logs<'l> {
-    pub(crate) fn new(loom: &'l mut Loom, origin: Origin) -> Self {
-        Self { rows: Rows::new(loom, origin), index: 0 }
+    pub(crate) fn new(loom: &'l mut Loom, origin: Origin, gathering: &'l mut Gathering) -> Self {
+        gathering.begin();
+        Self { rows: Rows::new(loom, origin), index: 0, gathering }
+    }
+}
+
+impl Drop for Logs<'_> {
+    fn drop(&mut self) {
+        self.gathering.end(self.rows.loom, self.rows.origin);
     }
 }
 
@@ -139,15 +148,15 @@ impl Logs<'_> {
     /// Takes what was found in a line of the group.
     pub(crate) fn line(&mut self, line: Line<'_>, id: impl FnOnce() -> LogId) {
         let Rows { loom, origin, sender, service, .. } = &mut self.rows;
+        if line.trace.is_some() {
+            let slot = self.gathering.line(loom, *origin, &line, *service, id);
+            if let Some(slot) = slot.filter(|_| !(line.keys.is_empty() && sender.keys.is_empty())) {
+                loom.keys(slot, &Found::of_sender(&sender.keys, line.keys));
+            }
+            return;
+        }
         let found = Found::of_sender(&sender.keys, line.keys);
-        if let Some(trace) = line.trace {
-            let Some(slot) = loom.window(*origin, trace, line.as_such) else { return };
-            let Some(mut window) = loom.opened(slot) else { return };
-            window.time(line.time, origin.received);
-            window.log(id, line.failed);
-            window.service(*service);
-            loom.keys(slot, &found);
-        } else if !found.keys.is_empty() {
+        if !found.keys.is_empty() {
             let Entity { service, instance } = &sender.entity;
             loom.wait(Waiting {
                 tenant: origin.tenant,

@@ -1,5 +1,7 @@
 //! What is known of one trace while its window is open, and a while after: small, since there are many of them.
 
+use std::sync::Arc;
+
 use model::TraceId;
 
 use crate::names::{Name, Names};
@@ -175,11 +177,11 @@ impl Trace {
         part.late = self.late;
         let (service, name) = self.root;
         if !service.is_none() || !name.is_none() {
-            part.root = Some((names.text(service).to_owned(), names.text(name).to_owned()));
+            part.root = Some((Arc::clone(names.text(service)), Arc::clone(names.text(name))));
         }
         let mut extra = self.extra.take();
         let more = extra.iter().flat_map(|e| &e.services);
-        part.services = self.services.iter().chain(more).filter(|s| !s.is_none()).map(|s| names.text(*s).to_owned()).collect();
+        part.services = self.services.iter().chain(more).filter(|s| !s.is_none()).map(|s| Arc::clone(names.text(*s))).collect();
         if let Some(extra) = &mut extra {
             part.odd_times = extra.odd_times.into();
             let values = std::mem::take(&mut extra.values).into_iter();
@@ -258,13 +260,22 @@ impl Opened<'_> {
         }
     }
 
-    /// A line; of those of a trace that some record carries the id of as such, the first are named.
+    /// Lines that need not be named, and how many of them failed.
+    pub(crate) fn lines(&mut self, lines: u32, failed: u32) {
+        self.trace.logs = self.trace.logs.saturating_add(lines);
+        self.trace.error_logs = self.trace.error_logs.saturating_add(failed);
+    }
+
+    /// Whether lines are named: of a trace that some record carries the id of as such the first are.
+    pub(crate) fn names_lines(&self) -> bool {
+        self.trace.anchored
+    }
+
+    /// A line.
     pub(crate) fn log(&mut self, id: impl FnOnce() -> LogId, failed: bool) {
-        let trace = &mut *self.trace;
-        trace.logs = trace.logs.saturating_add(1);
-        trace.error_logs = trace.error_logs.saturating_add(failed.into());
-        let named = trace.extra.as_ref().map_or(0, |e| e.log_ids.len());
-        if trace.anchored && named < MAX_LOG_IDS {
+        self.lines(1, failed.into());
+        let named = self.trace.extra.as_ref().map_or(0, |e| e.log_ids.len());
+        if self.names_lines() && named < MAX_LOG_IDS {
             self.extra(size_of::<LogId>() * 2).log_ids.push(id());
         }
     }

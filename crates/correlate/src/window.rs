@@ -1,6 +1,7 @@
 //! What a window gathers about one trace.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use model::{SpanId, TraceId};
 
@@ -142,9 +143,9 @@ pub struct Part {
     /// Records whose time lies so far from their arrival and from each other that it is not believed.
     pub odd_times: u64,
     /// Services, in order of appearance.
-    pub services: Vec<String>,
+    pub services: Vec<Arc<str>>,
     /// Service and operation of the root span, where it arrived.
-    pub root: Option<(String, String)>,
+    pub root: Option<(Arc<str>, Arc<str>)>,
     /// Keys and their values.
     pub keys: Vec<(String, String)>,
     /// Related log records, the first of them.
@@ -215,17 +216,38 @@ impl Part {
         let first = self.joined.iter().map(|j| j.at).min();
         let mut text = String::with_capacity(96);
         // Writing to a `String` cannot fail.
-        let _ = write!(text, "{}/{}/{:?}", self.trace, self.sequences.0, first.filter(|_| self.sequences.0 == u64::MAX));
+        let _ = write!(text, "{}/", self.trace);
+        push_number(&mut text, self.sequences.0);
+        let _ = match first.filter(|_| self.sequences.0 == u64::MAX) {
+            None => text.write_str("/None"),
+            some => write!(text, "/{some:?}"),
+        };
         let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes()).max(1);
         SpanId(hash.to_be_bytes())
     }
 
     /// Names a service once.
     pub(crate) fn service(&mut self, name: &str) {
-        if !name.is_empty() && self.services.len() < MAX_SERVICES && !self.services.iter().any(|s| s == name) {
-            self.services.push(name.to_owned());
+        if !name.is_empty() && self.services.len() < MAX_SERVICES && !self.services.iter().any(|s| **s == *name) {
+            self.services.push(name.into());
         }
     }
+}
+
+/// Appends a number as text: every event has several, and `write!` takes longer for one than all else that a row's text needs.
+pub(crate) fn push_number(text: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    // Digits are always text.
+    text.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 /// A log record without a trace id that waits for its trace.
@@ -252,5 +274,19 @@ impl Waiting {
     /// Where a key stood.
     pub(crate) fn found(&self, key: u8, value: &str) -> FoundIn {
         self.keys.iter().find(|k| k.key == key && *k.value == *value).map_or(FoundIn::Text, |k| k.found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_print() {
+        for number in [0, 7, 10, 1_234_567_890, u64::MAX] {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
     }
 }

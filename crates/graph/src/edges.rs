@@ -74,6 +74,13 @@ mod shared_text {
 }
 
 impl Edge {
+    /// Nothing is known, and its memory is kept.
+    fn clear(&mut self) {
+        let mut dimensions = std::mem::take(&mut self.dimensions);
+        dimensions.clear();
+        *self = Self { dimensions, ..Self::default() };
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.client.as_ref().is_some_and(|s| !s.is_empty()) && self.server.as_ref().is_some_and(|s| !s.is_empty())
     }
@@ -109,43 +116,50 @@ impl Edges {
         hasher.hash_one((u128::from_le_bytes(trace.0), u64::from_le_bytes(span.0)))
     }
 
-    /// Changes the edge `key` and gives it back when it is complete; else it waits until `expires`.
-    pub(crate) fn upsert(&mut self, key: Key, expires: i64, update: impl FnOnce(&mut Edge)) -> Option<Edge> {
+    /// Changes the edge `key` and gives it back when it is complete; else it waits until `expires`. An edge is filled where it will wait,
+    /// so that it need not be moved there and back.
+    pub(crate) fn upsert(&mut self, key: Key, expires: i64, update: impl FnOnce(&mut Edge)) -> Option<&Edge> {
         let hash = Self::hash(&self.hasher, &key);
-        let Self { slots, found, free, .. } = self;
-        if let Ok(entry) = found.find_entry(hash, |slot| slots[*slot as usize].key == key) {
-            let number = *entry.get();
-            let slot = &mut slots[number as usize];
-            update(&mut slot.edge);
-            if !slot.edge.is_complete() {
-                return None;
-            }
-            entry.remove();
-            free.push(number);
-            slot.left = slot.left.wrapping_add(1);
-            return Some(std::mem::take(&mut slot.edge));
-        }
-        let mut edge = Edge::default();
-        update(&mut edge);
-        if edge.is_complete() {
-            return Some(edge);
-        }
-        self.insert(key, hash, expires, edge);
-        None
-    }
-
-    fn insert(&mut self, key: Key, hash: u64, expires: i64, edge: Edge) {
-        let number = match self.free.pop() {
-            Some(number) => {
-                let slot = &mut self.slots[number as usize];
-                (slot.key, slot.edge) = (key, edge);
+        let Self { slots, found, .. } = self;
+        let number = match found.find_entry(hash, |slot| slots[*slot as usize].key == key) {
+            Ok(entry) => {
+                let number = *entry.get();
+                let slot = &mut slots[number as usize];
+                update(&mut slot.edge);
+                if !slot.edge.is_complete() {
+                    return None;
+                }
+                entry.remove();
+                slot.left = slot.left.wrapping_add(1);
                 number
             }
-            None => {
-                self.slots.push(Slot { key, edge, left: 0 });
-                (self.slots.len() - 1) as u32
+            Err(_) => {
+                let number = self.place();
+                let slot = &mut self.slots[number as usize];
+                slot.edge.clear();
+                update(&mut slot.edge);
+                if !slot.edge.is_complete() {
+                    slot.key = key;
+                    self.enter(number, hash, expires);
+                    return None;
+                }
+                number
             }
         };
+        self.free.push(number);
+        Some(&self.slots[number as usize].edge)
+    }
+
+    /// A place that is free; what stood there last is still there.
+    fn place(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { key: Key::default(), edge: Edge::default(), left: 0 });
+            (self.slots.len() - 1) as u32
+        })
+    }
+
+    /// The edge at a place waits.
+    fn enter(&mut self, number: u32, hash: u64, expires: i64) {
         let Self { slots, found, hasher, order, .. } = self;
         found.insert_unique(hash, number, |slot| Self::hash(hasher, &slots[*slot as usize].key));
         order.push_back((expires, number, slots[number as usize].left));
@@ -189,7 +203,10 @@ impl Edges {
                 let key = (trace, span);
                 let hash = Self::hash(&self.hasher, &key);
                 if self.found.find(hash, |slot| self.slots[*slot as usize].key == key).is_none() {
-                    self.insert(key, hash, expires, edge);
+                    let number = self.place();
+                    let slot = &mut self.slots[number as usize];
+                    (slot.key, slot.edge) = (key, edge);
+                    self.enter(number, hash, expires);
                 }
             }
         }
@@ -214,7 +231,7 @@ mod tests {
         for round in 0..10 {
             // All but every hundredth complete at once, out of order.
             for n in 0..1000 {
-                assert_eq!(edges.upsert(key(round * 1000 + n), i64::from(round), client), None);
+                assert!(edges.upsert(key(round * 1000 + n), i64::from(round), client).is_none());
             }
             for n in (0..1000).rev().filter(|n| n % 100 != 0) {
                 assert!(edges.upsert(key(round * 1000 + n), i64::from(round), server).is_some_and(|e| e.client.is_some()));

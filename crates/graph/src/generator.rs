@@ -19,7 +19,7 @@ use crate::seen::Seen;
 use crate::series::{Buckets, Counter, Histogram, Out, Style, Table, Values, printed};
 use crate::settings::Settings;
 use crate::text::{free_label_name, label_name};
-use crate::walk::{First, Ledger, Walk, hash_of};
+use crate::walk::{Ledger, Once, Walk, hash_of};
 
 const SERVER_SECONDS: Histogram = Histogram {
     bucket: "traces_service_graph_request_server_seconds_bucket",
@@ -285,8 +285,8 @@ impl Generator {
         }
         let limits = self.limits.clone();
         let mut seen = std::mem::take(&mut self.seen);
-        let first = First::Ask { seen: &mut seen, tenant: self.hasher.hash_one(tenant) };
-        let counted = self.walk(tenant, now, first, |walk| wire::walk_spans(encoding, payload, &limits, walk));
+        let first = Once { seen: &mut seen, tenant: self.hasher.hash_one(tenant) };
+        let counted = self.walk(tenant, now, Some(first), |walk| wire::walk_spans(encoding, payload, &limits, walk));
         self.seen = seen;
         let counted = counted?.accepted;
         add(&self.counters.spans, counted);
@@ -305,7 +305,7 @@ impl Generator {
         let mut names = std::mem::take(&mut self.names);
         names.clear();
         names.extend(spans.names().iter().map(|name| self.hasher.hash_one(name)));
-        self.walk(tenant, now, First::Known(first.iter()), |walk| walk.kept(spans, &names));
+        self.walk(tenant, now, None, |walk| walk.kept(spans, &first, &names));
         (self.hashes, self.first, self.names) = (hashes, first, names);
         add(&self.counters.spans, spans.len() as u64);
     }
@@ -315,7 +315,7 @@ impl Generator {
         Asked { attributes: asked_of_spans(&self.shape.settings), ignored: self.shape.settings.ignored_services.clone() }
     }
 
-    fn walk<T>(&mut self, tenant: &Tenant, now: i64, first: First<'_>, walk: impl FnOnce(&mut Walk<'_>) -> T) -> T {
+    fn walk<T>(&mut self, tenant: &Tenant, now: i64, first: Option<Once<'_>>, walk: impl FnOnce(&mut Walk<'_>) -> T) -> T {
         let shape = &self.shape;
         let counts = self.tenants.entry(tenant.clone()).or_insert_with(|| Counts::new(shape));
         let mut open = Walk {
@@ -342,8 +342,11 @@ impl Generator {
         let Some(settings) = &shape.settings.service_graphs else { return };
         for counts in self.tenants.values_mut() {
             let mut room = shape.settings.max_active_series.saturating_sub(counts.series(shape));
-            while let Some((key, edge, _)) = counts.edges.next_out(now, usize::MAX) {
-                Ledger { shape, settings, counts, counters: &self.counters, now, room: &mut room }.expire(key, edge);
+            let Counts { edges, graph, shortcuts, names, .. } = counts;
+            let (routes, counters) = (&mut shortcuts.graph, &*self.counters);
+            let mut ledger = Ledger { shape, settings, graph, routes, names, counters, now, room: &mut room };
+            while let Some((key, edge, _)) = edges.next_out(now, usize::MAX) {
+                ledger.expire(key, edge);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use model::{Attr, Group};
+use wire::KeptResource;
 
 use crate::settings::{Settings, SpanMetrics};
 use crate::text::{cut, find, free_label_name, text};
@@ -84,10 +85,27 @@ fn target(attributes: &[Attr<'_>], settings: &SpanMetrics, job: &str, instance: 
 #[derive(Debug, Default)]
 pub(crate) struct Resources {
     known: HashMap<u64, Arc<Resource>>,
+    /// The same by the numbers that the store gives them.
+    by_number: HashMap<u64, Arc<Resource>, RandomState>,
     hasher: RandomState,
 }
 
 impl Resources {
+    /// A resource as the store keeps it.
+    pub(crate) fn kept(&mut self, kept: &KeptResource, wanted: &[String], settings: &Settings) -> Arc<Resource> {
+        if let Some(known) = kept.number().and_then(|number| self.by_number.get(&number)) {
+            return Arc::clone(known);
+        }
+        let resource = self.of(&kept.attributes(), wanted, settings);
+        if let Some(number) = kept.number() {
+            if self.by_number.len() >= REMEMBERED {
+                self.by_number.clear();
+            }
+            self.by_number.insert(number, Arc::clone(&resource));
+        }
+        resource
+    }
+
     /// The resource with these attributes, found by a keyed hash of 64 bits of all of them.
     pub(crate) fn of(&mut self, attributes: &[Attr<'_>], wanted: &[String], settings: &Settings) -> Arc<Resource> {
         let mut hasher = self.hasher.build_hasher();

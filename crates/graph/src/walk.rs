@@ -5,29 +5,58 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Group, Span, SpanId, TraceId};
+use model::{Attr, Group, Span, SpanId, TraceId};
 use wire::{KeptSpans, SpanSink};
 
 use crate::Counters;
 use crate::counters::add;
 use crate::edges::{Connection, Edge, Key};
-use crate::generator::{Counts, Shape, Shortcuts};
-use crate::groups::Resource;
+use crate::generator::{Counts, EdgeValues, Shape, Shortcuts};
+use crate::groups::{Names, Resource};
+use crate::routes::Routes;
 use crate::seen::Seen;
-use crate::series::Exact;
+use crate::series::{Exact, Table};
 use crate::settings::{ServiceGraphs, SpanMetrics};
 use crate::text::{cut, find, kind, multiplier, seconds, status, text};
 
-/// Whether a span comes for the first time.
-pub(crate) enum First<'g> {
-    /// Of each span to come.
-    Known(std::slice::Iter<'g, bool>),
-    /// To be asked of each.
-    Ask {
-        seen: &'g mut Seen,
-        /// A hash of it.
-        tenant: u64,
-    },
+/// Of whom to ask whether a span comes for the first time.
+pub(crate) struct Once<'g> {
+    pub(crate) seen: &'g mut Seen,
+    /// A hash of it.
+    pub(crate) tenant: u64,
+}
+
+/// What of a span decides how it is counted, but for its texts.
+struct Facts<'s> {
+    trace_id: TraceId,
+    span_id: SpanId,
+    parent_span_id: SpanId,
+    kind: i32,
+    status_code: i32,
+    start: i64,
+    end: i64,
+    attributes: &'s [Attr<'s>],
+    /// A hash of it.
+    name: u64,
+    /// Bytes on the wire.
+    size: usize,
+}
+
+impl<'s> Facts<'s> {
+    fn of(span: &Span<'s>, name: u64, size: usize) -> Self {
+        Self {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_span_id: span.parent_span_id,
+            kind: span.kind,
+            status_code: span.status_code,
+            start: span.start,
+            end: span.end,
+            attributes: span.attributes,
+            name,
+            size,
+        }
+    }
 }
 
 /// A hash of who a span is.
@@ -41,7 +70,8 @@ pub(crate) fn hash_of(hasher: &RandomState, tenant: u64, trace: TraceId, span: S
 pub(crate) struct Walk<'g> {
     pub(crate) counts: &'g mut Counts,
     pub(crate) shape: &'g Shape,
-    pub(crate) first: First<'g>,
+    /// Nobody, where the spans are kept ones: of these it is known.
+    pub(crate) first: Option<Once<'g>>,
     pub(crate) hasher: &'g RandomState,
     pub(crate) counters: &'g Counters,
     pub(crate) resource: Arc<Resource>,
@@ -58,21 +88,8 @@ pub(crate) struct Walk<'g> {
 
 impl SpanSink for Walk<'_> {
     fn group(&mut self, group: &Group<'_>) {
-        self.resource = self.counts.resources.of(group.resource, &self.shape.wanted, &self.shape.settings);
-        if self.resource.target.is_empty() {
-            return;
-        }
-        let (room, Counts { targets, shortcuts, .. }) = (self.room, &mut *self.counts);
-        let known = shortcuts.targets.get(&self.resource.id).copied();
-        match known.or_else(|| targets.position(&[], &self.resource.target, || room > 0)) {
-            Some(at) => {
-                targets.entry(at, self.now);
-                if known.is_none() {
-                    Shortcuts::note(&mut shortcuts.targets, self.resource.id, at);
-                }
-            }
-            None => add(&self.counters.rejected, 1),
-        }
+        let resource = self.counts.resources.of(group.resource, &self.shape.wanted, &self.shape.settings);
+        self.of(resource);
     }
 
     #[inline]
@@ -90,78 +107,121 @@ impl SpanSink for Walk<'_> {
     }
 
     fn span(&mut self, span: &Span<'_>) {
-        let name = self.hasher.hash_one(span.name);
-        self.take(span, name);
+        if self.resource.ignored {
+            return;
+        }
+        let Some(Once { seen, tenant }) = &mut self.first else { return };
+        if !seen.is_new(hash_of(self.hasher, *tenant, span.trace_id, span.span_id, span.kind)) {
+            add(&self.counters.duplicates, 1);
+            return;
+        }
+        let facts = Facts::of(span, self.hasher.hash_one(span.name), self.size);
+        self.count(&facts, || span.clone());
     }
 }
 
 impl Walk<'_> {
-    /// Takes the spans that the store has kept; `names`: a hash of each of their names.
-    pub(crate) fn kept(&mut self, spans: &KeptSpans, names: &[u64]) {
-        let shape = self.shape;
-        let mut attributes = spans.attributes(|name| shape.span_attributes.has(name));
-        for (resource, members) in spans.groups() {
-            self.group(&Group { resource: &resource, ..Group::default() });
-            for number in members {
-                self.size = spans.size_of(number);
-                let name = names[spans.name_numbers()[number] as usize];
-                match shape.looks_into || matches!(spans.kind(number), 3 | 4) {
-                    true => self.take(&attributes.span(number), name),
-                    false => self.take(&spans.bare(number), name),
+    /// The spans that come are of this resource.
+    fn of(&mut self, resource: Arc<Resource>) {
+        self.resource = resource;
+        if self.resource.target.is_empty() {
+            return;
+        }
+        let (room, Counts { targets, shortcuts, .. }) = (self.room, &mut *self.counts);
+        let known = shortcuts.targets.get(&self.resource.id).copied();
+        match known.or_else(|| targets.position(&[], &self.resource.target, || room > 0)) {
+            Some(at) => {
+                targets.entry(at, self.now);
+                if known.is_none() {
+                    Shortcuts::note(&mut shortcuts.targets, self.resource.id, at);
                 }
             }
+            None => add(&self.counters.rejected, 1),
         }
     }
 
-    /// Takes a span; `name` is a hash of its name.
+    /// Takes the spans that the store has kept; `first`: whether each comes for the first time, `names`: a hash of each of their names.
+    pub(crate) fn kept(&mut self, spans: &KeptSpans, first: &[bool], names: &[u64]) {
+        let shape = self.shape;
+        let mut attributes = spans.attributes(|name| shape.span_attributes.has(name));
+        let mut duplicates = 0;
+        for (resource, members) in spans.groups() {
+            let resource = self.counts.resources.kept(resource, &shape.wanted, &shape.settings);
+            self.of(resource);
+            if self.resource.ignored {
+                continue;
+            }
+            for number in members {
+                if !first[number] {
+                    duplicates += 1;
+                    continue;
+                }
+                let (name, size) = (names[spans.name_numbers()[number] as usize], spans.size_of(number));
+                if shape.looks_into {
+                    let span = attributes.span(number);
+                    self.count(&Facts::of(&span, name, size), || span.clone());
+                    continue;
+                }
+                let (kind, (start, end)) = (spans.kind(number), spans.times(number));
+                let (span_id, parent_span_id) = spans.span_ids(number);
+                let facts = Facts {
+                    trace_id: spans.trace_id(number),
+                    span_id,
+                    parent_span_id,
+                    kind,
+                    status_code: spans.status_code(number),
+                    start,
+                    end,
+                    // Only whom a client asks is looked for.
+                    attributes: if matches!(kind, 3 | 4) { attributes.of(number) } else { &[] },
+                    name,
+                    size,
+                };
+                self.count(&facts, || spans.bare(number));
+            }
+        }
+        if duplicates > 0 {
+            add(&self.counters.duplicates, duplicates);
+        }
+    }
+
+    /// Counts a span; `whole` gives all of it.
     #[inline]
-    fn take(&mut self, span: &Span<'_>, name: u64) {
-        let is_first = match &mut self.first {
-            First::Known(known) => known.next().is_none_or(|first| *first),
-            First::Ask { .. } if self.resource.ignored => false,
-            First::Ask { seen, tenant } => seen.is_new(hash_of(self.hasher, *tenant, span.trace_id, span.span_id, span.kind)),
-        };
-        if self.resource.ignored {
-            return;
-        }
-        if !is_first {
-            add(&self.counters.duplicates, 1);
-            return;
-        }
+    fn count<'s>(&mut self, facts: &Facts<'_>, whole: impl FnOnce() -> Span<'s>) {
         let shape = self.shape;
         if let Some(settings) = &shape.settings.span_metrics {
-            self.count_span(settings, span, name);
+            self.count_span(settings, facts, whole);
         }
-        if let (Some(settings), 2..=5) = (&shape.settings.service_graphs, span.kind) {
-            self.count_edge(settings, span);
+        if let (Some(settings), 2..=5) = (&shape.settings.service_graphs, facts.kind) {
+            self.count_edge(settings, facts);
         }
     }
 
     #[inline]
-    fn count_span(&mut self, settings: &SpanMetrics, span: &Span<'_>, name: u64) {
-        let Some(at) = self.series_of(settings, span, name) else {
+    fn count_span<'s>(&mut self, settings: &SpanMetrics, facts: &Facts<'_>, whole: impl FnOnce() -> Span<'s>) {
+        let Some(at) = self.series_of(settings, facts, whole) else {
             add(&self.counters.rejected, 1);
             return;
         };
         let values = self.counts.spans.entry(at, self.now);
-        let multiplier = multiplier(span.attributes, &settings.span_multiplier_key);
+        let multiplier = multiplier(facts.attributes, &settings.span_multiplier_key);
         values.calls.add(multiplier);
-        values.latency.observe(&settings.buckets, seconds(span.start, span.end), span.trace_id, multiplier);
-        values.size.add(self.size as f64);
+        values.latency.observe(&settings.buckets, seconds(facts.start, facts.end), facts.trace_id, multiplier);
+        values.size.add(facts.size as f64);
     }
 
     /// Where spans like this one are counted; `None` where no series may be begun for them.
     #[inline]
-    fn series_of(&mut self, settings: &SpanMetrics, span: &Span<'_>, name: u64) -> Option<usize> {
+    fn series_of<'s>(&mut self, settings: &SpanMetrics, facts: &Facts<'_>, whole: impl FnOnce() -> Span<'s>) -> Option<usize> {
         if !self.shape.is_plain {
-            return self.find_series(settings, span);
+            return self.find_series(settings, &whole());
         }
         // Without dimensions of attributes the same few facts decide: a keyed hash of 64 bits finds what they led to.
-        let facts = self.hasher.hash_one((self.resource.id, name, span.kind, span.status_code));
+        let facts = self.hasher.hash_one((self.resource.id, facts.name, facts.kind, facts.status_code));
         if let Some(at) = self.counts.shortcuts.spans.get(&facts) {
             return Some(*at);
         }
-        let at = self.find_series(settings, span)?;
+        let at = self.find_series(settings, &whole())?;
         Shortcuts::note(&mut self.counts.shortcuts.spans, facts, at);
         Some(at)
     }
@@ -197,7 +257,7 @@ impl Walk<'_> {
         Some(at)
     }
 
-    fn count_edge(&mut self, settings: &ServiceGraphs, span: &Span<'_>) {
+    fn count_edge(&mut self, settings: &ServiceGraphs, span: &Facts<'_>) {
         let resource = &*self.resource;
         let Some(service) = &resource.service else { return };
         // 2 server, 3 client, 4 producer, 5 consumer.
@@ -207,12 +267,14 @@ impl Walk<'_> {
         let wait = i64::try_from(settings.wait.as_nanos()).unwrap_or(i64::MAX);
         let latency = Exact(seconds(span.start, span.end));
         let labels = self.shape.graph_names.len() - 3;
-        let Counts { edges, names, .. } = &mut *self.counts;
+        let Counts { edges, names, graph, shortcuts, .. } = &mut *self.counts;
         let mut update = |edge: &mut Edge| {
             edge.connection = connection;
             edge.failed |= span.status_code == 2;
             edge.multiplier = Exact(multiplier(span.attributes, &settings.span_multiplier_key));
-            edge.dimensions.resize(labels, String::new());
+            if labels > 0 {
+                edge.dimensions.resize(labels, String::new());
+            }
             for (i, dimension) in settings.dimensions.iter().enumerate() {
                 let at = if settings.client_server_prefix { 2 * i + usize::from(!is_client) } else { i };
                 let value = resource.get(dimension).map(str::to_owned);
@@ -224,7 +286,7 @@ impl Walk<'_> {
                 edge.client = Some(Arc::clone(service));
                 edge.client_latency = latency;
                 edge.client_end = span.end;
-                if let Some(database) = database(resource, span) {
+                if let Some(database) = database(resource, span.attributes) {
                     edge.connection = Connection::Database;
                     edge.server_latency = latency;
                     if !database.is_empty() {
@@ -242,36 +304,32 @@ impl Walk<'_> {
                 edge.server_start = span.start;
             }
         };
+        let (shape, counters, now, room) = (self.shape, self.counters, self.now, &mut self.room);
         // Whoever asked a root sends no spans: there is nothing to wait for.
-        let is_root = !is_client && span.parent_span_id.is_none();
-        let complete = if is_root {
+        if !is_client && span.parent_span_id.is_none() {
             let mut edge = Edge::default();
             update(&mut edge);
-            Some(edge)
-        } else {
-            edges.upsert(key, self.now.saturating_add(wait), update)
-        };
-        let (counters, now) = (self.counters, self.now);
-        let mut ledger = Ledger { shape: self.shape, settings, counts: &mut *self.counts, counters, now, room: &mut self.room };
-        match complete {
-            Some(edge) if is_root => ledger.expire(key, edge),
-            Some(edge) => {
-                self.edges += 1;
-                ledger.finish(span.trace_id, &edge);
-            }
-            None => {
-                while let Some((key, edge, early)) = ledger.counts.edges.next_out(now, settings.max_items) {
-                    add(&counters.evicted, u64::from(early));
-                    ledger.expire(key, edge);
-                }
-            }
+            Ledger { shape, settings, graph, routes: &mut shortcuts.graph, names, counters, now, room }.expire(key, edge);
+            return;
+        }
+        if let Some(edge) = edges.upsert(key, now.saturating_add(wait), update) {
+            self.edges += 1;
+            Ledger { shape, settings, graph, routes: &mut shortcuts.graph, names, counters, now, room }
+                .finish(span.trace_id, edge);
+            return;
+        }
+        while let Some((key, edge, early)) = edges.next_out(now, settings.max_items) {
+            add(&counters.evicted, u64::from(early));
+            let mut ledger =
+                Ledger { shape, settings, graph, routes: &mut shortcuts.graph, names, counters, now, room: &mut *room };
+            ledger.expire(key, edge);
         }
     }
 }
 
 /// The name of the database that a client's span asks; empty where it has none, `None` when it asks no database.
-fn database<'a>(resource: &'a Resource, span: &'a Span<'_>) -> Option<Cow<'a, str>> {
-    let get = |key: &str| resource.get(key).map(Cow::Borrowed).or_else(|| find(span.attributes, key).map(text));
+fn database<'a>(resource: &'a Resource, attributes: &'a [Attr<'_>]) -> Option<Cow<'a, str>> {
+    let get = |key: &str| resource.get(key).map(Cow::Borrowed).or_else(|| find(attributes, key).map(text));
     let name = get("db.name");
     if name.is_none() && get("db.system").is_none() {
         return None;
@@ -290,7 +348,9 @@ fn database<'a>(resource: &'a Resource, span: &'a Span<'_>) -> Option<Cow<'a, st
 pub(crate) struct Ledger<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) settings: &'a ServiceGraphs,
-    pub(crate) counts: &'a mut Counts,
+    pub(crate) graph: &'a mut Table<EdgeValues>,
+    pub(crate) routes: &'a mut Routes,
+    pub(crate) names: &'a mut Names,
     pub(crate) counters: &'a Counters,
     pub(crate) now: i64,
     pub(crate) room: &'a mut usize,
@@ -304,7 +364,7 @@ impl Ledger<'_> {
         let side = match (&edge.client, &edge.peer) {
             // A root: whoever asked is outside.
             (None, _) if parent.is_none() => {
-                edge.client = Some(self.counts.names.share("user"));
+                edge.client = Some(self.names.share("user"));
                 "client"
             }
             (Some(_), Some(peer)) if edge.server.is_none() && !peer.is_empty() => {
@@ -324,15 +384,15 @@ impl Ledger<'_> {
     /// Counts a request whose both sides are known.
     fn finish(&mut self, trace: TraceId, edge: &Edge) {
         let is_plain = edge.dimensions.is_empty();
-        let known = if is_plain { self.counts.shortcuts.graph.get(edge) } else { None };
+        let known = if is_plain { self.routes.get(edge) } else { None };
         let Some(at) = known.or_else(|| self.find_route(edge)) else {
             add(&self.counters.rejected, 1);
             return;
         };
         if known.is_none() && is_plain {
-            self.counts.shortcuts.graph.insert(edge, at);
+            self.routes.insert(edge, at);
         }
-        let values = self.counts.graph.entry(at, self.now);
+        let values = self.graph.entry(at, self.now);
         let (bounds, multiplier) = (&self.settings.buckets, edge.multiplier.0);
         values.total.add(multiplier);
         if edge.failed {
@@ -348,11 +408,11 @@ impl Ledger<'_> {
 
     /// Where requests like this one are counted, by all of their labels; `None` where no series may be begun for them.
     fn find_route(&mut self, edge: &Edge) -> Option<usize> {
-        let (free, cost, before) = (*self.room, self.shape.graph_cost(), self.counts.graph.len());
+        let (free, cost, before) = (*self.room, self.shape.graph_cost(), self.graph.len());
         let (client, server) = (edge.client.as_deref().unwrap_or(""), edge.server.as_deref().unwrap_or(""));
         let key = [client, server, edge.connection.as_str()];
-        let at = self.counts.graph.position(&key, &edge.dimensions, || free >= cost);
-        *self.room -= if self.counts.graph.len() > before { cost } else { 0 };
+        let at = self.graph.position(&key, &edge.dimensions, || free >= cost);
+        *self.room -= if self.graph.len() > before { cost } else { 0 };
         at
     }
 }

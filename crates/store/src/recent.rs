@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,9 +35,66 @@ pub trait LineKeeper: LogSink {
 pub(crate) type KeepsLines = Arc<dyn Fn() -> Box<dyn LineKeeper> + Send + Sync>;
 
 /// What is kept of spans, for all readers together.
-pub(crate) type RecentSpans = Recent<WantsSpans, Arc<KeptSpans>>;
+pub(crate) type RecentSpans = Recent<WantsSpans, Arc<LentSpans>>;
 /// What is kept of lines, for one reader: another one reads the log.
 pub(crate) type RecentLines = Recent<KeepsLines, KeptLines>;
+
+/// Memory of spans that every reader has passed, for those that come: what one thread has and another frees is dear, and pages that go
+/// back to the system for a moment more so.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Mutex<Vec<KeptSpans>>);
+
+/// Requests whose memory is kept...
+const MOST_SPARES: usize = 16;
+/// ...where each has no more bytes.
+const LARGEST_SPARE: usize = 256 << 10;
+
+impl Spares {
+    /// Nothing yet, with the memory of an earlier request where there is some; it comes back when nobody needs it any more.
+    pub(crate) fn lend(spares: &Arc<Self>) -> LentSpans {
+        let spans = spares.0.lock().pop().unwrap_or_default();
+        LentSpans { spans, spares: Arc::clone(spares) }
+    }
+
+    fn take_back(&self, mut spans: KeptSpans) {
+        if spans.memory() > LARGEST_SPARE {
+            return;
+        }
+        spans.clear();
+        let mut spares = self.0.lock();
+        if spares.len() < MOST_SPARES {
+            spares.push(spans);
+        }
+    }
+}
+
+/// Spans in memory that is used again.
+#[derive(Debug)]
+pub struct LentSpans {
+    spans: KeptSpans,
+    spares: Arc<Spares>,
+}
+
+impl LentSpans {
+    /// To be filled.
+    pub(crate) fn spans_mut(&mut self) -> &mut KeptSpans {
+        &mut self.spans
+    }
+}
+
+impl Deref for LentSpans {
+    type Target = KeptSpans;
+
+    fn deref(&self) -> &KeptSpans {
+        &self.spans
+    }
+}
+
+impl Drop for LentSpans {
+    fn drop(&mut self) {
+        self.spares.take_back(std::mem::take(&mut self.spans));
+    }
+}
 
 /// What all readers want, and how often that has changed.
 #[derive(Clone)]
@@ -224,7 +282,7 @@ mod tests {
             let tenant = model::Tenant::default();
             let record =
                 Record { sequence, tenant, encoding: wire::Encoding::OtlpTraces, received: 7, payload: Bytes::from_static(b"x") };
-            let spans = KeptSpans::default();
+            let spans = Spares::lend(&Arc::default());
             let memory = spans.memory();
             recent.keep(&record, &wishes, Arc::new(spans), memory);
         }
@@ -275,6 +333,24 @@ mod tests {
         assert!(recent.only_reader(all()).is_none());
         drop(one);
         assert!(recent.only_reader(all()).is_some());
+    }
+
+    #[test]
+    fn memory_comes_back_empty_and_not_without_end() {
+        let spares = Arc::<Spares>::default();
+        let fill = |mut lent: LentSpans, bytes: usize| {
+            assert_eq!((lent.len(), lent.names().len()), (0, 0));
+            let (names, name_of) = lent.spans_mut().names_mut();
+            name_of.push(names.push(&"x".repeat(bytes)));
+            lent
+        };
+        let all: Vec<LentSpans> = (0..MOST_SPARES + 3).map(|_| fill(Spares::lend(&spares), 1_000)).collect();
+        drop(all);
+        assert_eq!(spares.0.lock().len(), MOST_SPARES);
+        let lent = Spares::lend(&spares);
+        assert!(lent.memory() >= 1_000, "memory that was there");
+        drop(fill(lent, LARGEST_SPARE));
+        assert_eq!(spares.0.lock().len(), MOST_SPARES - 1);
     }
 
     #[test]

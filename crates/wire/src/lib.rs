@@ -32,7 +32,7 @@ pub mod zipkin;
 
 pub use encoding::{Encoding, Signal, UnknownEncoding};
 pub use error::WireError;
-pub use kept::{KeptAttributes, KeptColumn, KeptSpans, KeptValue, Room, SpanKeeper, Stretch, Texts, Wanted};
+pub use kept::{KeptAttributes, KeptColumn, KeptResource, KeptSpans, KeptValue, SpanKeeper, Stretch, Texts, Wanted};
 pub use limits::Limits;
 pub use loki::{PushEncoder, SERVICE_NAME_SOURCES, Told};
 pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};

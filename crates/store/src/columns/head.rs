@@ -188,7 +188,7 @@ impl Head {
     pub(crate) fn fill_and_keep<T>(
         &self,
         tenant: &Tenant,
-        keeping: Option<&mut Keeping>,
+        keeping: Option<Keeping<'_>>,
         walk: impl FnOnce(&mut Filler<'_>) -> T,
     ) -> T {
         let mut state = self.state.lock();
@@ -332,7 +332,7 @@ pub(crate) struct Filler<'h> {
     /// Bytes of the next span on the wire.
     size: usize,
     /// Copies spans for readers of the log.
-    keeping: Option<&'h mut Keeping>,
+    keeping: Option<Keeping<'h>>,
     /// The rows of `near` that need not be copied.
     copied: usize,
 }
@@ -399,12 +399,14 @@ impl Filler<'_> {
 
 impl SpanSink for Filler<'_> {
     fn group(&mut self, group: &Group<'_>) {
-        if self.keeping.as_ref().is_some_and(|keeping| keeping.turns_at(group)) {
+        self.announce(group);
+        let Some(keeping) = &mut self.keeping else { return };
+        let (coming, turns) = keeping.coming(group, (self.hash, &self.group));
+        if turns {
             self.copy();
         }
-        self.announce(group);
         if let Some(keeping) = &mut self.keeping {
-            keeping.group(group);
+            keeping.group(coming);
         }
     }
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use model::{Group, Log};
 use parking_lot::Mutex;
-use wire::{Encoding, Limits, LogSink, Room, Signal, Summary};
+use wire::{Encoding, Limits, LogSink, Signal, Summary};
 
 use super::cache::ColumnCache;
 use super::flush::{flush, shares, signal};
 use super::footers::Footers;
 use super::head::{Filler, Head, PartitionRows};
-use super::keep::Keeping;
+use super::keep::{Keeping, KnownResources};
 use super::merge::merge;
 use super::view::View;
 use crate::contract::Table;
-use crate::recent::{RecentLines, RecentSpans};
+use crate::recent::{RecentLines, RecentSpans, Spares};
 use crate::{Frozen, Options, Record, SegmentMeta, Segments, SignalTable, StoreError, Tombstone, deletes};
 
 /// What both tables share.
@@ -28,8 +28,9 @@ struct ColumnTable {
     /// What is kept of what was applied; one of them stays empty.
     spans: Arc<RecentSpans>,
     lines: Arc<RecentLines>,
-    /// What keeping the last spans took.
-    room: Mutex<Room>,
+    /// The resources of the spans that were kept, and memory for those that will be.
+    resources: Mutex<KnownResources>,
+    spares: Arc<Spares>,
 }
 
 impl ColumnTable {
@@ -50,7 +51,8 @@ impl ColumnTable {
             share_below,
             spans: Arc::default(),
             lines: Arc::default(),
-            room: Mutex::default(),
+            resources: Mutex::default(),
+            spares: Arc::default(),
         }
     }
 
@@ -86,13 +88,12 @@ impl ColumnTable {
     /// Applies spans and keeps of them what readers of the log want; `None` where there are no such readers.
     fn apply_kept_spans(&self, record: &Record) -> Result<Option<Summary>, StoreError> {
         let Some(wishes) = self.spans.wishes() else { return Ok(None) };
-        let mut keeping = Keeping::new(wishes.clone(), *self.room.lock());
+        let mut spans = Spares::lend(&self.spares);
+        let mut resources = self.resources.lock();
+        let keeping = Keeping::new(&wishes, &mut resources, spans.spans_mut());
         let walk = |sink: &mut Filler<'_>| deletes::walk_spans(record, &[], &self.limits, sink);
-        let summary = self.head.fill_and_keep(&record.tenant, Some(&mut keeping), walk)?;
-        if let Some(spans) = keeping.finish() {
-            if !spans.is_empty() {
-                *self.room.lock() = spans.room();
-            }
+        let summary = self.head.fill_and_keep(&record.tenant, Some(keeping), walk)?;
+        if spans.is_whole() {
             let memory = spans.memory();
             self.spans.keep(record, &wishes, Arc::new(spans), memory);
         }

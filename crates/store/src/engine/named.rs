@@ -7,7 +7,7 @@ use wire::{KeptSpans, Signal, Wanted};
 
 use super::Core;
 use crate::log::{Cursors, LogReader, Look, Next};
-use crate::recent::{KeepsLines, KeptLines, LineKeeper, RecentReader, WantsSpans};
+use crate::recent::{KeepsLines, KeptLines, LentSpans, LineKeeper, RecentReader, WantsSpans};
 use crate::{Record, StoreError, Tombstone};
 
 /// Reads the log behind a durable cursor.
@@ -17,7 +17,7 @@ pub struct NamedReader {
     reader: LogReader,
     core: Arc<Core>,
     cursors: Arc<Cursors>,
-    spans: Option<RecentReader<WantsSpans, Arc<KeptSpans>>>,
+    spans: Option<RecentReader<WantsSpans, Arc<LentSpans>>>,
     lines: Option<RecentReader<KeepsLines, KeptLines>>,
     /// The sequence of what was returned last, where that had been walked already.
     taken: Option<(u64, Taken)>,
@@ -26,7 +26,7 @@ pub struct NamedReader {
 /// What a table has kept of a request.
 #[derive(Debug)]
 enum Taken {
-    Spans(Arc<KeptSpans>),
+    Spans(Arc<LentSpans>),
     Lines(KeptLines),
 }
 

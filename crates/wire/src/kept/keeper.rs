@@ -1,10 +1,11 @@
 //! The plain way to keep spans.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use model::{Group, Span};
 
-use super::{KeptSpans, Stretch, Wanted, keep};
+use super::{KeptResource, KeptSpans, Stretch, Wanted, keep};
 use crate::SpanSink;
 
 /// Keeps the spans that pass by, where there are no columns to copy them from: slower than a table, and to the same effect. What a
@@ -35,7 +36,7 @@ impl<W: Wanted> SpanSink for SpanKeeper<W> {
     fn group(&mut self, group: &Group<'_>) {
         self.passing = !self.wants.group(group);
         if !self.passing {
-            self.kept.group(group);
+            self.kept.group(Arc::new(KeptResource::new(0, group.resource)));
         }
     }
 

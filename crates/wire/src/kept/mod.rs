@@ -5,14 +5,17 @@
 //! looks at a name once and not with every span of that name. [`KeptSpans::give`] calls a sink as a walk would.
 
 mod keeper;
+mod resource;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use model::{Attr, Group, Span, SpanId, Timestamp, TraceId, Value, ValueType};
 
 use crate::SpanSink;
 
 pub use keeper::SpanKeeper;
+pub use resource::KeptResource;
 
 /// Columns of attributes that are kept of a request's spans; a request with more is not kept.
 const MAX_COLUMNS: usize = 64;
@@ -66,6 +69,11 @@ impl Texts {
     fn memory(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * 4
     }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
 }
 
 /// A value of an attribute; texts are numbers of [`KeptSpans::texts`].
@@ -113,20 +121,9 @@ impl KeptColumn {
 
 #[derive(Debug)]
 struct KeptGroup {
-    /// In `resource`.
-    resource: Range<u32>,
+    resource: Arc<KeptResource>,
     /// Its first span; as far as the next group's.
     first: u32,
-}
-
-/// How much room the spans of a request need; the next one most likely as much.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Room {
-    /// Bytes of text, and how many texts.
-    text: (usize, usize),
-    resource: usize,
-    groups: usize,
-    spans: usize,
 }
 
 /// Spans that stand in a table's columns one behind the other, to be copied.
@@ -156,8 +153,9 @@ pub struct KeptSpans {
     names: Texts,
     /// All other texts.
     texts: Texts,
-    resource: Vec<(u32, KeptValue)>,
     groups: Vec<KeptGroup>,
+    /// Bytes of the groups' resources, those of one that has several groups as often.
+    resources: usize,
     trace_ids: Vec<u8>,
     span_ids: Vec<u8>,
     parent_span_ids: Vec<u8>,
@@ -170,31 +168,36 @@ pub struct KeptSpans {
     /// Few have one: which, and in `texts`.
     messages: Vec<(u32, u32)>,
     columns: Vec<KeptColumn>,
+    /// Columns of an earlier request: their memory is used again.
+    spare: Vec<KeptColumn>,
     too_much: bool,
 }
 
 impl KeptSpans {
-    /// Nothing yet, with room for as much as `last` is: lists that grow by doubling are copied, and touch twice the memory that they
-    /// need.
-    #[must_use]
-    pub fn with_room(last: Room) -> Self {
-        let n = last.spans;
-        let texts = Texts { bytes: String::with_capacity(last.text.0), ends: Vec::with_capacity(last.text.1) };
-        Self {
-            texts,
-            resource: Vec::with_capacity(last.resource),
-            groups: Vec::with_capacity(last.groups),
-            trace_ids: Vec::with_capacity(n * 16),
-            span_ids: Vec::with_capacity(n * 8),
-            parent_span_ids: Vec::with_capacity(n * 8),
-            starts: Vec::with_capacity(n),
-            durations: Vec::with_capacity(n),
-            kinds: Vec::with_capacity(n),
-            status_codes: Vec::with_capacity(n),
-            sizes: Vec::with_capacity(n),
-            name_of: Vec::with_capacity(n),
-            ..Self::default()
+    /// Forgets all of it, and keeps its memory for the next request: lists that grow by doubling are copied, and memory that is freed by
+    /// another thread than had it is dear.
+    pub fn clear(&mut self) {
+        self.names.clear();
+        self.texts.clear();
+        self.groups.clear();
+        self.resources = 0;
+        self.trace_ids.clear();
+        self.span_ids.clear();
+        self.parent_span_ids.clear();
+        self.starts.clear();
+        self.durations.clear();
+        self.kinds.clear();
+        self.status_codes.clear();
+        self.sizes.clear();
+        self.name_of.clear();
+        self.messages.clear();
+        // In the order in which they are taken again: most likely for the same names.
+        for mut column in self.columns.drain(..).rev() {
+            column.at.clear();
+            column.values.clear();
+            self.spare.push(column);
         }
+        self.too_much = false;
     }
 
     /// How many spans.
@@ -212,22 +215,16 @@ impl KeptSpans {
     /// Bytes that they take, roughly.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let columns = self.columns.iter().map(|c| 64 + c.at.capacity() * 4 + c.values.capacity() * size_of::<KeptValue>());
+        let columns = self.columns.iter().chain(&self.spare);
+        let columns = columns.map(|c| 64 + c.at.capacity() * 4 + c.values.capacity() * size_of::<KeptValue>());
         size_of::<Self>()
             + self.names.memory()
             + self.texts.memory()
-            + self.resource.capacity() * size_of::<(u32, KeptValue)>()
+            + self.resources
             + self.groups.capacity() * size_of::<KeptGroup>()
             + self.starts.capacity() * (16 + 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4)
             + self.messages.capacity() * 8
             + columns.sum::<usize>()
-    }
-
-    /// How much room they need.
-    #[must_use]
-    pub fn room(&self) -> Room {
-        let text = (self.texts.bytes.len(), self.texts.len());
-        Room { text, resource: self.resource.len(), groups: self.groups.len(), spans: self.len() }
     }
 
     /// It is not all there: whoever needs it reads the request.
@@ -238,18 +235,14 @@ impl KeptSpans {
     /// Whether it is all there.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        !self.too_much && self.names.bytes.len() + self.texts.bytes.len() <= MAX_TEXT
+        !self.too_much && self.names.bytes.len() + self.texts.bytes.len() + self.resources <= MAX_TEXT
     }
 
     /// Whose the spans that follow are.
-    pub fn group(&mut self, group: &Group<'_>) {
-        let start = self.resource.len() as u32;
-        for attribute in group.resource {
-            let pair = (self.texts.push(attribute.key), keep(&mut self.texts, &attribute.value));
-            self.resource.push(pair);
-        }
+    pub fn group(&mut self, resource: Arc<KeptResource>) {
+        self.resources += resource.memory();
         // Sizes are told as spans come, which may be copied later.
-        self.groups.push(KeptGroup { resource: start..self.resource.len() as u32, first: self.sizes.len() as u32 });
+        self.groups.push(KeptGroup { resource, first: self.sizes.len() as u32 });
     }
 
     /// A span of the group comes, of so many bytes on the wire.
@@ -293,7 +286,8 @@ impl KeptSpans {
             }
             None => {
                 let key = self.texts.push(key);
-                self.columns.push(KeptColumn { key, kind, at: Vec::new(), values: Vec::new() });
+                let (at, values) = self.spare.pop().map(|spare| (spare.at, spare.values)).unwrap_or_default();
+                self.columns.push(KeptColumn { key, kind, at, values });
                 self.columns.len() - 1
             }
         };
@@ -330,13 +324,11 @@ impl KeptSpans {
         }
     }
 
-    /// The groups: what each resource says, and which spans are its.
-    pub fn groups(&self) -> impl Iterator<Item = (Vec<Attr<'_>>, Range<usize>)> {
+    /// The groups: their resources, and which spans are theirs.
+    pub fn groups(&self) -> impl Iterator<Item = (&KeptResource, Range<usize>)> {
         self.groups.iter().enumerate().map(|(at, group)| {
-            let resource = &self.resource[group.resource.start as usize..group.resource.end as usize];
-            let resource = resource.iter().map(|(key, value)| Attr { key: self.texts.get(*key), value: self.value(value) });
             let end = self.groups.get(at + 1).map_or(self.len(), |next| next.first as usize);
-            (resource.collect(), group.first as usize..end)
+            (&*group.resource, group.first as usize..end)
         })
     }
 
@@ -350,7 +342,7 @@ impl KeptSpans {
     pub fn give<S: SpanSink + ?Sized>(&self, sink: &mut S) {
         let mut attributes = self.attributes(|name| sink.wants(name));
         for (resource, spans) in self.groups() {
-            sink.group(&Group { resource: &resource, ..Group::default() });
+            sink.group(&Group { resource: &resource.attributes(), ..Group::default() });
             for span in spans {
                 sink.size(self.sizes[span] as usize);
                 sink.span(&attributes.span(span));
@@ -363,6 +355,13 @@ impl KeptSpans {
     #[must_use]
     pub fn trace_id(&self, span: usize) -> TraceId {
         TraceId(self.trace_ids.as_chunks().0[span])
+    }
+
+    /// The id of a span, and its parent's.
+    #[inline]
+    #[must_use]
+    pub fn span_ids(&self, span: usize) -> (SpanId, SpanId) {
+        (SpanId(self.span_ids.as_chunks().0[span]), SpanId(self.parent_span_ids.as_chunks().0[span]))
     }
 
     /// `Span.SpanKind` of a span.
@@ -406,10 +405,11 @@ impl KeptSpans {
     #[must_use]
     pub fn bare(&self, span: usize) -> Span<'_> {
         let (start, end) = self.times(span);
+        let (span_id, parent_span_id) = self.span_ids(span);
         Span {
             trace_id: self.trace_id(span),
-            span_id: SpanId(self.span_ids.as_chunks().0[span]),
-            parent_span_id: SpanId(self.parent_span_ids.as_chunks().0[span]),
+            span_id,
+            parent_span_id,
             name: self.name(span),
             kind: self.kinds[span],
             start,

@@ -1,15 +1,16 @@
 //! What is copied from the columns is what the plain keeper keeps.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::{Attr, Group, Span, SpanId, Tenant, TraceId, Value};
-use wire::{KeptSpans, Room, SpanKeeper, SpanSink, Wanted};
+use wire::{KeptSpans, SpanKeeper, SpanSink, Wanted};
 
 use super::random::{self, Random, START};
 use crate::columns::head::Head;
-use crate::columns::keep::Keeping;
+use crate::columns::keep::{Keeping, KnownResources};
 use crate::contract::Table;
-use crate::recent::{Recent, WantsSpans, Wishes};
+use crate::recent::{RecentSpans, WantsSpans, Wishes};
 
 /// Wants some attributes, and nothing of resources that say `b` by any name.
 struct Few;
@@ -24,7 +25,7 @@ impl Wanted for Few {
 }
 
 fn wishes() -> Wishes<WantsSpans> {
-    let recent: Arc<Recent<WantsSpans, Arc<KeptSpans>>> = Arc::default();
+    let recent: Arc<RecentSpans> = Arc::default();
     let reader = recent.reader(Arc::new(Few) as WantsSpans);
     let wishes = recent.wishes().unwrap();
     drop(reader);
@@ -59,19 +60,31 @@ fn told(kept: &KeptSpans) -> Vec<String> {
 fn what_is_copied_from_the_columns_is_what_a_keeper_keeps() {
     let (head, tenant, wishes) = (Head::new(Table::Spans, vec!["checkout".to_owned()]), Tenant::default(), wishes());
     let mut random = Random(41);
-    let (mut room, mut spans, mut texts) = (Room::default(), 0, 0);
+    let (mut resources, mut copied) = (KnownResources::default(), KeptSpans::default());
+    let (mut spans, mut texts, mut groups) = (0, 0, 0);
+    let mut by_number: HashMap<u64, String> = HashMap::new();
     // Enough rows that builders are sealed in the middle of a request, in several hours by turns.
     for request in 0..80 {
         let count = [1, 7, 100, 1500][request % 4];
-        let (mut keeping, mut keeper) = (Keeping::new(wishes.clone(), room), SpanKeeper::new(Few));
-        head.fill_and_keep(&tenant, Some(&mut keeping), |sink| {
+        let mut keeper = SpanKeeper::new(Few);
+        // In the memory of the request before.
+        copied.clear();
+        let keeping = Keeping::new(&wishes, &mut resources, &mut copied);
+        head.fill_and_keep(&tenant, Some(keeping), |sink| {
             random::spans(&mut random, count, &mut Sized(sink, 0), &mut Sized(&mut keeper, 0));
         });
-        let (copied, kept) = (keeping.finish().expect("not too much"), keeper.finish().expect("not too much"));
-        room = copied.room();
+        let kept = keeper.finish().expect("not too much");
+        assert!(copied.is_whole());
         assert_eq!(told(&copied), told(&kept), "request {request}");
         (spans, texts) = (spans + copied.len(), texts + copied.names().len());
+        for (resource, _) in copied.groups() {
+            groups += 1;
+            let says = format!("{:?}", resource.attributes());
+            let known = by_number.entry(resource.number().expect("a table gives numbers")).or_insert_with(|| says.clone());
+            assert_eq!(*known, says, "a number stands for one resource");
+        }
     }
+    assert!(by_number.len() < groups, "some come again, and none is remembered");
     assert!(spans > 3 * 16_384 / 2 && spans < 80 * 402, "{spans} of those in wanted groups");
     assert!(texts < spans / 4, "{texts} names of {spans} spans");
 }
@@ -94,8 +107,9 @@ impl<S: SpanSink> SpanSink for Sized<'_, S> {
 fn names_that_do_not_repeat_are_copied_too() {
     let (head, tenant, wishes) = (Head::new(Table::Spans, vec!["checkout".to_owned()]), Tenant::default(), wishes());
     for request in 0..5 {
-        let (mut keeping, mut keeper) = (Keeping::new(wishes.clone(), Room::default()), SpanKeeper::new(Few));
-        head.fill_and_keep(&tenant, Some(&mut keeping), |sink| {
+        let (mut resources, mut copied, mut keeper) = (KnownResources::default(), KeptSpans::default(), SpanKeeper::new(Few));
+        let keeping = Keeping::new(&wishes, &mut resources, &mut copied);
+        head.fill_and_keep(&tenant, Some(keeping), |sink| {
             for sink in [sink as &mut dyn SpanSink, &mut keeper] {
                 sink.group(&Group::default());
                 for i in 0..700 {
@@ -116,7 +130,8 @@ fn names_that_do_not_repeat_are_copied_too() {
                 }
             }
         });
-        let (copied, kept) = (keeping.finish().expect("not too much"), keeper.finish().expect("not too much"));
+        let kept = keeper.finish().expect("not too much");
+        assert!(copied.is_whole());
         assert_eq!(told(&copied), told(&kept), "request {request}");
     }
 }
@@ -125,8 +140,9 @@ fn names_that_do_not_repeat_are_copied_too() {
 fn what_is_in_no_column_is_left_to_the_log() {
     let (head, tenant, wishes) = (Head::new(Table::Spans, vec!["checkout".to_owned()]), Tenant::default(), wishes());
     let keep = |keys: std::ops::Range<u32>| {
-        let mut keeping = Keeping::new(wishes.clone(), Room::default());
-        head.fill_and_keep(&tenant, Some(&mut keeping), |sink| {
+        let (mut resources, mut copied) = (KnownResources::default(), KeptSpans::default());
+        let keeping = Keeping::new(&wishes, &mut resources, &mut copied);
+        head.fill_and_keep(&tenant, Some(keeping), |sink| {
             sink.group(&Group::default());
             for key in keys {
                 let key = format!("key {key}");
@@ -135,7 +151,7 @@ fn what_is_in_no_column_is_left_to_the_log() {
                 sink.span(&Span { trace_id, span_id, start, attributes: &attributes, ..Span::default() });
             }
         });
-        keeping.finish()
+        copied.is_whole().then_some(copied)
     };
     assert!(keep(0..1000).is_some_and(|kept| kept.len() == 1000));
     assert!(keep(1000..1001).is_none(), "more keys than columns");
