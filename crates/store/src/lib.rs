@@ -22,7 +22,7 @@ pub mod series;
 mod store;
 mod table;
 
-pub use columns::{CacheStats, in_parallel};
+pub use columns::{CacheStats, cores, in_parallel};
 pub use contract::{
     Aggregation, Appended, Batch, BatchStream, Column, CompareOp, Compared, Comparison, Counted, Deletion, Distinct, Doomed,
     EachSeries, Exemplar, Field, HistogramSample, IdSet, LabelMatcher, Language, Literal, MatchOp, Meaning, MemberTest, Order,

@@ -11,15 +11,15 @@ pub enum Priority {
 
 impl Priority {
     /// Gives the calling thread this priority, as steps of nice(2) below the first thread that was given one: beside a busy query a
-    /// thread of intake gets a quarter of a core, one of upkeep a tenth. A thread that has it, or a lower one, from the thread that
+    /// thread of intake gets a tenth of a core, one of upkeep a thirtieth. A thread that has it, or a lower one, from the thread that
     /// started it keeps what it has. On Linux only: elsewhere niceness is the process', not a thread's.
     pub fn apply(self) {
         #[cfg(target_os = "linux")]
         {
             static FIRST: std::sync::OnceLock<i32> = std::sync::OnceLock::new();
             let steps = match self {
-                Self::Intake => 5,
-                Self::Upkeep => 10,
+                Self::Intake => 10,
+                Self::Upkeep => 15,
             };
             let applied = rustix::process::nice(0).and_then(|now| {
                 let missing = FIRST.get_or_init(|| now).saturating_add(steps).saturating_sub(now);

@@ -1,7 +1,6 @@
 //! Which traces hold spans that a query asks for.
 
 use std::collections::{BTreeMap, HashSet};
-use std::num::NonZero;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
@@ -294,7 +293,7 @@ fn most_shown(question: &Question<'_>) -> usize {
 
 /// Those of the traces read that have what is looked for, on as many threads as are worth it.
 fn judge_all(question: &Question<'_>, plan: &Plan, loaded: &Loaded, ids: &[TraceId]) -> Result<Vec<FoundTrace>, EvalError> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(ids.len() / ALONE + 1);
+    let threads = store::cores().min(ids.len() / ALONE + 1);
     let mut parts = ids.chunks(ids.len().div_ceil(threads));
     let first = parts.next().unwrap_or_default();
     let judged: Vec<_> = std::thread::scope(|scope| {

@@ -203,6 +203,11 @@ impl Builder {
         self.group.len()
     }
 
+    /// The times of the first and the last row.
+    pub(crate) fn times(&self) -> (i64, i64) {
+        (self.first, self.last)
+    }
+
     /// Names the group of the rows that follow. `serial` is different for each announcement.
     #[inline]
     pub(crate) fn group(&mut self, serial: u64, hash: u64, bytes: &[u8]) {

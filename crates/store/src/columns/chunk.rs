@@ -203,6 +203,27 @@ impl<'s> Chunk<'s> {
         arrays.ok_or_else(|| self.corrupt("a column makes no sense"))
     }
 
+    /// Some rows of some pages, each with its rows (their numbers in it): both ascend. `None` where only whole pages can be taken, or as
+    /// for [`Chunk::read`].
+    pub(super) fn read_some(
+        &self,
+        inflater: &mut Inflater,
+        pages: &[(usize, Vec<usize>)],
+    ) -> Result<Option<ArrayRef>, StoreError> {
+        let column = Column::new(&self.data_type, self.optional).filter(|column| column.is_sparing() && !self.is_keyed());
+        let Some(mut column) = column else { return Ok(None) };
+        let (mut strange, mut wanted) = (false, pages.iter());
+        self.each_page(inflater, pages.iter().map(|(page, _)| *page), |_, header, bytes| {
+            let picked = wanted.next().map_or(&[][..], |(_, rows)| rows);
+            strange |= column.some_of_page(header.encoding, header.values, bytes, picked).is_none();
+            Ok(())
+        })?;
+        if strange {
+            return Ok(None);
+        }
+        Ok(self.arrays(inflater, vec![column], true)?.pop())
+    }
+
     /// The rows of some pages (ascending) as one column. `None` for a type or an encoding that is left to Parquet's reader.
     pub(super) fn read(
         &self,

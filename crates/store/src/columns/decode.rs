@@ -146,6 +146,51 @@ impl Column {
         Some(())
     }
 
+    /// Whether [`Column::some_of_page`] can take pages of it.
+    pub(super) fn is_sparing(&self) -> bool {
+        matches!(self.values, Values::Texts(..) | Values::Fixed(..))
+    }
+
+    /// Takes some rows of the next page, of `rows` rows: `picked` are their numbers in it, ascending. Only what they have is copied, where
+    /// [`Column::page`] copies the page. `None` as there.
+    pub(super) fn some_of_page(&mut self, encoding: Encoding, rows: usize, mut page: &[u8], picked: &[usize]) -> Option<()> {
+        let (valid, places) = match (&mut self.values, encoding) {
+            (Values::Texts(ends, bytes), Encoding::DELTA_LENGTH_BYTE_ARRAY) => {
+                let texts = match self.optional {
+                    true => TextPage::read(page, rows)?,
+                    false => TextPage::full(page, rows)?,
+                };
+                let places = places(texts.valid.as_deref(), picked)?;
+                for place in &places {
+                    if let Some(place) = *place {
+                        let start = place.checked_sub(1).map_or(Some(&0), |before| texts.ends.get(before))?;
+                        bytes.extend_from_slice(texts.bytes.get(*start..*texts.ends.get(place)?)?);
+                    }
+                    ends.push(i32::try_from(bytes.len()).ok()?);
+                }
+                (texts.valid, places)
+            }
+            (Values::Fixed(size, out), Encoding::PLAIN) => {
+                let valid = match self.optional {
+                    true => unpack::levels(&mut page, rows)?,
+                    false => None,
+                };
+                let places = places(valid.as_deref(), picked)?;
+                for place in &places {
+                    match *place {
+                        Some(place) => out.extend_from_slice(page.get(place * *size..(place + 1) * *size)?),
+                        None => out.resize(out.len() + *size, 0),
+                    }
+                }
+                (valid, places)
+            }
+            _ => return None,
+        };
+        let own: Option<Vec<bool>> = valid.map(|_| places.iter().map(Option::is_some).collect());
+        self.marked(own.as_deref(), picked.len());
+        Some(())
+    }
+
     /// Notes which of the next rows have a value.
     fn marked(&mut self, valid: Option<&[bool]>, rows: usize) {
         if valid.is_some() && self.valid.is_none() {
@@ -278,6 +323,21 @@ fn integers(data_type: &DataType, numbers: Vec<i64>, nulls: Option<NullBuffer>) 
         DataType::UInt8 => Arc::new(UInt8Array::new(numbers.into_iter().map(|n| n as u8).collect(), nulls)),
         _ => return None,
     })
+}
+
+/// Where the values of some rows (ascending) lie among those of a page; `None` in them for a row without one, `None` for a row that the
+/// page lacks.
+fn places(valid: Option<&[bool]>, picked: &[usize]) -> Option<Vec<Option<usize>>> {
+    let Some(valid) = valid else { return Some(picked.iter().copied().map(Some).collect()) };
+    let (mut at, mut before) = (0, 0);
+    picked
+        .iter()
+        .map(|&row| {
+            before += valid.get(at..row)?.iter().filter(|has| **has).count();
+            at = row;
+            Some(valid.get(row)?.then_some(before))
+        })
+        .collect()
 }
 
 /// Appends the values to the rows that have one, and something to the others.

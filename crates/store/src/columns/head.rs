@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Group, Log, Span, Tenant, Value, hour_of};
+use model::{Group, Log, Span, Tenant, TimeRange, Value, hour_of};
 use parking_lot::Mutex;
 use wire::{LogSink, SpanSink};
 
@@ -92,13 +92,16 @@ impl Open {
         Arc::new(Self(Mutex::new(OpenState::Growing(Box::new(builder)))))
     }
 
-    /// The first `len` rows.
-    pub(crate) fn rows(&self, len: usize) -> Arc<Rows> {
+    /// The first `len` rows; `None` where no row lies in the range: what grows is not copied for nothing.
+    pub(crate) fn rows(&self, len: usize, range: TimeRange) -> Option<Arc<Rows>> {
         let rows = match &mut *self.0.lock() {
-            OpenState::Growing(builder) => builder.snapshot(),
+            OpenState::Growing(builder) => {
+                let (first, last) = builder.times();
+                range.overlaps(first, last).then(|| builder.snapshot())?
+            }
             OpenState::Sealed(rows) => rows.clone(),
         };
-        rows.head(len)
+        Some(rows.head(len))
     }
 
     fn len(&self) -> usize {

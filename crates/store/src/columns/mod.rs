@@ -63,7 +63,7 @@ mod xor;
 
 pub use cache::CacheStats;
 pub(crate) use cache::ColumnCache;
-pub use parallel::map as in_parallel;
+pub use parallel::{cores, map as in_parallel};
 pub use table::{LogTable, SpanTable};
 pub use view::View;
 

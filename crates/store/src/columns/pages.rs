@@ -13,6 +13,9 @@ use super::pick::Picked;
 use super::read::{OpenSegment, guarded};
 use crate::StoreError;
 
+/// Fewer rows than one in so many of their pages are copied one by one, not with their pages.
+const SPARSE: usize = 4;
+
 /// The pages of a column that some rows lie in.
 struct Touched<'s> {
     chunk: Chunk<'s>,
@@ -38,6 +41,20 @@ impl<'s> Touched<'s> {
     /// The number of a page's first row.
     fn start(&self, page: usize) -> u32 {
         self.chunk.rows_of(page).start as u32
+    }
+
+    /// The rows that the pages have, picked or not.
+    fn rows(&self) -> usize {
+        self.pages.iter().map(|(page, _)| self.chunk.rows_of(*page).len()).sum()
+    }
+
+    /// The pages with the numbers that their rows have in them.
+    fn picked(&self, rows: &[u32]) -> Vec<(usize, Vec<usize>)> {
+        let own = |page: usize, range: &Range<usize>| {
+            let start = self.start(page);
+            rows[range.clone()].iter().map(|row| (row - start) as usize).collect()
+        };
+        self.pages.iter().map(|(page, range)| (*page, own(*page, range))).collect()
     }
 
     /// The rows of the pages, in one column.
@@ -86,6 +103,11 @@ impl OpenSegment {
         let Some(chunk) = Chunk::of(self, group, place) else { return Ok(None) };
         let Some(rows) = picked.some() else { return chunk.read(inflater, 0..chunk.pages()) };
         let touched = Touched::new(chunk, rows);
+        if rows.len() * SPARSE < touched.rows()
+            && let Some(array) = touched.chunk.read_some(inflater, &touched.picked(rows))?
+        {
+            return Ok(Some(array));
+        }
         let Some(array) = touched.chunk.read(inflater, touched.pages.iter().map(|(page, _)| *page))? else { return Ok(None) };
         if array.len() == rows.len() {
             return Ok(Some(array));

@@ -1,13 +1,16 @@
 //! Work on the parts of a scan, on all cores.
 
 use std::num::NonZero;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-/// Cores to use.
-pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get).min(16)
+/// Cores to use, at most 16. Asked for once: the answer is read from the files of the control groups, which takes longer than a small query.
+#[must_use]
+pub fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get).min(16))
 }
 
 /// What `work` makes of each item, in their order. Threads take the items one by one; a single item is done here.

@@ -108,9 +108,9 @@ impl View {
         segments: &'a [S],
         files: &'a dyn Segments,
     ) -> Inputs<'a> {
-        let rows = self.parts.of(tenant).map(|part| match part {
-            Part::Sealed(rows) => rows.clone(),
-            Part::Open(open, len) => open.rows(*len),
+        let rows = self.parts.of(tenant).filter_map(|part| match part {
+            Part::Sealed(rows) => Some(rows.clone()),
+            Part::Open(open, len) => open.rows(*len, range),
         });
         let signal = super::flush::signal(self.table).as_str();
         let own = |s: &&SegmentMeta| s.signal == signal && s.may_hold(tenant) && range.overlaps(s.first, s.last);
