@@ -24,6 +24,7 @@ mod regexp;
 mod rows;
 mod units;
 mod volume;
+mod work;
 
 #[cfg(test)]
 mod tests;

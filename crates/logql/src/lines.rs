@@ -17,12 +17,6 @@ use crate::rows::{NeededLabels, Needs, Rows};
 /// make labels of all of it.
 const MAX_ANSWER: usize = 96 << 20;
 
-/// Steps that the templates of a query may take: so many, and besides so many for each line. A step is a node of a template or a kilobyte
-/// of text, a tenth of a microsecond or a few. Usual templates take fewer than fifty a line; one that makes a label twice as long in each of
-/// forty stages takes 22,000.
-const MOST_STEPS: usize = 10_000_000;
-const STEPS_A_LINE: usize = 2_000;
-
 /// What a query is asked of, and within which bounds.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
@@ -273,7 +267,6 @@ pub(crate) fn each_row(
         limit,
     };
     let mut labels = Labels::default();
-    let mut may_take = MOST_STEPS;
     for batch in question.reader.scan(&scan)? {
         let batch = batch?;
         let mut rows = Rows::new(&batch, levels);
@@ -284,15 +277,8 @@ pub(crate) fn each_row(
                 return Err(EvalError::Cancelled);
             }
             read += 1;
-            more = each(&mut rows, row, &mut labels);
-            may_take = may_take.saturating_add(STEPS_A_LINE);
-            if *labels.steps() > may_take {
-                more = Err(EvalError::TooMuchWork(format!(
-                    "the templates of the query take too long or write too much: more than {STEPS_A_LINE} steps a line, and {MOST_STEPS} \
-                     besides (a step is a node of the template, or {} bytes of text)",
-                    template::BYTES_A_STEP
-                )));
-            }
+            labels.work().line();
+            more = each(&mut rows, row, &mut labels).and_then(|more| labels.work().within().map(|()| more));
             if !matches!(more, Ok(true)) {
                 break;
             }

@@ -137,16 +137,21 @@ impl Tail {
     }
 
     /// The line as the query shows it; `None` where it does not want it. Its stream has been asked for by [`Tail::wants`].
-    pub fn line(&mut self, line: &Arrived) -> Option<Line> {
+    ///
+    /// # Errors
+    /// [`EvalError::TooMuchWork`] where templates take more steps than those of a query may: the tail is over.
+    pub fn line(&mut self, line: &Arrived) -> Result<Option<Line>, EvalError> {
         let labels = &mut self.labels;
         labels.reset(&line.stream);
+        labels.work().line_of_tail();
         for (name, value, is_field) in &line.pieces {
             add(labels, &line.stream, name, value.clone(), *is_field);
         }
         if let Some(level) = &line.level {
             labels.add_metadata(&self.level_name, level.clone());
         }
-        let text = self.pipeline.run(Cow::Borrowed(&line.text), line.time, labels)?;
-        Some(Line::new(line.time, text.into_owned(), labels))
+        let text = self.pipeline.run(Cow::Borrowed(&line.text), line.time, labels);
+        labels.work().within()?;
+        Ok(text.map(|text| Line::new(line.time, text.into_owned(), labels)))
     }
 }

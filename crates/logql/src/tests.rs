@@ -232,6 +232,14 @@ fn templates_that_grow_in_every_line_are_refused() {
             Err(e) => panic!("{text}: {e}"),
         }
     }
+    // A tail has the same bound.
+    let arriving = crate::Arriving::new(&Group { labels: &[("app", "a")], ..Group::default() }, false);
+    for query in [&doubled, &usual] {
+        let Ok(Expr::Log(parsed)) = parse(query) else { panic!("{query}") };
+        let mut tail = crate::Tail::new(&parsed).expect("a pipeline");
+        let failed = texts.iter().find_map(|text| tail.line(&arriving.line(&log(0, text, &[]))).err());
+        assert_eq!(matches!(failed, Some(EvalError::TooMuchWork(_))), *query == doubled, "{failed:?}");
+    }
 }
 
 #[test]
@@ -388,7 +396,7 @@ fn a_tail_shows_what_a_query_shows() {
             let mut tail = crate::Tail::new(&parsed).expect("a pipeline");
             let arriving = crate::Arriving::new(&group, true);
             let wanted = tail.wants(arriving.stream());
-            let live: Vec<Line> = logs.iter().filter(|_| wanted).filter_map(|log| tail.line(&arriving.line(log))).collect();
+            let live: Vec<Line> = logs.iter().filter(|_| wanted).filter_map(|log| tail.line(&arriving.line(log)).expect("little work")).collect();
             assert_eq!(live, stored.expect("lines"), "{query}");
         }
     }
@@ -398,7 +406,7 @@ fn a_tail_shows_what_a_query_shows() {
         let Ok(Expr::Log(all)) = parse(r#"{app="b"}"#) else { panic!() };
         let mut tail = crate::Tail::new(&all).expect("no stages");
         let level =
-            |log: &Log<'_>| tail.line(&arriving.line(log)).and_then(|l| l.metadata.get("detected_level").map(str::to_owned));
+            |log: &Log<'_>| tail.line(&arriving.line(log)).ok()?.and_then(|l| l.metadata.get("detected_level").map(str::to_owned));
         logs.iter().map(level).map(Option::unwrap_or_default).collect::<Vec<_>>()
     };
     assert_eq!(found(&[("app", "b"), ("lvl", "dbg")]), ["debug", "debug", "info", "debug"]);

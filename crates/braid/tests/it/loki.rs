@@ -322,6 +322,27 @@ fn a_tail_begins_with_what_is_there_and_goes_on_with_what_comes() {
 }
 
 #[test]
+fn a_tail_whose_templates_take_too_many_steps_is_closed_and_told_why() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = Braid::start(dir.path());
+    let doubled = r#"| label_format a="{{.a}}{{.a}}" "#.repeat(200);
+    let path = |query: &str| format!("/loki/api/v1/tail?query={}&limit=1", encode(query));
+    let mut heavy = Tailing::start(&braid, &path(&format!(r#"{{app="live"}} | logfmt {doubled}| drop a"#)));
+    let mut usual = Tailing::start(&braid, &path(r#"{app="live"} | logfmt | line_format "{{.a}}""#));
+    push(&braid, &batch(0, 100, "a=b")).expect(204);
+    let closed = loop {
+        match heavy.0.read().expect("a frame") {
+            Message::Close(why) => break why.expect("a reason"),
+            _ => {}
+        }
+    };
+    assert!(u16::from(closed.code) == 1008 && closed.reason.contains("2000 steps a line"), "{closed:?}");
+    assert_eq!(usual.lines(100).0, vec!["b"; 100]);
+    braid.eventually("one tail", |b| (b.metric("braid_loki_tail_clients") == 1.0).then_some(()));
+    assert_eq!(braid.metric(r#"braid_api_limited_queries_total{api="loki",limit="steps"}"#), 1.0);
+}
+
+#[test]
 fn ten_tails_get_every_line_and_one_that_does_not_read_disturbs_nobody() {
     const LINES: usize = 20_000;
     let dir = tempfile::tempdir().expect("a directory");

@@ -47,7 +47,9 @@ impl Format {
     fn execute(&self, data: &Value, line: &str, time: i64, labels: &mut Labels) -> Result<String, template::ExecError> {
         let line = if self.reads_line { Value::text(line) } else { Value::Nil };
         let time = if self.reads_time { Value::Time(Time::from_nanos(time)) } else { Value::Nil };
-        self.template.execute_counted(data, &[("__line__", line), ("__timestamp__", time)], LIMITS, labels.steps())
+        // One line with many stages must not take long either.
+        let limits = Limits { steps: LIMITS.steps.min(labels.work().left()), ..LIMITS };
+        self.template.execute_counted(data, &[("__line__", line), ("__timestamp__", time)], limits, labels.work().taken())
     }
 
     fn data(&self, labels: &Labels) -> Value {

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::work::Work;
+
 /// Where a label comes from. Later ones hide earlier ones of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Category {
@@ -95,8 +97,8 @@ pub struct Labels {
     many: Option<Box<Many>>,
     error: Cow<'static, str>,
     details: Cow<'static, str>,
-    /// Steps that templates took, of this line and all before it.
-    steps: usize,
+    /// What templates did, for this line and all before it.
+    work: Work,
 }
 
 /// So many labels are looked through one by one.
@@ -122,9 +124,9 @@ impl Labels {
         self.reset_details();
     }
 
-    /// Where the steps of templates are counted, of all lines that these labels were reset for.
-    pub(crate) fn steps(&mut self) -> &mut usize {
-        &mut self.steps
+    /// What templates did, and may still do, of all lines that these labels were reset for.
+    pub(crate) fn work(&mut self) -> &mut Work {
+        &mut self.work
     }
 
     /// The labels of the stream as they came.

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use logql::{Arrived, Direction, LabelSet, Line, LogQuery, Tail, Tally};
 use model::{Tenant, TimeRange};
 use tokio::sync::Notify;
 
 use super::hub::Joined;
 use super::{Asked, frame};
-use crate::Api;
+use crate::answer::Failure;
 use crate::loki::query::question;
 use crate::run::blocking;
+use crate::{Api, Face};
 
 /// Lines that may wait for a client.
 const MOST_LINES: usize = 20_000;
@@ -28,6 +29,8 @@ const MOST_NOTICES: usize = 1000;
 /// Lines and bytes of one frame; a single line may be longer.
 const FRAME_LINES: usize = 2000;
 const FRAME_BYTES: usize = 2 << 20;
+/// Bytes that a frame which closes a WebSocket has for the reason.
+const MOST_REASON: usize = 123;
 /// How long a client may take none of what is sent to it.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a silent connection is tried.
@@ -59,6 +62,8 @@ struct Queue {
     lines: VecDeque<(Instant, Line)>,
     bytes: usize,
     dropped: Vec<Dropped>,
+    /// Why no more lines come.
+    over: Option<Failure>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,10 +87,21 @@ impl Client {
         locked(&self.tail).wants(stream)
     }
 
-    /// Queues a line if the query wants it; `false` where there is no room.
+    /// Queues a line if the query wants it; `false` where there is no room. The first line that the query fails for is the last.
     pub(super) fn offer(&self, line: &Arrived) -> bool {
-        let Some(line) = locked(&self.tail).line(line) else { return true };
+        if locked(&self.queue).over.is_some() {
+            return true;
+        }
+        let line = locked(&self.tail).line(line);
         let mut queue = locked(&self.queue);
+        let line = match line {
+            Ok(Some(line)) => line,
+            Ok(None) => return true,
+            Err(e) => {
+                queue.over = Some(e.into());
+                return true;
+            }
+        };
         let bytes = size(&line);
         // One line always fits, however long.
         let full = queue.lines.len() >= MOST_LINES
@@ -110,6 +126,12 @@ impl Client {
 
     pub(super) fn wake(&self) {
         self.filled.notify_one();
+    }
+
+    /// Why no more lines come, once all that came were taken.
+    fn over(&self) -> Option<Failure> {
+        let queue = locked(&self.queue);
+        queue.over.clone().filter(|_| queue.lines.is_empty() && queue.dropped.is_empty())
     }
 
     /// Takes what is due: lines that came before `before`, and all notices. When the next line is due, where there is one.
@@ -147,7 +169,7 @@ fn fingerprint(line: &Line) -> u64 {
 }
 
 /// The newest lines that are there already, oldest first.
-async fn history(api: &Arc<Api>, joined: &Joined, asked: &Asked) -> Result<Vec<Line>, crate::answer::Failure> {
+async fn history(api: &Arc<Api>, joined: &Joined, asked: &Asked) -> Result<Vec<Line>, Failure> {
     let (state, tenant) = (api.clone(), joined.client.tenant.clone());
     let (query, start, limit) = (asked.query.clone(), asked.start, asked.limit);
     blocking(api, None, move |cancelled| {
@@ -191,11 +213,7 @@ pub(super) async fn run(api: &Arc<Api>, joined: Joined, asked: Asked, mut socket
                 }
             }
         }
-        Err(failure) => {
-            tracing::debug!("reading what a tail begins with: {failure:?}");
-            let _ = send(&mut socket, Message::Close(None)).await;
-            return;
-        }
+        Err(failure) => return fail(api, &mut socket, &failure).await,
     }
     let client = &joined.client;
     loop {
@@ -216,6 +234,9 @@ pub(super) async fn run(api: &Arc<Api>, joined: Joined, asked: Asked, mut socket
                 return;
             }
             continue;
+        }
+        if let Some(failure) = client.over() {
+            return fail(api, &mut socket, &failure).await;
         }
         let wait = match next {
             Some(arrived) => (arrived + asked.delay).saturating_duration_since(Instant::now()),
@@ -239,6 +260,20 @@ pub(super) async fn run(api: &Arc<Api>, joined: Joined, asked: Asked, mut socket
             },
         }
     }
+}
+
+/// Ends a tail, and says why.
+async fn fail(api: &Api, socket: &mut WebSocket, failure: &Failure) {
+    tracing::debug!("a tail ends: {failure:?}");
+    api.metrics.failed(Face::Loki, failure);
+    let (code, why) = match failure {
+        Failure::BadData(why) | Failure::Execution(why) | Failure::Limit(_, why) => (close_code::POLICY, why.as_str()),
+        Failure::Timeout => (close_code::POLICY, "the query timed out"),
+        Failure::Unavailable(why) | Failure::Crowded(why) => (close_code::AGAIN, why.as_str()),
+        _ => (close_code::ERROR, "the lines before the tail could not be read"),
+    };
+    let reason = why[..why.floor_char_boundary(MOST_REASON)].into();
+    let _ = send(socket, Message::Close(Some(CloseFrame { code, reason }))).await;
 }
 
 /// Whether it could be sent.
