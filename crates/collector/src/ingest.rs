@@ -8,7 +8,7 @@ use http::HeaderMap;
 use hyper::body::Body;
 use model::Tenant;
 use store::{Request, Writer};
-use wire::{Encoding, Summary};
+use wire::{Encoding, Plains, Summary};
 
 use crate::workers::{Undone, Workers};
 use crate::{Brake, Budget, ContentEncoding, Counters, Held, Refusal, Tenants, Via, body, inflate};
@@ -18,6 +18,9 @@ pub(crate) const TENANT: &str = "x-scope-orgid";
 
 /// Bodies larger than this are inflated and checked on a thread of their own kind, so that they delay no other connection.
 const IN_PLACE: usize = 128 * 1024;
+
+/// Decompressed bodies that wait for their table, bytes; what finds no room is decompressed once more.
+const PLAINS: usize = 8 << 20;
 
 /// What a request may be.
 #[derive(Debug, Clone)]
@@ -45,6 +48,7 @@ pub struct Ingest {
     tenants: Arc<Tenants>,
     brake: Brake,
     workers: Workers,
+    plains: Plains,
 }
 
 /// What a receiver has learnt of a request before its body is looked at.
@@ -88,7 +92,8 @@ impl Ingest {
     /// A way into `writer`, where the requests in flight hold at most what `budget` lends.
     #[must_use]
     pub fn new(writer: Arc<dyn Writer>, limits: Limits, budget: Budget, counters: Arc<Counters>) -> Self {
-        Self { writer, limits, budget, counters, tenants: Arc::default(), brake: Brake::default(), workers: Workers::default() }
+        let (tenants, brake, workers, plains) = (Arc::default(), Brake::default(), Workers::default(), Plains::new(PLAINS));
+        Self { writer, limits, budget, counters, tenants, brake, workers, plains }
     }
 
     /// With limits by tenant.
@@ -163,21 +168,21 @@ impl Ingest {
         let Envelope { via, encoding, compression, begun, translation } = envelope;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
         let plain = compression == ContentEncoding::Identity;
-        let (payload, mut summary, _held) = if bytes.len() <= if plain { IN_PLACE } else { IN_PLACE / 8 } {
+        let (payload, (mut summary, unpacked), _held) = if bytes.len() <= if plain { IN_PLACE } else { IN_PLACE / 8 } {
             let payload = if plain { bytes } else { self.inflate(compression, &bytes, &mut held)? };
             let payload = translation.apply(payload, &self.limits.wire, &mut held)?;
-            let summary = wire::check_at(encoding, &payload, &self.limits.wire, now)?;
-            (payload, summary, held)
+            let checked = self.plains.check(encoding, &payload, &self.limits.wire, now)?;
+            (payload, checked, held)
         } else {
-            let limits = self.limits.clone();
+            let (limits, plains) = (self.limits.clone(), self.plains.clone());
             let work = move || {
                 let payload = match compression {
                     ContentEncoding::Identity => bytes,
                     other => inflate(other, &bytes, limits.inflated, &mut held)?.into(),
                 };
                 let payload = translation.apply(payload, &limits.wire, &mut held)?;
-                let summary = wire::check_at(encoding, &payload, &limits.wire, now)?;
-                Ok::<_, Refusal>((payload, summary, held))
+                let checked = plains.check(encoding, &payload, &limits.wire, now)?;
+                Ok::<_, Refusal>((payload, checked, held))
             };
             match self.workers.run(work).await {
                 Ok(result) => result?,
@@ -192,7 +197,7 @@ impl Ingest {
         // A request may carry nothing but metadata of metrics; one of which all items were refused is not kept.
         if size > 0 && (summary.accepted > 0 || summary.refused.total() == 0) {
             self.tenants.state(&tenant).spend(summary.accepted, size)?;
-            let applied = self.writer.append(Request { tenant: tenant.clone(), encoding, payload }).await?;
+            let applied = self.writer.append_plain(Request { tenant: tenant.clone(), encoding, payload }, unpacked).await?;
             // Which samples are too old or contradict others only their table knows.
             if let Some(applied) = applied.filter(|_| encoding.signal() == wire::Signal::Metrics) {
                 summary = applied;

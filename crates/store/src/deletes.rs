@@ -283,11 +283,25 @@ pub fn walk_logs<S: LogSink + ?Sized>(
     limits: &Limits,
     sink: &mut S,
 ) -> Result<Summary, WireError> {
+    walk_plain_logs(record, None, deleted, limits, sink)
+}
+
+/// The same, of a record whose body is there without its compression.
+///
+/// # Errors
+/// As there.
+pub(crate) fn walk_plain_logs<S: LogSink + ?Sized>(
+    record: &Record,
+    plain: Option<&wire::Plain>,
+    deleted: &[Arc<Tombstone>],
+    limits: &Limits,
+    sink: &mut S,
+) -> Result<Summary, WireError> {
     if deleted.is_empty() {
-        return wire::walk_logs(record.encoding, &record.payload, limits, record.received, sink);
+        return wire::walk_plain_logs(record.encoding, &record.payload, plain, limits, record.received, sink);
     }
     let mut spared = Spared::new(deleted, sink);
-    let walked = wire::walk_logs(record.encoding, &record.payload, limits, record.received, &mut spared);
+    let walked = wire::walk_plain_logs(record.encoding, &record.payload, plain, limits, record.received, &mut spared);
     spared.told(walked)
 }
 

@@ -195,6 +195,10 @@ impl Writer for Store {
         self.engine.append(request)
     }
 
+    fn append_plain(&self, request: Request, plain: Option<wire::Plain>) -> Appended<'_> {
+        self.engine.append_plain(request, plain)
+    }
+
     fn delete(&self, deletion: Deletion) -> Result<Arc<Tombstone>, StoreError> {
         self.engine.delete(deletion)
     }

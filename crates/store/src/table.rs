@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::Tenant;
 use serde::{Deserialize, Serialize};
-use wire::{Encoding, Signal, Summary};
+use wire::{Encoding, Plain, Signal, Summary};
 
 use crate::engine::Live;
 use crate::recent::{RecentLines, RecentSpans};
@@ -144,6 +144,14 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// As for [`Table::apply`].
     fn apply_without(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError>;
+
+    /// The same, of a record whose body is there without its compression.
+    ///
+    /// # Errors
+    /// As for [`Table::apply`].
+    fn apply_plain(&self, record: &Record, _plain: Option<&Plain>, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
+        self.apply_without(record, deleted)
+    }
 
     /// What it keeps of the rows that it was given lately, for readers of the log; none where it keeps nothing.
     #[doc(hidden)]

@@ -22,6 +22,7 @@ mod limits;
 mod loki;
 pub mod native;
 pub mod otlp;
+mod plain;
 mod protobuf;
 pub mod remote_read;
 pub mod remote_write;
@@ -35,6 +36,7 @@ pub use error::WireError;
 pub use kept::{KeptAttributes, KeptColumn, KeptResource, KeptSpans, KeptValue, SpanKeeper, Stretch, Texts, Wanted};
 pub use limits::Limits;
 pub use loki::{PushEncoder, SERVICE_NAME_SOURCES, Told};
+pub use plain::{Plain, Plains};
 pub use sink::{Discard, Exemplar, LogSink, MetricKind, RawLabels, Refusals, SampleSink, SpanSink, Summary};
 pub use snappy::block as snappy_block;
 
@@ -96,6 +98,24 @@ pub fn walk_logs<S: LogSink + ?Sized>(
         Encoding::LokiPush => loki::push::walk(bytes, limits, received, sink),
         Encoding::LokiPushJson => loki::json::walk(bytes, limits, received, sink),
         _ => Err(WRONG_SIGNAL),
+    }
+}
+
+/// The same for a request whose body was kept when it was checked, see [`Plains`].
+///
+/// # Errors
+/// As for [`walk_spans`].
+pub fn walk_plain_logs<S: LogSink + ?Sized>(
+    encoding: Encoding,
+    bytes: &[u8],
+    plain: Option<&Plain>,
+    limits: &Limits,
+    received: i64,
+    sink: &mut S,
+) -> Result<Summary, WireError> {
+    match (encoding, plain) {
+        (Encoding::LokiPush, Some(plain)) => loki::push::walk_body(plain.bytes(), limits, received, sink),
+        _ => walk_logs(encoding, bytes, limits, received, sink),
     }
 }
 

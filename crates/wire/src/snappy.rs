@@ -13,13 +13,12 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Decompresses `bytes` and hands them to `read`. The declared length is checked before anything is allocated.
-pub(crate) fn decompressed<T>(
-    bytes: &[u8],
-    max: usize,
-    read: impl FnOnce(&[u8]) -> Result<T, WireError>,
-) -> Result<T, WireError> {
-    let snappy = |e: snap::Error| WireError::Snappy(e.to_string().trim_start_matches("snappy: ").to_owned());
+fn snappy(e: snap::Error) -> WireError {
+    WireError::Snappy(e.to_string().trim_start_matches("snappy: ").to_owned())
+}
+
+/// The length that `bytes` declare, where it is at most `max`.
+pub(crate) fn declared(bytes: &[u8], max: usize) -> Result<usize, WireError> {
     let declared = snap::raw::decompress_len(bytes).map_err(snappy)?;
     if declared > max {
         return Err(WireError::TooLarge { what: "the decompressed body", limit: max });
@@ -28,14 +27,26 @@ pub(crate) fn decompressed<T>(
     if declared > bytes.len().saturating_mul(22).saturating_add(64) {
         return Err(WireError::Snappy("the declared length cannot come out of so few bytes".to_owned()));
     }
+    Ok(declared)
+}
+
+/// Decompresses `bytes` into `room`, which is as long as they declare or longer; the length.
+pub(crate) fn decompress(bytes: &[u8], room: &mut [u8]) -> Result<usize, WireError> {
+    snap::raw::Decoder::new().decompress(bytes, room).map_err(snappy)
+}
+
+/// Decompresses `bytes` and hands them to `read`. The declared length is checked before anything is allocated.
+pub(crate) fn decompressed<T>(
+    bytes: &[u8],
+    max: usize,
+    read: impl FnOnce(&[u8]) -> Result<T, WireError>,
+) -> Result<T, WireError> {
+    let declared = declared(bytes, max)?;
     let mut scratch = SCRATCH.take();
     if scratch.len() < declared {
         scratch.resize(declared, 0);
     }
-    let result = match snap::raw::Decoder::new().decompress(bytes, &mut scratch) {
-        Ok(len) => read(&scratch[..len]),
-        Err(e) => Err(snappy(e)),
-    };
+    let result = decompress(bytes, &mut scratch).and_then(|len| read(&scratch[..len]));
     if scratch.len() <= KEEP {
         SCRATCH.set(scratch);
     }

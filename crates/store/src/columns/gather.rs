@@ -96,6 +96,19 @@ fn at<'p, 'a>(pieces: &'p [Option<Piece<'a>>], (source, row): Pick) -> (Option<&
     }
 }
 
+/// Calls `each` with the stretches of picks that lie behind each other in one source: the source, the first row, how many. A merge takes its
+/// inputs by hundreds of rows at a time, and what lies together is copied together.
+#[inline]
+fn stretches(picks: &[Pick], mut each: impl FnMut(usize, usize, usize)) {
+    let mut at = 0;
+    while let Some(&(source, row)) = picks.get(at) {
+        let behind = picks[at + 1..].iter().zip(row.saturating_add(1)..);
+        let rows = 1 + behind.take_while(|((other, next), row)| *other == source && next == row).count();
+        each(source as usize, row as usize, rows);
+        at += rows;
+    }
+}
+
 fn nulls(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Option<NullBuffer> {
     if pieces.iter().all(|p| p.as_ref().is_some_and(|p| p.array.null_count() == 0)) {
         return None;
@@ -152,14 +165,12 @@ fn numbers<T: ArrowPrimitiveType>(pieces: &[Option<Piece<'_>>], picks: &[Pick]) 
 fn numbers_array<T: ArrowPrimitiveType>(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> PrimitiveArray<T> {
     let values: Vec<Option<(&[T::Native], Option<&[u32]>)>> =
         pieces.iter().map(|p| p.as_ref().and_then(|p| Some((&**p.array.as_primitive_opt::<T>()?.values(), p.groups)))).collect();
-    let picked: Vec<T::Native> = picks
-        .iter()
-        .map(|&(source, row)| match values[source as usize] {
-            Some((values, None)) => values[row as usize],
-            Some((values, Some(groups))) => values[groups[row as usize] as usize],
-            None => T::Native::default(),
-        })
-        .collect();
+    let mut picked: Vec<T::Native> = Vec::with_capacity(picks.len());
+    stretches(picks, |source, row, rows| match values[source] {
+        Some((values, None)) => picked.extend_from_slice(&values[row..row + rows]),
+        Some((values, Some(groups))) => picked.extend(groups[row..row + rows].iter().map(|group| values[*group as usize])),
+        None => picked.resize(picked.len() + rows, T::Native::default()),
+    });
     PrimitiveArray::new(picked.into(), nulls(pieces, picks))
 }
 
@@ -168,12 +179,10 @@ fn fixed(width: i32, pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
     let values: Vec<Option<&[u8]>> =
         pieces.iter().map(|p| p.as_ref().and_then(|p| Some(p.array.as_fixed_size_binary_opt()?.value_data()))).collect();
     let mut out = Vec::with_capacity(picks.len() * w);
-    for &(source, row) in picks {
-        match values[source as usize] {
-            Some(bytes) => out.extend_from_slice(&bytes[row as usize * w..][..w]),
-            None => out.resize(out.len() + w, 0),
-        }
-    }
+    stretches(picks, |source, row, rows| match values[source] {
+        Some(bytes) => out.extend_from_slice(&bytes[row * w..][..rows * w]),
+        None => out.resize(out.len() + rows * w, 0),
+    });
     Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(out), nulls(pieces, picks)))
 }
 
@@ -185,6 +194,9 @@ pub(crate) fn picked_texts<'a>(pieces: &[Option<Piece<'a>>], picks: &[Pick]) -> 
 }
 
 fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
+    if let Some(array) = whole_texts(pieces, picks) {
+        return array;
+    }
     // Grown to its size at once: a buffer that doubles is copied, and its pages cleared, again and again.
     let mut bytes = Vec::with_capacity(picked_texts(pieces, picks).flatten().map(str::len).sum());
     let mut offsets = Vec::with_capacity(picks.len() + 1);
@@ -200,6 +212,32 @@ fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
         // The bytes come from texts, so this cannot be.
         Err(_) => Arc::new(StringArray::new_null(picks.len())),
     }
+}
+
+/// The same where all sources have plain texts by row, and every row has one.
+fn whole_texts<'a>(pieces: &'a [Option<Piece<'a>>], picks: &[Pick]) -> Option<ArrayRef> {
+    let texts = |piece: &'a Piece<'a>| piece.array.as_string_opt::<i32>().filter(|a| piece.groups.is_none() && a.null_count() == 0);
+    let sources: Vec<Option<&StringArray>> = pieces.iter().map(|p| p.as_ref().and_then(texts)).collect();
+    let (mut size, mut all) = (0, true);
+    stretches(picks, |source, row, rows| match sources[source] {
+        Some(texts) => size += (texts.value_offsets()[row + rows] - texts.value_offsets()[row]) as usize,
+        None => all = false,
+    });
+    if !all || i32::try_from(size).is_err() {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(size);
+    let mut offsets = Vec::with_capacity(picks.len() + 1);
+    offsets.push(0i32);
+    stretches(picks, |source, row, rows| {
+        let Some(texts) = sources[source] else { return };
+        let own = &texts.value_offsets()[row..=row + rows];
+        let base = bytes.len() as i32 - own[0];
+        offsets.extend(own[1..].iter().map(|end| end + base));
+        bytes.extend_from_slice(&texts.value_data()[own[0] as usize..own[rows] as usize]);
+    });
+    // Cut where a text begins and ends: it is UTF-8, as its sources are.
+    StringArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), None).ok().map(|array| Arc::new(array) as ArrayRef)
 }
 
 /// Interns texts as they occur.
@@ -270,4 +308,42 @@ fn repeated_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> Result<ArrayR
         return Ok(new_null_array(&DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)), picks.len()));
     }
     Ok(dictionary(UInt32Array::new(out.into(), valid.nulls()), Arc::new(values)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A column of `rows` rows of each type that is copied by stretches; every third row of a column with gaps has none.
+    fn columns(rows: u32, gaps: bool) -> Vec<ArrayRef> {
+        let has = |row: &u32| !gaps || row % 3 != 0;
+        let text = |row: u32| format!("{row}").repeat(row as usize % 4);
+        let ids = (0..rows).map(|row| has(&row).then(|| row.to_be_bytes()));
+        vec![
+            Arc::new((0..rows).map(|row| has(&row).then_some(i64::from(row))).collect::<PrimitiveArray<Int64Type>>()),
+            Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids, 4).expect("of one size")),
+            Arc::new((0..rows).map(|row| has(&row).then(|| text(row))).collect::<StringArray>()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_are_what_their_rows_are(picks in prop::collection::vec((0..4u32, 0..20u32, 1..6u32), 1..20), gaps: bool) {
+            let sources = [columns(25, false), columns(25, gaps), columns(25, false)];
+            let picks: Vec<Pick> = picks.into_iter().flat_map(|(source, row, rows)| (row..row + rows).map(move |r| (source, r))).collect();
+            for of in 0..3 {
+                // The fourth source lacks the column.
+                let pieces: Vec<_> =
+                    sources.iter().map(|s| Some(Piece { array: &s[of], groups: None })).chain([None]).collect();
+                let all = gather(sources[0][of].data_type(), true, &pieces, &picks).expect("a column");
+                let each = picks.iter().map(|pick| gather(sources[0][of].data_type(), true, &pieces, &[*pick]).expect("a row"));
+                let each: Vec<ArrayRef> = each.collect();
+                let each: Vec<&dyn Array> = each.iter().map(|a| &**a).collect();
+                let each = arrow_select::concat::concat(&each).expect("rows of one type");
+                prop_assert_eq!(&all, &each);
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Group, Log};
 use parking_lot::Mutex;
-use wire::{Encoding, Limits, LogSink, Signal, Summary};
+use wire::{Encoding, Limits, LogSink, Plain, Signal, Summary};
 
 use super::cache::ColumnCache;
 use super::flush::{flush, shares, signal};
@@ -60,12 +60,12 @@ impl ColumnTable {
         View::new(self.table, self.head.parts(), self.footers.clone())
     }
 
-    fn apply(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
+    fn apply(&self, record: &Record, plain: Option<&Plain>, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
         let limits = &self.limits;
         if deleted.is_empty() {
             let summary = match self.table {
                 Table::Spans => self.apply_kept_spans(record)?,
-                Table::Logs => self.apply_kept_lines(record)?,
+                Table::Logs => self.apply_kept_lines(record, plain)?,
             };
             if let Some(summary) = summary {
                 return Ok(summary);
@@ -73,7 +73,7 @@ impl ColumnTable {
         }
         Ok(self.head.fill(&record.tenant, |sink| match self.table {
             Table::Spans => deletes::walk_spans(record, deleted, limits, sink),
-            Table::Logs => deletes::walk_logs(record, deleted, limits, sink),
+            Table::Logs => deletes::walk_plain_logs(record, plain, deleted, limits, sink),
         })?)
     }
 
@@ -101,11 +101,11 @@ impl ColumnTable {
     }
 
     /// The same with lines.
-    fn apply_kept_lines(&self, record: &Record) -> Result<Option<Summary>, StoreError> {
+    fn apply_kept_lines(&self, record: &Record, plain: Option<&Plain>) -> Result<Option<Summary>, StoreError> {
         let Some(wishes) = self.lines.wishes() else { return Ok(None) };
         let Some(keep) = wishes.all.first() else { return Ok(None) };
         let mut keeper = keep();
-        let walk = |sink: &mut Filler<'_>| deletes::walk_logs(record, &[], &self.limits, &mut Beside(sink, &mut *keeper));
+        let walk = |sink: &mut Filler<'_>| deletes::walk_plain_logs(record, plain, &[], &self.limits, &mut Beside(sink, &mut *keeper));
         let summary = self.head.fill(&record.tenant, walk)?;
         if let Some((lines, memory)) = keeper.finish() {
             self.lines.keep(record, &wishes, lines, memory);
@@ -195,7 +195,16 @@ macro_rules! table {
 
         impl SignalTable for $name {
             fn apply_without(&self, record: &Record, deleted: &[Arc<Tombstone>]) -> Result<Summary, StoreError> {
-                self.0.apply(record, deleted)
+                self.0.apply(record, None, deleted)
+            }
+
+            fn apply_plain(
+                &self,
+                record: &Record,
+                plain: Option<&Plain>,
+                deleted: &[Arc<Tombstone>],
+            ) -> Result<Summary, StoreError> {
+                self.0.apply(record, plain, deleted)
             }
 
             fn recent(&self) -> Option<(&Arc<RecentSpans>, &Arc<RecentLines>)> {

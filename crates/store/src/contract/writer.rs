@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::Tenant;
 use tokio::sync::broadcast;
-use wire::{Encoding, Summary};
+use wire::{Encoding, Plain, Summary};
 
 use super::{Deletion, StoreError, Tombstone};
 
@@ -35,6 +35,15 @@ pub trait Writer: Send + Sync {
     /// # Errors
     /// [`StoreError::Busy`] and [`StoreError::Full`] are retryable; nothing was kept then.
     fn append(&self, request: Request) -> Appended<'_>;
+
+    /// The same, with the body as it was decompressed for the check, so that whoever makes rows of it need not do that again.
+    ///
+    /// # Errors
+    /// As for [`Writer::append`].
+    fn append_plain(&self, request: Request, plain: Option<Plain>) -> Appended<'_> {
+        drop(plain);
+        self.append(request)
+    }
 
     /// Deletes rows. On return the deletion is durable and no later snapshot shows them; their bytes go when segments are
     /// next rewritten and the log is cut, after [`Deletion::delay`]. Blocks: call it off the async threads.

@@ -65,6 +65,8 @@ impl WithExemplars {
 pub(crate) struct Ack {
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// The record's body, where it need not be decompressed again.
+    pub(crate) plain: Option<wire::Plain>,
 }
 
 impl Ack {
@@ -250,7 +252,7 @@ pub(crate) fn run(core: &Arc<Core>, signal: Signal, covered: u64) {
             (std::mem::take(&mut queue.items), queue.live)
         };
         for (record, ack) in items {
-            let summary = apply(core, feed, &record);
+            let summary = apply(core, feed, &record, ack.plain.as_ref());
             if summary.as_ref().is_some_and(|s| s.refused.total() > 0) {
                 core.dedupe.lock().forget(fingerprint_of(&record));
             }
@@ -273,7 +275,7 @@ fn catch_up(core: &Arc<Core>, feed: &Feed, reader: &mut LogReader) -> bool {
                 if ours && first && record.sequence > feed.position() {
                     core.counters.replayed.fetch_add(1, Ordering::Relaxed);
                     core.wait_for_memory(feed);
-                    apply(core, feed, &record);
+                    apply(core, feed, &record, None);
                 } else {
                     feed.position.fetch_max(record.sequence, Ordering::AcqRel);
                 }
@@ -312,7 +314,7 @@ fn is_first(core: &Core, record: &Record) -> bool {
     again
 }
 
-fn apply(core: &Core, feed: &Feed, record: &Record) -> Option<Summary> {
+fn apply(core: &Core, feed: &Feed, record: &Record, plain: Option<&wire::Plain>) -> Option<Summary> {
     let table = core.table(feed.signal);
     let mut applied = None;
     {
@@ -322,7 +324,7 @@ fn apply(core: &Core, feed: &Feed, record: &Record) -> Option<Summary> {
         }
         let applying = match record.encoding.is_deletion() {
             true => core.in_order(feed, record).map(|_| Summary::default()),
-            false => table.apply_without(record, &core.deleted_of(record)),
+            false => table.apply_plain(record, plain, &core.deleted_of(record)),
         };
         match applying {
             Ok(summary) => {

@@ -211,7 +211,7 @@ impl Core {
         }
     }
 
-    async fn append(self: &Arc<Self>, request: Request) -> Outcome {
+    async fn append(self: &Arc<Self>, request: Request, plain: Option<wire::Plain>) -> Outcome {
         count(&self.counters.appends);
         self.counters.append_bytes.fetch_add(request.payload.len() as u64, Ordering::Relaxed);
         let fingerprint = fingerprint(&request.tenant, request.encoding, &request.payload);
@@ -237,7 +237,7 @@ impl Core {
         match self.admit(&request).await {
             Ok(permit) => {
                 let (tell, outcome) = oneshot::channel();
-                self.enqueue(request, mark, Ack { waiters: vec![tell], permit: Some(permit) })?;
+                self.enqueue(request, mark, Ack { waiters: vec![tell], permit: Some(permit), plain })?;
                 outcome.await.unwrap_or(Err(StoreError::Closed))
             }
             Err(e) => {
@@ -407,7 +407,11 @@ impl Writer for Engine {
     }
 
     fn append(&self, request: Request) -> Appended<'_> {
-        Box::pin(self.core.append(request))
+        self.append_plain(request, None)
+    }
+
+    fn append_plain(&self, request: Request, plain: Option<wire::Plain>) -> Appended<'_> {
+        Box::pin(self.core.append(request, plain))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Request> {

@@ -16,10 +16,17 @@ pub(crate) fn walk<S: LogSink + ?Sized>(
     received: Timestamp,
     sink: &mut S,
 ) -> Result<Summary, WireError> {
-    decompressed(bytes, limits.max_uncompressed, |body| walk_body(body, limits, limits.oldest_line(received), sink))
+    decompressed(bytes, limits.max_uncompressed, |body| walk_body(body, limits, received, sink))
 }
 
-fn walk_body<S: LogSink + ?Sized>(body: &[u8], limits: &Limits, oldest: Timestamp, sink: &mut S) -> Result<Summary, WireError> {
+/// The same of the request without its compression.
+pub(crate) fn walk_body<S: LogSink + ?Sized>(
+    body: &[u8],
+    limits: &Limits,
+    received: Timestamp,
+    sink: &mut S,
+) -> Result<Summary, WireError> {
+    let oldest = limits.oldest_line(received);
     let mut summary = Summary::default();
     let mut labels = StreamLabels::default();
     let mut metadata = Vec::new();
