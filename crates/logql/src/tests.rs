@@ -396,7 +396,8 @@ fn a_tail_shows_what_a_query_shows() {
             let mut tail = crate::Tail::new(&parsed).expect("a pipeline");
             let arriving = crate::Arriving::new(&group, true);
             let wanted = tail.wants(arriving.stream());
-            let live: Vec<Line> = logs.iter().filter(|_| wanted).filter_map(|log| tail.line(&arriving.line(log)).expect("little work")).collect();
+            let live: Vec<Line> =
+                logs.iter().filter(|_| wanted).filter_map(|log| tail.line(&arriving.line(log)).expect("little work")).collect();
             assert_eq!(live, stored.expect("lines"), "{query}");
         }
     }
@@ -405,8 +406,9 @@ fn a_tail_shows_what_a_query_shows() {
         let arriving = crate::Arriving::new(&Group { labels, ..Group::default() }, true);
         let Ok(Expr::Log(all)) = parse(r#"{app="b"}"#) else { panic!() };
         let mut tail = crate::Tail::new(&all).expect("no stages");
-        let level =
-            |log: &Log<'_>| tail.line(&arriving.line(log)).ok()?.and_then(|l| l.metadata.get("detected_level").map(str::to_owned));
+        let level = |log: &Log<'_>| {
+            tail.line(&arriving.line(log)).ok()?.and_then(|l| l.metadata.get("detected_level").map(str::to_owned))
+        };
         logs.iter().map(level).map(Option::unwrap_or_default).collect::<Vec<_>>()
     };
     assert_eq!(found(&[("app", "b"), ("lvl", "dbg")]), ["debug", "debug", "info", "debug"]);

@@ -196,6 +196,13 @@ proptest! {
             view.long_runs(row, &mut Vec::new(), each).expect("columns");
             prop_assert_eq!(found, runs(line.as_bytes()), "{:?}", line);
         }
+        // What is left out is texts only, and only those that were said to lack them.
+        let whole: Vec<String> = lines.iter().map(|line| runs(line.as_bytes()).concat()).collect();
+        let view = columns.view().expect("bound").without_runs(|variable| variable.kind == Kind::Escaped);
+        for (row, whole) in whole.iter().enumerate() {
+            let each = |run: Run<'_>| if let Run::Text(text) = run { assert!(runs(text).iter().all(|run| whole.contains(run))) };
+            view.long_runs(row, &mut Vec::new(), each).expect("columns");
+        }
     }
 
     #[test]

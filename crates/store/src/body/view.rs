@@ -169,6 +169,8 @@ pub(super) struct Bound<'a> {
     pub cells: Vec<Cells<'a>>,
     /// Whether a literal has a long run of hexadecimal digits.
     pub runs: bool,
+    /// The places of the cells in which there may be one.
+    pub long: Vec<usize>,
 }
 
 /// A part of a line, see [`BodyView::long_runs`].
@@ -273,6 +275,16 @@ impl<'a> BodyView<'a> {
         self.layouts.iter().flatten().all(|bound| bound.layout.variables.iter().all(|v| known.contains(v)))
     }
 
+    /// Leaves out of [`BodyView::long_runs`] the texts of the variables in which there is no long run.
+    #[must_use]
+    pub fn without_runs(mut self, lacks: impl Fn(&Variable) -> bool) -> Self {
+        for bound in self.layouts.iter_mut().flatten() {
+            let Bound { layout, cells, long, .. } = bound;
+            long.retain(|place| !matches!(cells[*place], Cells::Text(_)) || !lacks(&layout.variables[*place]));
+        }
+        self
+    }
+
     /// Calls `each` with parts of a row's line; every run of 32 or more hexadecimal digits of the line lies in one of
     /// them. (What stands beside a variable is never such a digit, so no run goes across.)
     ///
@@ -281,7 +293,7 @@ impl<'a> BodyView<'a> {
     pub fn long_runs(&self, row: usize, scratch: &mut Vec<u8>, mut each: impl FnMut(Run<'_>)) -> Result<(), BodyError> {
         match self.layout(row) {
             Some((_, bound)) if !bound.runs => {
-                for cells in &bound.cells {
+                for cells in bound.long.iter().map(|place| &bound.cells[*place]) {
                     match cells {
                         Cells::Text(t) => each(Run::Text(t.get(row).unwrap_or("").as_bytes())),
                         Cells::Hex(a) if a.value_length() == 16 => {
@@ -356,7 +368,7 @@ impl<'a> BodyView<'a> {
 
 fn bind<'a>(columns: &'a BodyColumns, text: &str, partial: bool) -> Result<Bound<'a>, BodyError> {
     let layout = Layout::parse(text)?;
-    let cells = layout
+    let cells: Vec<Cells<'a>> = layout
         .variables
         .iter()
         .map(|variable| {
@@ -371,7 +383,13 @@ fn bind<'a>(columns: &'a BodyColumns, text: &str, partial: bool) -> Result<Bound
             .chunk_by(|a, b| a.is_ascii_hexdigit() == b.is_ascii_hexdigit())
             .any(|run| run.len() >= LONG_RUN && run[0].is_ascii_hexdigit())
     });
-    Ok(Bound { layout, cells, runs })
+    let may_be_long = |cells: &Cells<'_>| match cells {
+        Cells::Text(_) | Cells::Float(_) => true,
+        Cells::Hex(a) => a.value_length() as usize * 2 >= LONG_RUN,
+        _ => false,
+    };
+    let long = cells.iter().enumerate().filter(|(_, cells)| may_be_long(cells)).map(|(place, _)| place).collect();
+    Ok(Bound { layout, cells, runs, long })
 }
 
 impl BodyColumns {

@@ -1,11 +1,12 @@
 //! Log bodies in segments: split into columns when they are flushed, whole again for whoever loads the body.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, new_null_array};
 
-use super::bloom::{IdCollector, IdFilter};
+use super::bloom::{IdCollector, IdFilter, may_hold_ids};
 use super::gather::{Pick, Piece, gather};
 use super::id::ColumnId;
 use super::segment::SegmentColumn;
@@ -88,6 +89,12 @@ pub(crate) fn lines(file: &str, bodies: &BodyColumns) -> Result<ArrayRef, StoreE
     }
     let view = bodies.view().map_err(damaged(file))?;
     Ok(Arc::new(view.restore_all().map_err(damaged(file))?))
+}
+
+/// The variables of text in whose texts there is no id.
+pub(crate) fn lacking_ids(bodies: &BodyColumns) -> HashSet<BodyColumnId> {
+    let lacks = |array: &ArrayRef| super::text::bytes(array).is_some_and(|bytes| !may_hold_ids(bytes));
+    bodies.columns.iter().filter(|(id, array)| *id != BodyColumnId::Text && lacks(array)).map(|(id, _)| id.clone()).collect()
 }
 
 /// The filter of the ids in rows picked from several bodies, and of their trace ids.

@@ -1,6 +1,6 @@
 //! From frozen rows to a segment: in order, without repeats, in the form that is merged soon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -18,7 +18,7 @@ use super::id::{ColumnId, RestOf};
 use super::order::in_order;
 use super::rows::{Column, Rows};
 use super::segment::{GROUP_ROWS, SegmentColumn, SegmentWriter, choose, format_of};
-use crate::body::{BodyBuilder, BodyColumns};
+use crate::body::{BodyBuilder, BodyColumnId, BodyColumns};
 use crate::contract::{Field, Table};
 use crate::{SegmentMeta, Segments, StoreError};
 
@@ -134,6 +134,8 @@ fn group_len(parts: &[Arc<Rows>], picks: &[Pick]) -> usize {
 struct GroupBodies {
     columns: BodyColumns,
     ids: Option<IdFilter>,
+    /// The variables whose texts hold no id.
+    lacking: HashSet<BodyColumnId>,
 }
 
 /// The bodies of the row groups. All of them at once, because what they split into makes the segment's columns; their
@@ -148,9 +150,11 @@ fn split_bodies(parts: &[Arc<Rows>], groups: &[&[Pick]]) -> Result<Vec<GroupBodi
         .map(|picks| {
             let traces = gather(&trace_id.data_type(false), false, &traces, picks)?;
             let columns = body::split(&mut builder, || picked_texts(&lines, picks));
+            let lacking = body::lacking_ids(&columns);
             let view = columns.view().map_err(body::damaged("a flush"))?;
+            let view = view.without_runs(|variable| lacking.contains(&BodyColumnId::Value(variable.clone())));
             let ids = body::id_filter(&[view], (0..picks.len() as u32).map(|row| (0, row)), &traces)?;
-            Ok(GroupBodies { columns, ids })
+            Ok(GroupBodies { columns, ids, lacking })
         })
         .collect()
 }
@@ -214,11 +218,12 @@ fn write_group(
 ) -> Result<(), StoreError> {
     let column = |id: &ColumnId, plain: bool| gather(&id.data_type(plain), plain, &pieces(parts, id), picks);
     let times = column(&super::project::TIME, false)?;
-    let (ids, bodies) = match bodies {
-        Some(group) => (group.ids.take(), Some(&group.columns)),
-        None => (trace_filter(&column(&ColumnId::Field(Field::TraceId), false)?), None),
+    let (ids, bodies, lacking) = match bodies {
+        Some(group) => (group.ids.take(), Some(&group.columns), Some(&group.lacking)),
+        None => (trace_filter(&column(&ColumnId::Field(Field::TraceId), false)?), None, None),
     };
-    writer.write(bounds(&times), ids, |c| {
+    let lacks_ids = |id: &ColumnId| matches!((id, lacking), (ColumnId::Body(own), Some(lacking)) if lacking.contains(own));
+    writer.write(bounds(&times), ids, lacks_ids, |c| {
         if let Some(bodies) = bodies.filter(|_| c.id == BODY || matches!(c.id, ColumnId::Body(_))) {
             return body::column(bodies, c);
         }

@@ -216,7 +216,8 @@ fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
 
 /// The same where all sources have plain texts by row, and every row has one.
 fn whole_texts<'a>(pieces: &'a [Option<Piece<'a>>], picks: &[Pick]) -> Option<ArrayRef> {
-    let texts = |piece: &'a Piece<'a>| piece.array.as_string_opt::<i32>().filter(|a| piece.groups.is_none() && a.null_count() == 0);
+    let texts =
+        |piece: &'a Piece<'a>| piece.array.as_string_opt::<i32>().filter(|a| piece.groups.is_none() && a.null_count() == 0);
     let sources: Vec<Option<&StringArray>> = pieces.iter().map(|p| p.as_ref().and_then(texts)).collect();
     let (mut size, mut all) = (0, true);
     stretches(picks, |source, row, rows| match sources[source] {
@@ -237,7 +238,9 @@ fn whole_texts<'a>(pieces: &'a [Option<Piece<'a>>], picks: &[Pick]) -> Option<Ar
         bytes.extend_from_slice(&texts.value_data()[own[0] as usize..own[rows] as usize]);
     });
     // Cut where a text begins and ends: it is UTF-8, as its sources are.
-    StringArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), None).ok().map(|array| Arc::new(array) as ArrayRef)
+    StringArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), None)
+        .ok()
+        .map(|array| Arc::new(array) as ArrayRef)
 }
 
 /// Interns texts as they occur.

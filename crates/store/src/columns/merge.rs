@@ -19,6 +19,7 @@ use super::attributes::RestRows;
 use super::body::{self, BODY, MAX_VARIABLES};
 use super::carried::Carried;
 use super::flush::{GROUP_TEXT, bounds, signal, trace_filter};
+use super::footer::Footer;
 use super::gather::{Pick, Piece, gather};
 use super::id::{ColumnId, RestOf};
 use super::keys::{Key, KeyColumns, Keys, Owners, Stream};
@@ -56,6 +57,8 @@ struct Chunk {
     keys: Keys,
     rows: usize,
     bytes: usize,
+    /// The variables of bodies whose texts hold no id.
+    lacking: Arc<HashSet<BodyColumnId>>,
 }
 
 impl Chunk {
@@ -82,6 +85,8 @@ struct Cursor {
     /// Attributes of the output that this input keeps in its rest column.
     promoted: Vec<ColumnId>,
     batch_rows: usize,
+    /// Of the row group that is being read.
+    lacking: Arc<HashSet<BodyColumnId>>,
     /// The last batch's dictionary of streams, which the next one often shares, as streams.
     streams: Option<(ArrayRef, Arc<Vec<Stream>>)>,
 }
@@ -110,6 +115,7 @@ impl Cursor {
                 self.kept = kept;
                 let batches = || self.segment.batches(self.group, &self.places, selection.as_ref(), self.batch_rows);
                 self.reader = Some(guarded(&file, batches)?);
+                self.lacking = Arc::new(lacking_ids(&self.segment.footer, self.group));
                 self.group += 1;
             }
             let Some(reader) = &mut self.reader else { continue };
@@ -133,7 +139,8 @@ impl Cursor {
             let columns_of_keys = self.keys(table, &columns, streams)?;
             let keys = Keys { owners: self.owners_of(batch.num_rows()), columns: columns_of_keys };
             self.given += batch.num_rows();
-            return Ok(Some(Chunk { columns, keys, rows: batch.num_rows(), bytes }));
+            let lacking = Arc::clone(&self.lacking);
+            return Ok(Some(Chunk { columns, keys, rows: batch.num_rows(), bytes, lacking }));
         }
     }
 
@@ -231,6 +238,15 @@ impl Cursor {
     }
 }
 
+/// The variables of bodies of which a footer says that their texts hold no id.
+fn lacking_ids(footer: &Footer, group: usize) -> HashSet<BodyColumnId> {
+    let bodies = footer.columns.iter().enumerate().filter_map(|(place, column)| match &column.id {
+        ColumnId::Body(id) if !footer.may_hold_ids(group, place) => Some(id.clone()),
+        _ => None,
+    });
+    bodies.collect()
+}
+
 /// Bytes of an array's own rows, without a dictionary that batches share.
 fn own_bytes(array: &ArrayRef) -> usize {
     match array.as_dictionary_opt::<UInt32Type>() {
@@ -294,6 +310,7 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
             reader: None,
             promoted: Vec::new(),
             batch_rows,
+            lacking: Arc::default(),
             streams: None,
         });
     }
@@ -590,7 +607,11 @@ impl Merger {
             Table::Logs => chunks.iter().map(|c| c.bodies()).collect::<Result<Vec<_>, _>>()?,
         };
         let damaged = body::damaged("a segment in a merge");
-        let views = bodies.iter().map(|b| b.view()).collect::<Result<Vec<_>, _>>().map_err(&damaged)?;
+        let views = bodies.iter().zip(chunks).map(|(bodies, chunk)| {
+            let lacks = |variable: &Variable| chunk.lacking.contains(&BodyColumnId::Value(variable.clone()));
+            Ok(bodies.view().map_err(&damaged)?.without_runs(lacks))
+        });
+        let views = views.collect::<Result<Vec<_>, StoreError>>()?;
         let ids = match self.table {
             Table::Spans => trace_filter(&column(&ColumnId::Field(Field::TraceId), false)?),
             Table::Logs => body::id_filter(&views, picks.iter().copied(), &column(&ColumnId::Field(Field::TraceId), false)?)?,
@@ -621,7 +642,11 @@ impl Merger {
             let texts = lines.into_iter().map(|line| line.and_then(|l| String::from_utf8(l).ok()));
             Ok(Arc::new(texts.collect::<StringArray>()))
         };
-        self.writer.write(bounds(&times), ids, |c| {
+        let lacks_ids = |id: &ColumnId| match id {
+            ColumnId::Body(own) => chunks.iter().all(|chunk| chunk.lacking.contains(own) || !chunk.columns.contains_key(id)),
+            _ => false,
+        };
+        self.writer.write(bounds(&times), ids, lacks_ids, |c| {
             match &c.id {
                 ColumnId::Body(_) => return pick(&c.id, c.plain, &split),
                 id if *id == BODY => return whole(),

@@ -169,7 +169,8 @@ impl SegmentWriter {
         })
     }
 
-    /// Writes a row group; `column` is asked for each column in turn. `ids` is the filter of ids of the rows, if any.
+    /// Writes a row group; `column` is asked for each column in turn. `ids` is the filter of ids of the rows, if any. Texts of which
+    /// `lacks_ids` holds are not looked at for ids.
     ///
     /// # Errors
     /// IO.
@@ -177,6 +178,7 @@ impl SegmentWriter {
         &mut self,
         times: (i64, i64),
         ids: Option<IdFilter>,
+        lacks_ids: impl Fn(&ColumnId) -> bool,
         mut column: impl FnMut(&SegmentColumn) -> Result<ArrayRef, StoreError>,
     ) -> Result<(), StoreError> {
         let mut group = self.file.next_row_group().map_err(failed)?;
@@ -189,6 +191,7 @@ impl SegmentWriter {
                 rest.push(array.clone());
             }
             if matches!(c.id, ColumnId::Body(_) | ColumnId::Field(Field::Body))
+                && !lacks_ids(&c.id)
                 && super::text::bytes(&array).is_some_and(may_hold_ids)
             {
                 id_texts.push(i);

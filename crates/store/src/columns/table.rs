@@ -105,7 +105,8 @@ impl ColumnTable {
         let Some(wishes) = self.lines.wishes() else { return Ok(None) };
         let Some(keep) = wishes.all.first() else { return Ok(None) };
         let mut keeper = keep();
-        let walk = |sink: &mut Filler<'_>| deletes::walk_plain_logs(record, plain, &[], &self.limits, &mut Beside(sink, &mut *keeper));
+        let walk =
+            |sink: &mut Filler<'_>| deletes::walk_plain_logs(record, plain, &[], &self.limits, &mut Beside(sink, &mut *keeper));
         let summary = self.head.fill(&record.tenant, walk)?;
         if let Some((lines, memory)) = keeper.finish() {
             self.lines.keep(record, &wishes, lines, memory);

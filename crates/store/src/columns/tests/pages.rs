@@ -101,7 +101,7 @@ fn write(files: &Files, columns: &[(SegmentColumn, ArrayRef)], level: Option<i32
     let own: Vec<SegmentColumn> = columns.iter().map(|(column, _)| column.clone()).collect();
     let mut writer = SegmentWriter::new(Table::Logs, false, own, level, files.create(FILE).unwrap()).unwrap();
     let array = |column: &SegmentColumn| Ok(columns.iter().find(|(c, _)| c == column).unwrap().1.clone());
-    writer.write((0, i64::MAX), None, array).unwrap();
+    writer.write((0, i64::MAX), None, |_| false, array).unwrap();
     meta(writer.finish(&[]).unwrap().bytes)
 }
 
