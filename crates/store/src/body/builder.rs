@@ -48,6 +48,8 @@ pub struct BodyBuilder {
     /// How splitting plain text has gone; `None`: do not try.
     words: Option<Tried>,
     rows: usize,
+    /// Lines that a batch is going to have, about; 0 where that is not known.
+    expected: usize,
     /// Lines, those of batches that are sealed included.
     seen: usize,
     bytes: usize,
@@ -70,6 +72,7 @@ impl Default for BodyBuilder {
         Self {
             words: Some(Tried::default()),
             rows: 0,
+            expected: 0,
             seen: 0,
             bytes: 0,
             keys: Vec::new(),
@@ -93,6 +96,12 @@ impl BodyBuilder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty builder for batches of about so many lines.
+    #[must_use]
+    pub fn expecting(lines: usize) -> Self {
+        Self { expected: lines, ..Self::default() }
     }
 
     /// Keeps plain text whole.
@@ -219,10 +228,11 @@ impl BodyBuilder {
         if self.variables.len() + new > COLUMNS_MAX {
             return None;
         }
+        let expected = self.expected;
         let columns = layout.variables.iter().map(|variable| {
             *self.by_variable.entry(variable.clone()).or_insert_with(|| {
                 self.variables.push(variable.clone());
-                self.values.push(Values::new(variable.kind));
+                self.values.push(Values::new(variable.kind, expected));
                 (self.values.len() - 1) as u32
             })
         });

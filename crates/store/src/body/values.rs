@@ -8,6 +8,9 @@ use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, NullBufferBuilder, 
 use super::column::{Kind, PRECISION};
 use super::json::Slot;
 
+/// Room for texts that have not come yet, bytes.
+const ROOM_MAX: usize = 16 << 20;
+
 /// Text after text.
 #[derive(Debug, Clone)]
 pub(super) struct Texts {
@@ -22,11 +25,11 @@ impl Default for Texts {
 }
 
 impl Texts {
-    /// Takes the texts; what is left is empty, with room for as many: the next batch is of the same kind.
+    /// Takes the texts; what is left is empty, with room for as many and a little more: the next batch is of the same kind.
     fn take(&mut self) -> Self {
         let mut offsets = Vec::with_capacity(self.offsets.len());
         offsets.push(0);
-        std::mem::replace(self, Self { bytes: Vec::with_capacity(self.bytes.len()), offsets })
+        std::mem::replace(self, Self { bytes: Vec::with_capacity(self.bytes.len() + self.bytes.len() / 32), offsets })
     }
 
     /// Appends a text. The builder has made sure that offsets fit.
@@ -63,17 +66,20 @@ pub(super) struct Values {
     kind: Kind,
     cells: Cells,
     nulls: NullBufferBuilder,
+    /// So many rows are to be expected.
+    rows: usize,
 }
 
 impl Values {
-    pub(super) fn new(kind: Kind) -> Self {
+    /// An empty column with room for `rows` rows: what grows is copied, and the pages of its new place cleared, again and again.
+    pub(super) fn new(kind: Kind, rows: usize) -> Self {
         let cells = match kind {
-            Kind::Int | Kind::Decimal(_) | Kind::Float => Cells::Numbers(Vec::new()),
+            Kind::Int | Kind::Decimal(_) | Kind::Float => Cells::Numbers(Vec::with_capacity(rows)),
             Kind::Bool => Cells::Bools(BooleanBufferBuilder::new(0)),
-            Kind::Hex(_) => Cells::Hex(Vec::new()),
+            Kind::Hex(bytes) => Cells::Hex(Vec::with_capacity(rows * usize::from(bytes))),
             Kind::Number | Kind::Str | Kind::Escaped | Kind::Json => Cells::Texts(Texts::default()),
         };
-        Self { kind, cells, nulls: NullBufferBuilder::new(1024) }
+        Self { kind, cells, nulls: NullBufferBuilder::new(1024), rows }
     }
 
     /// Appends nulls up to `rows` rows.
@@ -101,7 +107,14 @@ impl Values {
             Cells::Numbers(n) => n.push(slot.number),
             Cells::Bools(b) => b.append(slot.number != 0),
             Cells::Hex(h) => h.extend(text.chunks_exact(2).map(byte)),
-            Cells::Texts(t) => t.push(text),
+            Cells::Texts(t) => {
+                if t.bytes.capacity() == 0 {
+                    t.offsets.reserve(self.rows);
+                    // The others are about as long as the first.
+                    t.bytes.reserve(self.rows.saturating_mul(text.len() + text.len() / 4).min(ROOM_MAX));
+                }
+                t.push(text);
+            }
         }
     }
 
@@ -126,7 +139,8 @@ impl Values {
         let nulls = self.nulls.finish();
         match &mut self.cells {
             Cells::Numbers(n) => {
-                let values = ScalarBuffer::from(std::mem::take(n));
+                let room = n.len();
+                let values = ScalarBuffer::from(std::mem::replace(n, Vec::with_capacity(room)));
                 match self.kind {
                     Kind::Float => Arc::new(Float64Array::new(values.into_inner().into(), nulls)),
                     Kind::Decimal(scale) => {
@@ -142,8 +156,9 @@ impl Values {
             }
             Cells::Bools(b) => Arc::new(BooleanArray::new(b.finish(), nulls)),
             Cells::Hex(h) => {
-                let width = self.kind.hex_bytes() as i32;
-                Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(std::mem::take(h)), nulls))
+                let (width, room) = (self.kind.hex_bytes() as i32, h.len());
+                let bytes = std::mem::replace(h, Vec::with_capacity(room));
+                Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(bytes), nulls))
             }
             Cells::Texts(t) => t.take().array(nulls),
         }

@@ -123,6 +123,7 @@ struct SpanFields {
 #[derive(Debug)]
 struct LogFields {
     time: Vec<i64>,
+    /// Empty, as the next three are, while all of it would be nothing: lines of Loki have none of it.
     observed: Vec<i64>,
     severity: Vec<i32>,
     severity_text: Sparse,
@@ -131,7 +132,6 @@ struct LogFields {
     event: Sparse,
     trace: Vec<u8>,
     span: Vec<u8>,
-    any_trace: bool,
     flags: SparseNumbers,
     dropped: SparseNumbers,
     scratch: String,
@@ -150,6 +150,10 @@ impl Builder {
         let body = match full.map(|f| &f.fields) {
             Some(Fields::Logs(f)) => TextColumn::plain_like(&f.body),
             _ => TextColumn::plain(),
+        };
+        let room = |of: fn(&LogFields) -> usize| match full.map(|f| &f.fields) {
+            Some(Fields::Logs(f)) => of(f),
+            _ => 0,
         };
         let sparse = || Sparse::new(TextColumn::new());
         let fields = match table {
@@ -172,15 +176,14 @@ impl Builder {
             })),
             Table::Logs => Fields::Logs(Box::new(LogFields {
                 time: Vec::with_capacity(rows),
-                observed: Vec::with_capacity(rows),
-                severity: Vec::with_capacity(rows),
+                observed: Vec::with_capacity(room(|f| f.observed.len())),
+                severity: Vec::with_capacity(room(|f| f.severity.len())),
                 severity_text: sparse(),
                 body,
                 body_type: SparseNumbers::default(),
                 event: sparse(),
-                trace: Vec::with_capacity(rows * 16),
-                span: Vec::with_capacity(rows * 8),
-                any_trace: false,
+                trace: Vec::with_capacity(room(|f| f.trace.len())),
+                span: Vec::with_capacity(room(|f| f.span.len())),
                 flags: SparseNumbers::default(),
                 dropped: SparseNumbers::default(),
                 scratch: String::new(),
@@ -280,9 +283,16 @@ impl Builder {
     pub(crate) fn log(&mut self, log: &Log<'_>) {
         let row = self.row(log.time);
         let Fields::Logs(f) = &mut self.fields else { return };
+        let before = f.time.len();
         f.time.push(log.time);
-        f.observed.push(log.observed);
-        f.severity.push(log.severity_number);
+        if log.observed != 0 || !f.observed.is_empty() {
+            f.observed.resize(before, 0);
+            f.observed.push(log.observed);
+        }
+        if log.severity_number != 0 || !f.severity.is_empty() {
+            f.severity.resize(before, 0);
+            f.severity.push(log.severity_number);
+        }
         f.severity_text.push(row, log.severity_text);
         match &log.body {
             Value::Str(line) => f.body.push(line),
@@ -294,9 +304,12 @@ impl Builder {
             }
         }
         f.event.push(row, log.event_name);
-        f.trace.extend_from_slice(&log.trace_id.0);
-        f.span.extend_from_slice(&log.span_id.0);
-        f.any_trace |= !log.trace_id.is_none() || !log.span_id.is_none();
+        if !log.trace_id.is_none() || !log.span_id.is_none() || !f.trace.is_empty() {
+            f.trace.resize(before * 16, 0);
+            f.span.resize(before * 8, 0);
+            f.trace.extend_from_slice(&log.trace_id.0);
+            f.span.extend_from_slice(&log.span_id.0);
+        }
         f.flags.push(row, log.flags);
         f.dropped.push(row, log.dropped_attributes);
         if !log.attributes.is_empty() {
@@ -318,7 +331,9 @@ impl Builder {
                     + f.links.memory()
             }
             Fields::Logs(f) => {
-                f.time.capacity() * 20
+                f.time.capacity() * 8
+                    + f.observed.capacity() * 8
+                    + f.severity.capacity() * 4
                     + f.trace.capacity()
                     + f.span.capacity()
                     + f.body.memory()
@@ -419,17 +434,17 @@ impl LogFields {
     fn finish(&mut self, rows: usize, last: bool, out: &mut Vec<(ColumnId, ArrayRef)>) {
         let field = ColumnId::Field;
         out.push((field(Field::Time), int64(&mut self.time, last)));
-        if self.observed.iter().any(|&t| t != 0) {
+        if !self.observed.is_empty() {
             out.push((field(Field::Observed), int64(&mut self.observed, last)));
         }
-        if self.severity.iter().any(|&s| s != 0) {
+        if !self.severity.is_empty() {
             out.push((field(Field::SeverityNumber), int32(&mut self.severity, last)));
         }
         self.severity_text.finish(Field::SeverityText, rows, last, out);
         out.push((field(Field::Body), self.body.finish(None, rows, last)));
         self.body_type.finish(Field::BodyType, rows, out);
         self.event.finish(Field::EventName, rows, last, out);
-        if self.any_trace {
+        if !self.trace.is_empty() {
             out.push((field(Field::TraceId), ids(16, &mut self.trace, last)));
             out.push((field(Field::SpanId), ids(8, &mut self.span, last)));
         }

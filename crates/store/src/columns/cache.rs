@@ -174,10 +174,13 @@ impl ColumnCache {
         }
     }
 
-    /// Whether a row group was asked for few rows often enough that its columns are worth decoding whole. Counts.
+    /// Whether a row group was asked for few rows often enough that its columns are worth decoding whole: never while there is no room to
+    /// keep them. Counts.
     pub(crate) fn asked_often(&self, segment: u64, group: usize) -> bool {
         let key = (segment, group as u32, ASKED, WHOLE);
-        let times = match self.kept.lock().entries.get_mut(&key) {
+        let mut kept = self.kept.lock();
+        let full = kept.full_until.is_some_and(|until| Instant::now() < until);
+        let times = match kept.entries.get_mut(&key) {
             Some(Entry { held: Held::Asked(times), used, .. }) => {
                 *used = Instant::now();
                 *times = times.saturating_add(1);
@@ -185,10 +188,11 @@ impl ColumnCache {
             }
             _ => 0,
         };
+        drop(kept);
         if times == 0 {
             self.put(key, Held::Asked(1), 0);
         }
-        times > OFTEN
+        times > OFTEN && !full
     }
 
     /// The filter of ids of a row group.
@@ -281,6 +285,18 @@ mod tests {
         assert!(cache.asked_often(1, 0));
         assert!(!cache.asked_often(1, 1), "each by itself");
         assert!((0..100).all(|_| !ColumnCache::new(0).asked_often(1, 0)), "where nothing is kept, nothing is decoded for later");
+    }
+
+    #[test]
+    fn nothing_is_decoded_for_later_where_there_is_no_room() {
+        let cache = ColumnCache::new(100_000);
+        (0..=OFTEN).for_each(|_| drop(cache.asked_often(1, 0)));
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1000).map(|i| i << 32)));
+        for place in 0..100 {
+            assert!(cache.asked_often(1, 0) || place > 0);
+            cache.keep_column(1, 0, place, &column);
+        }
+        assert!(!cache.asked_often(1, 0), "all that is kept is fresh");
     }
 
     #[test]

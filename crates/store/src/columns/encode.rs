@@ -11,14 +11,15 @@ use arrow_schema::DataType;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parquet::basic::{BoundaryOrder, Compression, Encoding, Type, ZstdLevel};
-use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::{ByteArray, FixedLenByteArray};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::header::{Header, Kind};
 use super::pack;
 use crate::StoreError;
 
@@ -47,6 +48,8 @@ pub(crate) struct Encoder {
     /// Rows of a page: the grain at which a scan can skip.
     page_rows: usize,
     compressor: Option<zstd::bulk::Compressor<'static>>,
+    /// The pages of a column as they come: room for the largest of them is found once.
+    chunk: Vec<u8>,
     page: Vec<u8>,
     packed: Vec<u8>,
     keys: Vec<u32>,
@@ -69,6 +72,31 @@ enum Values<'a> {
     Texts(&'a [i32], &'a [u8]),
 }
 
+/// The pages of a column behind each other, as Parquet's writer takes them.
+pub(crate) struct Encoded<'e>(&'e [u8]);
+
+impl Length for Encoded<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl<'e> ChunkReader for Encoded<'e> {
+    type T = &'e [u8];
+
+    fn get_read(&self, start: u64) -> Result<&'e [u8], ParquetError> {
+        usize::try_from(start).ok().and_then(|start| self.0.get(start..)).ok_or_else(beyond)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        self.get_read(start)?.get(..length).map(Bytes::copy_from_slice).ok_or_else(beyond)
+    }
+}
+
+fn beyond() -> ParquetError {
+    ParquetError::EOF("a column ends early".to_owned())
+}
+
 impl Encoder {
     /// An encoder that compresses with this zstd level, or not at all.
     ///
@@ -76,7 +104,16 @@ impl Encoder {
     /// A level that zstd does not have.
     pub(crate) fn new(level: Option<i32>, page_rows: usize) -> Result<Self, StoreError> {
         let compressor = level.map(zstd::bulk::Compressor::new).transpose().map_err(StoreError::io("start zstd"))?;
-        Ok(Self { level, page_rows, compressor, page: Vec::new(), packed: Vec::new(), keys: Vec::new(), numbers: Vec::new() })
+        Ok(Self {
+            level,
+            page_rows,
+            compressor,
+            chunk: Vec::new(),
+            page: Vec::new(),
+            packed: Vec::new(),
+            keys: Vec::new(),
+            numbers: Vec::new(),
+        })
     }
 
     /// The chunk's bytes, and what the row group must know of it (offsets from the chunk's start).
@@ -88,24 +125,21 @@ impl Encoder {
         array: &ArrayRef,
         column: &ColumnDescPtr,
         wanted: Wanted,
-    ) -> Result<(Bytes, ColumnCloseResult), StoreError> {
+    ) -> Result<(Encoded<'_>, ColumnCloseResult), StoreError> {
         let rows = array.len();
         let optional = column.max_def_level() > 0;
         let nulls = array.nulls();
         let (values, bounds) = values_of(array, wanted.bounds)?;
-        let mut sink = TrackedWrite::new(Vec::with_capacity(rows * 2));
-        let mut writer = SerializedPageWriter::new(&mut sink);
+        self.chunk.clear();
         let mut uncompressed = 0usize;
         let mut dictionary_offset = None;
         let mut compress = self.level.is_some();
         if let Values::Keys { entries, dictionary, .. } = &values {
             self.page.clear();
             self.page.extend_from_slice(dictionary);
-            let buf = self.compress(&mut compress, true)?;
-            let page = Page::DictionaryPage { buf, num_values: *entries, encoding: Encoding::PLAIN, is_sorted: false };
-            let spec = writer.write_page(CompressedPage::new(page, dictionary.len())).map_err(failed)?;
-            dictionary_offset = Some(spec.offset as i64);
-            uncompressed += spec.uncompressed_size;
+            dictionary_offset = Some(0);
+            let (_, size) = self.write_page(&mut compress, true, Kind::Dictionary, *entries as usize, Encoding::PLAIN)?;
+            uncompressed += size;
         }
         let mut offsets = OffsetIndexBuilder::new();
         let mut index = ColumnIndexBuilder::new(column.physical_type());
@@ -122,27 +156,19 @@ impl Encoder {
                 self.levels(nulls, from, to);
             }
             let encoding = self.values(&values, nulls, from, to);
-            let len = self.page.len();
-            let buf = self.compress(&mut compress, data_offset.is_none() && dictionary_offset.is_none() && incompressible)?;
-            let page = Page::DataPage {
-                buf,
-                num_values: (to - from) as u32,
-                encoding,
-                def_level_encoding: Encoding::RLE,
-                rep_level_encoding: Encoding::RLE,
-                statistics: None,
-            };
-            let spec = writer.write_page(CompressedPage::new(page, len)).map_err(failed)?;
-            data_offset.get_or_insert(spec.offset as i64);
-            uncompressed += spec.uncompressed_size;
+            let ask = data_offset.is_none() && dictionary_offset.is_none() && incompressible;
+            let at = self.chunk.len() as i64;
+            let (packed, size) = self.write_page(&mut compress, ask, Kind::Data, to - from, encoding)?;
+            data_offset.get_or_insert(at);
+            uncompressed += size;
             offsets.append_row_count((to - from) as i64);
-            offsets.append_offset_and_size(spec.offset as i64, spec.compressed_size as i32);
+            offsets.append_offset_and_size(at, packed as i32);
             if wanted.page_bounds {
                 page_bounds(array, from, to, &mut index);
             }
             from = to;
         }
-        let bytes = sink.into_inner().map_err(failed)?;
+        let bytes = &self.chunk[..];
         let null_count = nulls.map_or(0, |n| n.null_count()) as u64;
         let codec = match self.level {
             Some(level) if compress => zstd_codec(level)?,
@@ -167,23 +193,38 @@ impl Encoder {
             column_index: if wanted.page_bounds { Some(index.build().map_err(failed)?) } else { None },
             offset_index: Some(offsets.build()),
         };
-        Ok((bytes.into(), close))
+        Ok((Encoded(bytes), close))
     }
 
-    /// Compresses the page; where `ask` is set, decides whether the chunk is worth it at all.
-    fn compress(&mut self, worth: &mut bool, ask: bool) -> Result<Bytes, StoreError> {
-        let Some(compressor) = self.compressor.as_mut().filter(|_| *worth) else {
-            return Ok(Bytes::copy_from_slice(&self.page));
-        };
+    /// Appends the page to the chunk; its bytes there, and without compression, those of its header among them.
+    fn write_page(
+        &mut self,
+        worth: &mut bool,
+        ask: bool,
+        kind: Kind,
+        values: usize,
+        encoding: Encoding,
+    ) -> Result<(usize, usize), StoreError> {
+        let is_packed = self.compress(worth, ask)?;
+        let bytes = if is_packed { &self.packed } else { &self.page };
+        let at = self.chunk.len();
+        Header { kind, packed: bytes.len(), bytes: self.page.len(), values, encoding }.write(&mut self.chunk);
+        let header = self.chunk.len() - at;
+        self.chunk.extend_from_slice(bytes);
+        Ok((header + bytes.len(), header + self.page.len()))
+    }
+
+    /// Compresses the page, if that is of use; where `ask` is set, decides whether it is for the whole chunk.
+    fn compress(&mut self, worth: &mut bool, ask: bool) -> Result<bool, StoreError> {
+        let Some(compressor) = self.compressor.as_mut().filter(|_| *worth) else { return Ok(false) };
         let packed = &mut self.packed;
         packed.clear();
         packed.reserve(zstd::zstd_safe::compress_bound(self.page.len()));
         compressor.compress_to_buffer(&self.page, packed).map_err(StoreError::io("compress a page"))?;
         if ask && packed.len() * 20 > self.page.len() * 19 && self.page.len() > 1024 {
             *worth = false;
-            return Ok(Bytes::copy_from_slice(&self.page));
         }
-        Ok(Bytes::copy_from_slice(packed))
+        Ok(*worth)
     }
 
     fn levels(&mut self, nulls: Option<&NullBuffer>, from: usize, to: usize) {
@@ -273,7 +314,7 @@ impl Encoder {
     }
 }
 
-fn failed(e: parquet::errors::ParquetError) -> StoreError {
+fn failed(e: ParquetError) -> StoreError {
     StoreError::columns("write a segment")(e)
 }
 

@@ -141,7 +141,7 @@ struct GroupBodies {
 /// The bodies of the row groups. All of them at once, because what they split into makes the segment's columns; their
 /// texts are in memory one group at a time.
 fn split_bodies(parts: &[Arc<Rows>], groups: &[&[Pick]]) -> Result<Vec<GroupBodies>, StoreError> {
-    let mut builder = BodyBuilder::new();
+    let mut builder = BodyBuilder::expecting(groups.first().map_or(0, |picks| picks.len()));
     let lines = pieces(parts, &BODY);
     let trace_id = ColumnId::Field(Field::TraceId);
     let traces = pieces(parts, &trace_id);

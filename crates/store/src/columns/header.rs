@@ -91,6 +91,47 @@ impl Header {
     }
 }
 
+impl Header {
+    /// Appends the header. Levels are in the encoding that Parquet has for them.
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        let number = |out: &mut Vec<u8>, field: u8, value: usize| {
+            out.push(field << 4 | I32);
+            // A number that is not negative, in zigzag.
+            super::pack::varint(out, (value as u64) << 1);
+        };
+        let (kind, about) = match self.kind {
+            Kind::Data => (DATA_PAGE, DATA),
+            Kind::Dictionary => (DICTIONARY_PAGE, DICTIONARY),
+        };
+        number(out, 1, kind as usize);
+        number(out, 1, self.bytes);
+        number(out, 1, self.packed);
+        out.push(((about - COMPRESSED) as u8) << 4 | STRUCT);
+        number(out, 1, self.values);
+        number(out, 1, number_of(self.encoding));
+        match self.kind {
+            Kind::Data => (0..2).for_each(|_| number(out, 1, RLE)),
+            // It is not sorted.
+            Kind::Dictionary => out.push(1 << 4 | FALSE),
+        }
+        out.extend([STOP, STOP]);
+    }
+}
+
+/// The number of the encoding of levels.
+const RLE: usize = 3;
+
+/// The number of an encoding that segments have.
+fn number_of(encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::DELTA_BINARY_PACKED => 5,
+        Encoding::DELTA_LENGTH_BYTE_ARRAY => 6,
+        Encoding::RLE_DICTIONARY => 8,
+        // PLAIN; the writer has no others.
+        _ => 0,
+    }
+}
+
 /// The encodings that segments have, by the numbers of the format.
 fn coding(number: i64) -> Option<Encoding> {
     Some(match number {
@@ -160,6 +201,33 @@ mod tests {
         let (kind, encoding) = (Kind::Dictionary, Encoding::PLAIN);
         assert_eq!(header, Some(Header { kind, packed: 5, bytes: 5, values: 3, encoding }));
         assert!((0..bytes.len() - 5).all(|end| Header::read(&mut &bytes[..end]).is_none()), "a header that is cut is none");
+    }
+
+    #[test]
+    fn headers_are_written_as_parquet_writes_them() {
+        for encoding in
+            [Encoding::PLAIN, Encoding::DELTA_BINARY_PACKED, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::RLE_DICTIONARY]
+        {
+            for (packed, bytes, values) in [(0, 0, 0), (5, 63, 64), (300, 70_000, 2048), (1 << 20, 3 << 20, 1)] {
+                let data = Page::DataPage {
+                    buf: vec![7; packed].into(),
+                    num_values: values as u32,
+                    encoding,
+                    def_level_encoding: Encoding::RLE,
+                    rep_level_encoding: Encoding::RLE,
+                    statistics: None,
+                };
+                let dictionary =
+                    Page::DictionaryPage { buf: vec![7; packed].into(), num_values: values as u32, encoding, is_sorted: false };
+                for (kind, page) in [(Kind::Data, data), (Kind::Dictionary, dictionary)] {
+                    let theirs = written(CompressedPage::new(page, bytes));
+                    let (mut ours, header) = (Vec::new(), Header { kind, packed, bytes, values, encoding });
+                    header.write(&mut ours);
+                    assert_eq!(ours, theirs[..theirs.len() - packed], "{header:?}");
+                    assert_eq!(Header::read(&mut &ours[..]), Some(header));
+                }
+            }
+        }
     }
 
     proptest! {

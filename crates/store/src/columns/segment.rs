@@ -196,8 +196,8 @@ impl SegmentWriter {
             {
                 id_texts.push(i);
             }
-            let (bytes, close) = self.encoder.encode(&array, &self.descriptor.column(i), wanted(self.table, self.shared, c))?;
-            group.append_column(&bytes, close).map_err(failed)?;
+            let (pages, close) = self.encoder.encode(&array, &self.descriptor.column(i), wanted(self.table, self.shared, c))?;
+            group.append_column(&pages, close).map_err(failed)?;
         }
         group.close().map_err(failed)?;
         rest.iter().for_each(|array| self.count_rest(array));
