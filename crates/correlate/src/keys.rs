@@ -307,7 +307,6 @@ impl Finder {
     fn members<'a>(&self, body: &'a str, found: &mut Found<'a>) {
         let bytes = body.as_bytes();
         self.ends.each(bytes, |end| {
-            let end = if end > 0 && bytes[end - 1] == b'\\' { end - 1 } else { end };
             let from = end.saturating_sub(LONGEST_NAME);
             let Some(quote) = memchr::memrchr(b'"', &bytes[from..end]) else { return };
             let name = &bytes[from + quote + 1..end];
@@ -392,7 +391,7 @@ fn value_after(rest: &str) -> Option<(&str, u8)> {
     let value = match bytes.get(at) {
         Some(quote @ (b'"' | b'\'')) => {
             let text = rest.get(at + 1..)?;
-            let end = text.bytes().position(|b| b == *quote || b == b'\\' || b == b'\n')?;
+            let end = memchr::memchr3(*quote, b'\\', b'\n', text.as_bytes())?;
             &text[..end]
         }
         _ => {
