@@ -12,6 +12,7 @@ use super::format::Kind;
 use super::head::Part;
 use super::index::{Run, SegmentIndex, unseal};
 use super::merge::Gathered;
+use super::times::together;
 use super::view::gone;
 use crate::{EachSeries, Selection, SeriesSamples, StoreError, Tombstone};
 
@@ -19,10 +20,6 @@ use crate::{EachSeries, Selection, SeriesSamples, StoreError, Tombstone};
 const BATCH: usize = 64;
 /// Samples of series that are read together, about: the memory that reading takes.
 const BATCH_SAMPLES: u64 = 1 << 16;
-/// Runs that stand no further apart in a file are read at once.
-const GAP: u64 = 8 << 10;
-/// Bytes that are read at once, at most.
-const READ: u64 = 1 << 20;
 
 /// Where samples of series are.
 #[derive(Clone)]
@@ -196,6 +193,7 @@ impl Reading<'_> {
             let here = index.numbered_runs(*position).map(|(number, run)| (*i, number, run));
             runs.extend(here.filter(|(_, _, run)| run.kind != Kind::Exemplars && run.overlaps(self.range)));
         }
+        index.read_times(runs.iter().map(|(_, _, run)| *run))?;
         let mut rest = &runs[..];
         while let Some(((i, number, run), later)) = rest.split_first() {
             if let Some(values) = self.held(*number, run) {
@@ -203,16 +201,7 @@ impl Reading<'_> {
                 rest = later;
                 continue;
             }
-            let mut place = run.place();
-            let mut n = 1;
-            for (_, _, run) in later {
-                let next = run.place();
-                if next.start < place.end || next.start - place.end > GAP || next.end - place.start > READ {
-                    break;
-                }
-                place.end = next.end;
-                n += 1;
-            }
+            let Some((n, place)) = together(rest.iter().map(|(_, _, run)| run.place())) else { break };
             let bytes = index.bytes(place.clone())?;
             let (now, later) = rest.split_at(n);
             rest = later;

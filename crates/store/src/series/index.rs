@@ -1,7 +1,7 @@
 //! What is kept in memory of an open segment: its series by number, and where each run stands in the file.
 
 use std::ops::{Range, RangeInclusive};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, UInt8Type, UInt32Type};
@@ -14,10 +14,11 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::chunk::{MAX_COUNT, decode_times};
+use super::chunk::MAX_COUNT;
 use super::format::{Kind, METADATA_KEY, SHARED_VERSION, TENANTS_KEY, VERSION_KEY, column};
 use super::metadata::Families;
 use super::registry::{Catalog, SeriesId};
+use super::times::{Times, together};
 use crate::{SegmentMeta, SegmentSource, StoreError};
 
 /// Checksum behind coded bytes.
@@ -51,17 +52,6 @@ impl Run {
     pub(super) fn place(&self) -> Range<u64> {
         self.offset..self.offset + u64::from(self.len)
     }
-}
-
-#[derive(Debug)]
-struct Times {
-    offset: u64,
-    len: u32,
-    count: u32,
-    /// Runs that have these times.
-    users: u32,
-    /// Kept once read, if several runs have them.
-    read: OnceLock<Arc<[i64]>>,
 }
 
 /// An open segment.
@@ -239,8 +229,7 @@ impl Columns {
                     return Err(format!("the times of row {row} lie outside the file"));
                 }
                 by_row.insert(row as u32, times.len() as u32);
-                let len = self.times_bytes[row];
-                times.push(Times { offset: times_at[row], len, count, users: 0, read: OnceLock::new() });
+                times.push(Times::new(times_at[row], self.times_bytes[row], count));
             }
             let at = *by_row.get(&self.times_row[row]).ok_or_else(|| format!("row {row} has no times"))?;
             let shared = &mut times[at as usize];
@@ -424,7 +413,7 @@ fn stretches(said: Vec<(String, u32, String)>, rows: usize) -> Option<Vec<(Strin
 impl SegmentIndex {
     /// Bytes held in memory, with the times that may come to be kept.
     pub(super) fn memory(&self) -> usize {
-        let shared: usize = self.times.iter().filter(|t| t.users > 1).map(|t| t.count as usize * 8).sum();
+        let shared: usize = self.times.iter().filter(|t| t.are_shared()).map(|t| t.count as usize * 8).sum();
         self.ids.len() * 16 + self.runs.len() * size_of::<Run>() + self.times.len() * size_of::<Times>() + shared
     }
 
@@ -456,16 +445,40 @@ impl SegmentIndex {
     /// [`StoreError::Corrupt`], IO.
     pub(super) fn times(&self, run: &Run) -> Result<Arc<[i64]>, StoreError> {
         let times = &self.times[run.times as usize];
-        if let Some(known) = times.read.get() {
+        if let Some(known) = times.known() {
             return Ok(Arc::clone(known));
         }
-        let bytes = self.source.read(times.offset, times.len as usize)?;
-        let coded = unseal(&bytes).map_err(|e| corrupt(&self.meta, e))?;
-        let read: Arc<[i64]> = decode_times(coded, times.count as usize).map_err(|e| corrupt(&self.meta, e))?.into();
-        if times.users > 1 {
-            return Ok(Arc::clone(times.read.get_or_init(|| read)));
+        times.decode(&self.bytes(times.place())?).map_err(|e| self.damaged(e))
+    }
+
+    /// Reads the times of these runs that are shared, as far as nobody has: those that stand close together at once. The
+    /// scrapes of fifty targets are fifty reads otherwise, one after the other.
+    ///
+    /// # Errors
+    /// As for [`SegmentIndex::times`].
+    pub(super) fn read_times<'r>(&self, runs: impl Iterator<Item = &'r Run>) -> Result<(), StoreError> {
+        let unread =
+            runs.map(|run| &self.times[run.times as usize]).filter(|times| times.are_shared() && times.known().is_none());
+        let mut unread: Vec<&Times> = unread.collect();
+        unread.sort_unstable_by_key(|times| times.place().start);
+        unread.dedup_by_key(|times| times.place().start);
+        let mut rest = &unread[..];
+        while let Some((n, place)) = together(rest.iter().map(|times| times.place())) {
+            let bytes = self.bytes(place.clone())?;
+            let (now, later) = rest.split_at(n);
+            rest = later;
+            for times in now {
+                let at = times.place();
+                let sealed = bytes.get((at.start - place.start) as usize..(at.end - place.start) as usize);
+                times.decode(sealed.unwrap_or_default()).map_err(|e| self.damaged(e))?;
+            }
         }
-        Ok(read)
+        Ok(())
+    }
+
+    /// All runs.
+    pub(super) fn all_runs(&self) -> &[Run] {
+        &self.runs
     }
 
     /// Bytes of the file.

@@ -42,6 +42,7 @@ mod postings;
 mod rare;
 mod registry;
 mod starts;
+mod times;
 mod totals;
 mod varint;
 mod view;

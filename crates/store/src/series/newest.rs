@@ -21,8 +21,8 @@ pub struct Newest {
 }
 
 impl SeriesView {
-    /// Opens the indexes of the newest segments, as many as have `most` bytes together, so that the first query over them does
-    /// not wait for that; says which series the newest of them begins with. Segments that several tenants share are left
+    /// Opens the indexes of the newest segments, as many as have `most` bytes together, and reads the times that several series
+    /// have, so that the first query over them does not wait for that; says which series the newest of them begins with. Segments that several tenants share are left
     /// alone: of whom to open them is not known.
     ///
     /// # Errors
@@ -38,7 +38,11 @@ impl SeriesView {
                 break;
             }
             let Ok(tenant) = Tenant::new(&meta.tenant) else { continue };
-            let index = match self.inner.open(meta, &tenant) {
+            let opened = self.inner.open(meta, &tenant).and_then(|index| match index {
+                Some(index) => index.read_times(index.all_runs().iter()).map(|()| Some(index)),
+                None => Ok(None),
+            });
+            let index = match opened {
                 Ok(Some(index)) => index,
                 Ok(None) => continue,
                 Err(StoreError::Corrupt { reason, .. }) => {
