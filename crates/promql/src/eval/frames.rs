@@ -20,7 +20,7 @@ pub(crate) type Column = fn(&mut Frames, &[f64], &mut [f64]);
 const LONG: usize = 16;
 
 /// How the difference between a window's ends becomes that of the whole range.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Stretch {
     sampled: f64,
     to_start: f64,
@@ -61,6 +61,8 @@ pub(crate) struct Frames {
     per_second: bool,
     /// Where values fall; kept for its memory.
     drops: Vec<usize>,
+    /// What is lost at each value, where they fall often; kept for its memory.
+    lost: Vec<f64>,
     sliding: Sliding,
 }
 
@@ -80,6 +82,17 @@ fn falls(values: &[f64], mut drops: Vec<usize>) -> Vec<usize> {
     drops
 }
 
+/// Where one value in so many falls, or more: a gauge.
+const OFTEN: usize = 4;
+
+/// The value before each that is less than it; where it is not, what changes no sum.
+fn losses(values: &[f64], mut lost: Vec<f64>) -> Vec<f64> {
+    lost.clear();
+    lost.push(-0.0);
+    lost.extend(values.windows(2).map(|pair| if pair[1] < pair[0] { pair[0] } else { -0.0 }));
+    lost
+}
+
 impl Frames {
     pub(super) fn new(edges: Edges) -> Self {
         Self {
@@ -90,6 +103,7 @@ impl Frames {
             stretches: Vec::new(),
             per_second: false,
             drops: Vec::new(),
+            lost: Vec::new(),
             sliding: Sliding::default(),
         }
     }
@@ -142,11 +156,18 @@ impl Frames {
         self.stretches.clear();
         let seconds = |ms: i64| ms as f64 / 1000.0;
         self.stretches.reserve_exact(self.windows.len());
+        // Where scrapes and steps are regular, a window lies as the one before does: nothing is divided anew.
+        let (mut before, mut stretch) = (None, Stretch::default());
         for ((from, to), (start, end)) in self.windows.iter().zip(self.edges.each()) {
             let (from, to) = (*from as usize, *to as usize);
-            let mut stretch = Stretch { sampled: 0.0, to_start: 0.0, to_end: 0.0, factor: 0.0 };
-            if to - from >= 2 {
-                let (first, last) = (self.times[from], self.times[to - 1]);
+            if to - from < 2 {
+                self.stretches.push(Stretch::default());
+                continue;
+            }
+            let (first, last) = (self.times[from], self.times[to - 1]);
+            let lies = (to - from, first - start, last - start, end - start);
+            if before != Some(lies) {
+                before = Some(lies);
                 stretch.sampled = seconds(last - first);
                 let between = stretch.sampled / (to - from - 1) as f64;
                 let reach = |gap: f64| if gap >= between * 1.1 { between / 2.0 } else { gap };
@@ -195,6 +216,10 @@ impl Frames {
         self.stretch(asked.per_second);
         let drops = std::mem::take(&mut self.drops);
         let drops = if asked.counter { falls(values, drops) } else { Vec::new() };
+        // Windows of a gauge hold ever other numbers of falls, which cannot be guessed; their values are as many.
+        let often = drops.len() * OFTEN >= values.len();
+        let lost = std::mem::take(&mut self.lost);
+        let lost = if often { losses(values, lost) } else { lost };
         let (mut drop_from, mut drop_to) = (0, 0);
         for (((out, (from, to)), stretch), (start, end)) in
             out.iter_mut().zip(self.windows()).zip(&self.stretches).zip(self.edges.each())
@@ -205,7 +230,9 @@ impl Frames {
             }
             let (first, last) = (values[from], values[to - 1]);
             let mut result = last - first;
-            if !drops.is_empty() {
+            if often {
+                lost[from + 1..to].iter().for_each(|before| result += before);
+            } else if !drops.is_empty() {
                 while drops.get(drop_to).is_some_and(|i| *i < to) {
                     drop_to += 1;
                 }
@@ -215,8 +242,10 @@ impl Frames {
                 drops[drop_from..drop_to].iter().for_each(|i| result += values[i - 1]);
             }
             let mut factor = stretch.factor;
-            if asked.counter && result > 0.0 && first >= 0.0 {
-                // A counter is not stretched to before its zero.
+            // A counter is not stretched to before its zero; from that it is further than the window is wide where it has not
+            // doubled, which needs no division.
+            let far = first >= result && stretch.sampled >= stretch.to_start;
+            if asked.counter && result > 0.0 && first >= 0.0 && !far {
                 let to_zero = stretch.sampled * (first / result);
                 if to_zero < stretch.to_start {
                     factor = stretch.factor(to_zero, asked.per_second.then(|| (end - start) as f64 / 1000.0));
@@ -224,7 +253,7 @@ impl Frames {
             }
             *out = result * factor;
         }
-        self.drops = drops;
+        (self.drops, self.lost) = (drops, lost);
     }
 
     fn instants(&self, rate: bool, values: &[f64], out: &mut [f64]) {
@@ -399,8 +428,11 @@ mod tests {
             step in 1_i64..120_000,
             steps in 1_usize..40,
             start in -100_000_i64..1_000_000,
+            regular in proptest::option::of(1_i64..20_000),
         ) {
-            let times: Vec<i64> = samples.iter().scan(0, |t, (gap, ..)| { *t += gap; Some(*t) }).collect();
+            let step = regular.map_or(step, |gap| gap * (1 + step % 4));
+            let times: Vec<i64> =
+                samples.iter().scan(0, |t, (gap, ..)| { *t += regular.unwrap_or(*gap); Some(*t) }).collect();
             let first: Vec<f64> = samples.iter().map(|(_, v, _)| *v).collect();
             let second: Vec<f64> = samples.iter().map(|(_, _, v)| *v).collect();
             let half = times.len().div_ceil(2);
