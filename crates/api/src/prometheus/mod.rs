@@ -90,9 +90,20 @@ fn bad(name: &str, why: impl std::fmt::Display) -> Failure {
 
 /// `{"status":"success","data":…}` and what is to be said about it.
 fn envelope(data: &str, rows: usize, warnings: &[String], infos: &[String]) -> Answer {
-    let mut out = String::with_capacity(data.len() + 64);
-    out.push_str("{\"status\":\"success\",\"data\":");
+    let mut out = open_envelope(data.len());
     out.push_str(data);
+    close_envelope(out, rows, warnings, infos)
+}
+
+/// What stands before the data, with room for so many bytes of it: long data are written behind it at once.
+fn open_envelope(room: usize) -> String {
+    let mut out = String::with_capacity(room.saturating_add(64));
+    out.push_str("{\"status\":\"success\",\"data\":");
+    out
+}
+
+/// The answer of an envelope with its data.
+fn close_envelope(mut out: String, rows: usize, warnings: &[String], infos: &[String]) -> Answer {
     for (name, notes) in [("warnings", warnings), ("infos", infos)] {
         if !notes.is_empty() {
             out.push_str(&format!(",\"{name}\":"));

@@ -9,7 +9,7 @@ use model::{Labels, Tenant};
 use promql::{Expr, Grid, Options, Outcome, Question, Sample};
 use store::Reader;
 
-use super::{bad, cut, envelope, limit, required_time, time};
+use super::{bad, close_envelope, cut, limit, open_envelope, required_time, time};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
@@ -21,6 +21,11 @@ const MAX_STEPS: i64 = 11_000;
 
 /// Most warnings, and most infos, of an answer.
 const MAX_NOTES: usize = 10;
+
+/// Bytes of a point, about: `[1435781451.781,"0.123456789012345"],`.
+const POINT_ROOM: usize = 36;
+/// Bytes of a series' labels, about.
+const SERIES_ROOM: usize = 128;
 
 /// What both kinds of queries read from the request.
 struct Query {
@@ -169,7 +174,8 @@ fn answer(outcome: Outcome, at_ms: i64, limit: usize, stats: Option<&str>, parti
     omit(&mut warnings, "warning");
     omit(&mut infos, "info");
     warnings.extend(partial.clone());
-    let mut out = String::from("{\"resultType\":");
+    let mut out = open_envelope(room(&answer, limit));
+    out.push_str("{\"resultType\":");
     let rows = match answer {
         promql::Answer::Scalar(value) => {
             out.push_str("\"scalar\",\"result\":");
@@ -219,7 +225,20 @@ fn answer(outcome: Outcome, at_ms: i64, limit: usize, stats: Option<&str>, parti
         out.push_str(stats);
     }
     out.push('}');
-    envelope(&out, rows, &warnings, &infos).partial(partial)
+    close_envelope(out, rows, &warnings, &infos).partial(partial)
+}
+
+/// Bytes that an answer is written in, about: a text that grows is copied each time, to memory that is new.
+fn room(answer: &promql::Answer, limit: usize) -> usize {
+    let most = if limit > 0 { limit } else { usize::MAX };
+    let points = match answer {
+        promql::Answer::Scalar(_) | promql::Answer::Text(_) => 0,
+        promql::Answer::Vector(vector) => vector.len().min(most) * (SERIES_ROOM + POINT_ROOM),
+        promql::Answer::Matrix(matrix) => {
+            matrix.iter().take(most).map(|(_, points)| SERIES_ROOM + points.floats.len() * POINT_ROOM).sum::<usize>()
+        }
+    };
+    points.saturating_add(64)
 }
 
 /// Cuts a list of notes as the reference does.

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use model::{Labels, Tenant};
 use store::{LabelMatcher, Reader};
 
-use super::{bad, cut, envelope, limit, selectors, time};
+use super::{bad, close_envelope, cut, envelope, limit, open_envelope, selectors, time};
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
 use crate::run::blocking;
 use crate::{Api, json};
+
+/// Bytes of a series in the answer, about.
+const SERIES_ROOM: usize = 128;
 
 /// Which series, when.
 struct Wanted {
@@ -82,10 +85,11 @@ pub(super) async fn series(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         let mut found = wanted.series(&*reader)?;
         let mut warnings = Vec::from_iter(reader.partial());
         cut(&mut found, wanted.limit, &mut warnings);
-        let mut out = String::from("[");
+        let mut out = open_envelope(found.len().saturating_mul(SERIES_ROOM));
+        out.push('[');
         json::list(&mut out, &found, |out, labels| json::labels(out, labels));
         out.push(']');
-        Ok(envelope(&out, found.len(), &warnings, &[]))
+        Ok(close_envelope(out, found.len(), &warnings, &[]))
     })
     .await
 }
