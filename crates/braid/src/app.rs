@@ -58,6 +58,8 @@ pub(crate) struct App {
     process: Process,
     addresses: OnceLock<Vec<(Face, SocketAddr)>>,
     settings: OnceLock<Vec<(&'static str, String)>>,
+    /// Not ready yet: what the first queries would wait for is being done.
+    starting: AtomicBool,
     stopping: AtomicBool,
     health: Health,
 }
@@ -82,6 +84,7 @@ impl App {
             process,
             addresses: OnceLock::new(),
             settings: OnceLock::new(),
+            starting: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             health: Box::new(|| (true, Vec::new())),
         }
@@ -111,6 +114,11 @@ impl App {
     /// The settings in force, for people to read.
     pub(crate) fn configured(&self, settings: Vec<(&'static str, String)>) {
         let _ = self.settings.set(settings);
+    }
+
+    /// Whether it says that it is not ready yet. It answers all the same.
+    pub(crate) fn starting(&self, starting: bool) {
+        self.starting.store(starting, Ordering::Relaxed);
     }
 
     /// From now on it is not ready.
@@ -171,10 +179,17 @@ impl App {
         if face.is_receiver() || !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
-        let ready = !self.stopping.load(Ordering::Relaxed);
-        let state = |ok: &'static str| match ready {
-            true => text(StatusCode::OK, ok),
-            false => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
+        let (starting, stopping) = (self.starting.load(Ordering::Relaxed), self.stopping.load(Ordering::Relaxed));
+        let ready = !starting && !stopping;
+        let state = |ok: &'static str| match (stopping, starting) {
+            (true, _) => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
+            (false, true) => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+            (false, false) => text(StatusCode::OK, ok),
+        };
+        let status = |well: &'static str| match (stopping, starting) {
+            (true, _) => "stopping",
+            (false, true) => "starting",
+            (false, false) => well,
         };
         Some(match (request.uri().path(), face) {
             ("/metrics", _) => with_type(text(StatusCode::OK, self.metrics()), TEXT_FORMAT),
@@ -191,7 +206,7 @@ impl App {
             ("/-/healthy", Face::Prometheus) => text(StatusCode::OK, "Prometheus Server is Healthy.\n"),
             ("/health", Face::Correlation) => {
                 let body = serde_json::json!({
-                    "status": if ready { "healthy" } else { "stopping" },
+                    "status": status("healthy"),
                     "version": env!("CARGO_PKG_VERSION"),
                     "uptime_seconds": self.process.uptime(),
                 });
@@ -199,7 +214,7 @@ impl App {
             }
             ("/health", Face::Braid) => {
                 let body = serde_json::json!({
-                    "status": if ready { "ok" } else { "stopping" },
+                    "status": status("ok"),
                     "reasons": (self.health)().1,
                     "version": env!("CARGO_PKG_VERSION"),
                     "uptime_seconds": self.process.uptime(),
@@ -297,4 +312,17 @@ pub(crate) fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> 
 fn with_type(mut response: Response<Body>, content_type: &'static str) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+impl App {
+    /// An app over `writer`, without APIs.
+    pub(crate) fn bare(writer: Arc<dyn store::Writer>) -> Arc<Self> {
+        use collector::{Budget, Counters, Ingest, Limits, Origins};
+        let ingest = Ingest::new(writer, Limits::default(), Budget::new(1 << 20), Arc::new(Counters::default()));
+        let none = Router::new;
+        let apis = Apis { braid: none(), prometheus: none(), loki: none(), tempo: none(), correlation: none() };
+        let receivers = Receivers::new(Arc::new(ingest), Origins::default());
+        Arc::new(Self::new(receivers, apis, Vec::new(), (Arc::new(|| Ok(())), Arc::new(|| Ok(()))), Process::new()))
+    }
 }

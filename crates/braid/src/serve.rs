@@ -38,6 +38,9 @@ use crate::{lanes, open_store, own, server, store_metrics, warm};
 /// How long requests under way may take to finish once a signal came; the store closes after it, all within two seconds.
 const DRAIN: Duration = Duration::from_millis(600);
 
+/// How long after the start it says at the latest that it is ready, though what the first queries wait for may not be done.
+const READY: Duration = Duration::from_millis(200);
+
 /// How long settling waits for generated metrics to catch up.
 const SETTLE: Duration = Duration::from_secs(60);
 
@@ -89,7 +92,7 @@ pub(crate) fn run(
         let (tenant, tenants) = config.tenants.queries();
         let bounds =
             api::Settings { admin: config.admin_api, slow: config.slow_query, tenant, tenants, ..config.queries.clone() };
-        tasks.spawn(warm::warm(Arc::clone(&store), bounds.clone(), stop.clone()));
+        let asking = bounds.clone();
         let admin = Arc::new(Admin::new(Arc::clone(&store), config.storage.dir.clone()));
         let mut api = Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, bounds)
             .with_admin(admin)
@@ -186,6 +189,8 @@ pub(crate) fn run(
         let app = App::new(receivers, apis(&api), metrics, (settle, Arc::clone(&reload)), process);
         let app = app.with_gate(Gate::new(locks.guard().cloned())).with_snapshots(Snapshots::new(Arc::clone(&store)));
         let app = Arc::new(app.with_health(Box::new(move || health(&observed))));
+        app.starting(true);
+        let warmed = tasks.spawn(warm::warm(Arc::clone(&store), asking, Arc::clone(&app), stop.clone()));
 
         let mut others = Vec::new();
         if let Some(settings) = &config.syslog {
@@ -203,6 +208,9 @@ pub(crate) fn run(
             tasks.spawn(server::serve(port, Arc::clone(&app), stop.clone(), tasks.clone(), intake.clone()));
         }
         tasks.spawn(Arc::clone(&locks).watch(stop.clone()));
+        // Requests are answered meanwhile.
+        let _ = tokio::time::timeout(READY.saturating_sub(begun.elapsed()), warmed).await;
+        app.starting(false);
         api.set_ready(true);
         tracing::info!("ready after {:?}; data in {}", begun.elapsed(), config.storage.dir.display());
         let login = login(&locks, &addresses, secure, said)?;

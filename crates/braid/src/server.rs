@@ -86,7 +86,8 @@ pub(crate) async fn serve(port: Port, app: Arc<App>, stop: CancellationToken, ta
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+/// How connections are served.
+pub(crate) fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
     builder
@@ -209,13 +210,10 @@ async fn answer(app: Arc<App>, face: Face, peer: Peer, request: Request<Incoming
 mod tests {
     use std::io::{Read, Write};
 
-    use collector::{Budget, Counters, Ingest, Limits, Origins, Receivers};
     use store::{Appended, Request as Kept, Writer};
     use tokio::sync::broadcast;
 
     use super::*;
-    use crate::app::Apis;
-    use crate::process::Process;
 
     /// A store with a bug.
     struct Broken;
@@ -271,13 +269,8 @@ mod tests {
         )
     }
 
-    /// Asks a server over `writer`, whose receivers have `intake`, from a thread of its own.
-    async fn with_server(writer: Arc<dyn Writer>, intake: Handle, asks: impl FnOnce(SocketAddr) + Send + 'static) {
-        let ingest = Ingest::new(writer, Limits::default(), Budget::new(1 << 20), Arc::new(Counters::default()));
-        let none = axum::Router::new;
-        let apis = Apis { braid: none(), prometheus: none(), loki: none(), tempo: none(), correlation: none() };
-        let receivers = Receivers::new(Arc::new(ingest), Origins::default());
-        let app = Arc::new(App::new(receivers, apis, Vec::new(), (Arc::new(|| Ok(())), Arc::new(|| Ok(()))), Process::new()));
+    /// Asks a server, whose receivers have `intake`, from a thread of its own.
+    async fn with_server(app: Arc<App>, intake: Handle, asks: impl FnOnce(SocketAddr) + Send + 'static) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -297,7 +290,27 @@ mod tests {
             let metrics = ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
             assert!(metrics.contains("braid_handler_panics_total 1\n"), "{metrics}");
         };
-        with_server(Arc::new(Broken), Handle::current(), asks).await;
+        with_server(App::bare(Arc::new(Broken)), Handle::current(), asks).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn while_it_starts_it_answers_and_says_that_it_is_not_ready() {
+        let app = App::bare(Arc::new(Broken));
+        app.starting(true);
+        let started = Arc::clone(&app);
+        let asks = move |address| {
+            let get = |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+            let early = get("/ready");
+            assert!(early.starts_with("HTTP/1.1 503 ") && early.ends_with("\r\n\r\nstarting\n"), "{early}");
+            let health = get("/health");
+            assert!(health.starts_with("HTTP/1.1 200 ") && health.contains("\"status\":\"starting\""), "{health}");
+            started.starting(false);
+            assert!(get("/ready").starts_with("HTTP/1.1 200 "));
+            assert!(get("/health").contains("\"status\":\"ok\""));
+            started.stopping();
+            assert!(get("/ready").ends_with("\r\n\r\nshutting down\n"));
+        };
+        with_server(app, Handle::current(), asks).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -311,7 +324,7 @@ mod tests {
                 assert!(answer.contains("HTTP/1.1 503 "), "{answer}");
             }
         };
-        with_server(Arc::clone(&threads) as Arc<dyn Writer>, intake.handle().clone(), asks).await;
+        with_server(App::bare(Arc::clone(&threads) as Arc<dyn Writer>), intake.handle().clone(), asks).await;
         assert_eq!(*threads.0.lock().expect("no panic"), ["braid-intake", "braid-intake"]);
         intake.shutdown_background();
     }

@@ -1,22 +1,35 @@
-//! What the first query would otherwise wait for is done right after the start, while the server is ready already.
+//! What the first query would otherwise wait for is done right after the start: until it is done, for 0.2 s at most, the
+//! server says that it is not ready yet.
 //!
 //! Two things take ten times as long as answering does: reading the index of the newest samples, and reading the program. It
 //! is 45 MB, of which a query needs some three, here and there; where a page of it is not in memory, Linux reads what lies
 //! around it as well (8 MB in all on some machines), a dozen times over, and the query waits each time. So the newest
-//! indexes are opened, and a few small questions are asked of one series, inside the process. A server without samples
+//! indexes are opened, and a few small questions are asked of one series, inside the process, over connections as the ports
+//! serve them: reading a request and writing an answer are spread over a dozen places as well. A server without samples
 //! asks nothing, and stays as small as it starts.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use api::{Api, NoTargets, Settings};
+use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
-use http_body_util::BodyExt;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use store::series::Newest;
 use store::{Source, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::app::App;
+use crate::arriving::Arriving;
+use crate::config::Face;
+use crate::gate::Peer;
+use crate::server;
 use crate::transfer::percent;
 
 /// Bytes of the segments whose indexes are opened: half an hour of a million samples a minute. What an index takes of memory
@@ -25,32 +38,57 @@ const MOST: u64 = 64 << 20;
 /// Milliseconds before the newest sample that are asked about.
 const SPAN_MS: i64 = 600_000;
 
+/// What anybody may ask of `App`: it goes through the gate and past the receivers, as every request does.
+const PULSE: &str = "/-/healthy";
+
 /// Does it, unless `stop` comes first. What fails is left to the queries that come.
-pub(crate) async fn warm(store: Arc<Store>, settings: Settings, stop: CancellationToken) {
+pub(crate) async fn warm(store: Arc<Store>, settings: Settings, app: Arc<App>, stop: CancellationToken) {
     let opened = Arc::clone(&store);
     let newest = match tokio::task::spawn_blocking(move || opened.open_newest(MOST)).await {
         Ok(Ok(Some(newest))) => newest,
         Ok(Err(e)) => return tracing::debug!("the newest samples were not opened: {e}"),
         Ok(Ok(None)) | Err(_) => return,
     };
-    for question in questions(&newest) {
+    // An API of its own: nobody's counts, logs or queues know of it.
+    let api = Api::new(store as Arc<dyn Source>, Arc::new(NoTargets), settings);
+    let router = api::prometheus_router(&Arc::new(api));
+    for question in std::iter::once(PULSE.to_owned()).chain(questions(&newest)) {
         if stop.is_cancelled() {
             return;
         }
-        let status = ask(&store, &settings, &newest, &question).await;
-        tracing::debug!(%status, question, "asked beforehand");
+        match ask(&app, &router, &newest, &question).await {
+            Ok(answer) => tracing::debug!(answer = answer.lines().next(), question, "asked beforehand"),
+            Err(e) => tracing::debug!("{question} was not asked beforehand: {e}"),
+        }
     }
 }
 
-/// Asks as a client would, of an API of its own: nobody's counts, logs or queues know of it.
-async fn ask(store: &Arc<Store>, settings: &Settings, newest: &Newest, question: &str) -> StatusCode {
-    let api = Api::new(Arc::clone(store) as Arc<dyn Source>, Arc::new(NoTargets), settings.clone());
-    let request = Request::get(question).header("X-Scope-OrgID", newest.tenant.as_str()).body(Body::empty());
-    let Ok(request) = request else { return StatusCode::BAD_REQUEST };
-    let Ok(response) = api::prometheus_router(&Arc::new(api)).oneshot(request).await;
-    let status = response.status();
-    let _ = response.into_body().collect().await;
-    status
+/// Asks over a connection that is served as a port serves its own; the whole answer, as it came.
+async fn ask(app: &Arc<App>, router: &Router, newest: &Newest, question: &str) -> std::io::Result<String> {
+    let (mut near, far) = UnixStream::pair()?;
+    let (app, router) = (Arc::clone(app), router.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (app, router) = (Arc::clone(&app), router.clone());
+        async move {
+            if request.uri().path() == PULSE {
+                let peer = Peer { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), secure: false, certified: false };
+                return Ok(app.answer(Face::Prometheus, peer, Arriving::of(request)).await);
+            }
+            router.oneshot(request.map(Body::new)).await
+        }
+    });
+    let serve = async { server::builder().serve_connection_with_upgrades(TokioIo::new(far), service).await };
+    let ask = async {
+        let of = newest.tenant.as_str();
+        let head = format!("GET {question} HTTP/1.1\r\nHost: braid\r\nX-Scope-OrgID: {of}\r\nConnection: close\r\n\r\n");
+        near.write_all(head.as_bytes()).await?;
+        let mut answer = Vec::new();
+        near.read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    // What went wrong on the far side shows on the near one.
+    let (_, answer) = tokio::join!(serve, ask);
+    answer
 }
 
 /// Paths of questions about one series, which between them go most of the ways that a dashboard's go.
@@ -65,9 +103,11 @@ fn questions(newest: &Newest) -> Vec<String> {
     let (start, end) = ((newest.last_ms - SPAN_MS) / 1000, newest.last_ms / 1000);
     let range = |query: String| format!("/api/v1/query_range?query={}&start={start}&end={end}&step=15", percent(&query));
     let instant = |query: String| format!("/api/v1/query?query={}&time={end}", percent(&query));
+    // Whatever the series is, it may stand for a bucket.
+    let bucket = |le: &str| format!("label_replace(rate({selector}[5m]), \"le\", \"{le}\", \"\", \"\")");
     vec![
         range(format!("sum by (job) (rate({selector}[5m])) / 2")),
-        range(format!("histogram_quantile(0.9, sum by (le) (rate({selector}[5m])))")),
+        range(format!("histogram_quantile(0.9, sum by (le) ({} or {}))", bucket("1"), bucket("+Inf"))),
         instant(format!("topk(1, avg_over_time({selector}[5m]))")),
         format!("/api/v1/series?match[]={}&start={start}&end={end}", percent(&selector)),
     ]
@@ -88,6 +128,45 @@ mod tests {
         options.min_free = 0;
         options.share_below = 0;
         Arc::new(Store::open(options, SeriesOptions::default()).expect("a store"))
+    }
+
+    #[tokio::test]
+    async fn the_times_of_scrapes_are_read_beforehand_and_the_values_that_are_asked_for_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // In one hour, so in one segment.
+        let begin = jiff::Timestamp::now().as_millisecond() / 3_600_000 * 3_600_000 - 3_600_000;
+        {
+            let store = open(dir.path());
+            let mut request = Encoder::new();
+            for target in 0..12 {
+                for name in ["a", "b"] {
+                    let text = target.to_string();
+                    let labels = [("__name__", name), ("instance", text.as_str())];
+                    SampleSink::series(&mut request, RawLabels::from_pairs(format!("{name}{text}").as_bytes(), &labels));
+                    (0..40).for_each(|i| request.sample(begin + i * 15_000 + target * 100, i as f64));
+                }
+            }
+            let payload = request.finish().expect("a request").into();
+            let request = store::Request { tenant: Tenant::default(), encoding: Encoding::RemoteWrite, payload };
+            store.append(request).await.expect("taken");
+            store.settle().expect("settles");
+            store.close();
+        }
+        let store = open(dir.path());
+        store.open_newest(MOST).expect("no failure").expect("a series");
+        let before = store.stats().reads;
+        let (reader, tenant) = (store.snapshot(), Tenant::default());
+        let selection = reader.select(&tenant, &[], begin, begin + 3_600_000).expect("no failure");
+        let mut samples = 0;
+        let mut each = |_: usize, series: &mut store::SeriesSamples| {
+            samples += series.times.len();
+            std::ops::ControlFlow::Continue(())
+        };
+        selection.read(0..24, &mut each).expect("no failure");
+        assert_eq!(samples, 24 * 40);
+        assert_eq!(store.stats().reads - before, 1, "of twelve scrapes");
+        drop(selection);
+        store.close();
     }
 
     #[tokio::test]
@@ -112,14 +191,24 @@ mod tests {
         let newest = store.open_newest(MOST).expect("no failure").expect("a series");
         assert_eq!(newest.labels.as_ref(), &Labels::from_pairs(labels));
         assert_eq!(newest.last_ms, now - 15_000);
+        let app = App::bare(Arc::clone(&store) as Arc<dyn Writer>);
+        let api = Api::new(Arc::clone(&store) as Arc<dyn Source>, Arc::new(NoTargets), Settings::default());
+        let router = api::prometheus_router(&Arc::new(api));
         let asked = questions(&newest);
         assert_eq!(asked.len(), 4);
         for question in asked {
-            assert_eq!(ask(&store, &Settings::default(), &newest, &question).await, StatusCode::OK, "{question}");
+            let answer = ask(&app, &router, &newest, &question).await.expect("answered");
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\"status\":\"success\""),
+                "{question}: {answer}"
+            );
+            assert!(!answer.contains(":[]"), "{question}: {answer}");
         }
+        let pulse = ask(&app, &router, &newest, PULSE).await.expect("answered");
+        assert!(pulse.ends_with("Prometheus Server is Healthy.\n"), "{pulse}");
         let odd = Newest { labels: Arc::new(Labels::from_pairs([("a.b", "c")])), ..newest };
         assert!(questions(&odd).is_empty());
-        warm(Arc::clone(&store), Settings::default(), CancellationToken::new()).await;
+        warm(Arc::clone(&store), Settings::default(), app, CancellationToken::new()).await;
         store.close();
     }
 }
