@@ -331,9 +331,8 @@ fn a_tail_whose_templates_take_too_many_steps_is_closed_and_told_why() {
     let mut usual = Tailing::start(&braid, &path(r#"{app="live"} | logfmt | line_format "{{.a}}""#));
     push(&braid, &batch(0, 100, "a=b")).expect(204);
     let closed = loop {
-        match heavy.0.read().expect("a frame") {
-            Message::Close(why) => break why.expect("a reason"),
-            _ => {}
+        if let Message::Close(why) = heavy.0.read().expect("a frame") {
+            break why.expect("a reason");
         }
     };
     assert!(u16::from(closed.code) == 1008 && closed.reason.contains("2000 steps a line"), "{closed:?}");
