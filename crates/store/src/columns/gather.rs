@@ -321,7 +321,7 @@ mod tests {
 
     /// A column of `rows` rows of each type that is copied by stretches; every third row of a column with gaps has none.
     fn columns(rows: u32, gaps: bool) -> Vec<ArrayRef> {
-        let has = |row: &u32| !gaps || row % 3 != 0;
+        let has = |row: &u32| !gaps || !row.is_multiple_of(3);
         let text = |row: u32| format!("{row}").repeat(row as usize % 4);
         let ids = (0..rows).map(|row| has(&row).then(|| row.to_be_bytes()));
         vec![
