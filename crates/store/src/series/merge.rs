@@ -231,9 +231,7 @@ impl Gathered {
         if !self.histograms.is_empty() {
             self.settle_histograms();
         }
-        if self.starts.iter().all(|start| *start == 0) {
-            self.starts.clear();
-        }
+        self.forget_no_starts();
         if !self.unordered {
             return;
         }
@@ -261,6 +259,14 @@ impl Gathered {
         self.values = order.iter().map(|at| self.values[*at as usize]).collect();
         if !self.starts.is_empty() {
             self.starts = order.iter().map(|at| self.starts[*at as usize]).collect();
+        }
+        self.forget_no_starts();
+    }
+
+    /// Where no sample has a start timestamp, none is kept.
+    fn forget_no_starts(&mut self) {
+        if self.starts.iter().all(|start| *start == 0) {
+            self.starts.clear();
         }
     }
 
@@ -307,6 +313,12 @@ mod tests {
         assert_eq!(g.times, [5, 20, 30]);
         assert_eq!(g.values, [9.0, 2.0, 3.0]);
         assert_eq!(g.starts, [1, 0, 0]);
+
+        let mut g = Gathered::default();
+        add(&mut g, &[(29, 0.0)], None, 0..=99);
+        add(&mut g, &[(29, 0.0)], Some(&[1]), 0..=99);
+        g.settle();
+        assert_eq!((&*g.times, &*g.starts), (&[29][..], &[][..]), "the start went with its sample");
     }
 
     #[test]

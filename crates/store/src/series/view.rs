@@ -40,6 +40,22 @@ pub(super) fn gone(deleted: &[Arc<Tombstone>], labels: &Labels) -> Vec<RangeIncl
     deleted.iter().filter(|t| t.dooms(labels)).map(|t| t.millis()).collect()
 }
 
+/// Segments in the order of time; those that overlap, and those between them, stay as they came: of equal times the first
+/// written stays. Merges write old hours late, and what is visited in the order of time need not be put into it.
+fn in_time(segments: Vec<&SegmentMeta>) -> Vec<&SegmentMeta> {
+    let mut by_first: Vec<(usize, &SegmentMeta)> = segments.into_iter().enumerate().collect();
+    by_first.sort_by_key(|(_, s)| s.first);
+    let (mut stretch, mut reach) = (0_usize, i64::MIN);
+    let mut all: Vec<(usize, usize, &SegmentMeta)> = Vec::with_capacity(by_first.len());
+    for (rank, meta) in by_first {
+        stretch += usize::from(meta.first > reach);
+        reach = reach.max(meta.last);
+        all.push((stretch, rank, meta));
+    }
+    all.sort_unstable_by_key(|(stretch, rank, _)| (*stretch, *rank));
+    all.into_iter().map(|(.., meta)| meta).collect()
+}
+
 impl SeriesView {
     pub(super) fn new(inner: Arc<Inner>, heads: Arc<Tenants>, segments: Arc<Vec<Arc<SegmentMeta>>>) -> Self {
         Self { inner, heads, segments, tombstones: Tombstones::default() }
@@ -64,17 +80,16 @@ impl SeriesView {
     /// Opens what may hold samples of the range, damaged segments excepted: those are reported and left out.
     fn places(&self, tenant: &Tenant, range: &RangeInclusive<i64>) -> Result<Vec<Spared>, StoreError> {
         let mut places = Vec::new();
-        for meta in self.segments_of(tenant) {
+        let inside = |meta: &&SegmentMeta| {
             let (first, last) = (meta.first.div_euclid(1_000_000), meta.last.div_euclid(1_000_000));
-            if first <= *range.end() && last >= *range.start() {
-                match self.inner.open(meta, tenant) {
-                    Ok(Some(index)) => {
-                        places.push((Place::Segment(index), self.tombstones.of_tenant(meta, tenant.as_str())));
-                    }
-                    Ok(None) => {}
-                    Err(StoreError::Corrupt { reason, .. }) => self.inner.damaged(meta, &reason),
-                    Err(e) => return Err(e),
-                }
+            first <= *range.end() && last >= *range.start()
+        };
+        for meta in in_time(self.segments_of(tenant).into_iter().filter(inside).collect()) {
+            match self.inner.open(meta, tenant) {
+                Ok(Some(index)) => places.push((Place::Segment(index), self.tombstones.of_tenant(meta, tenant.as_str()))),
+                Ok(None) => {}
+                Err(StoreError::Corrupt { reason, .. }) => self.inner.damaged(meta, &reason),
+                Err(e) => return Err(e),
             }
         }
         if let Some(head) = self.heads.get(tenant) {
@@ -429,4 +444,37 @@ fn read_exemplars(
         out.extend(all.into_iter().filter(|e| range.contains(&e.time) && !gone.iter().any(|g| g.contains(&e.time))));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_visited_in_the_order_of_time_where_they_do_not_overlap() {
+        // In the order in which they were written: what they span, and where each is visited.
+        let written = [(70, 80), (10, 20), (30, 50), (40, 60), (35, 38), (20, 25)];
+        let all: Vec<SegmentMeta> = (0..)
+            .zip(written)
+            .map(|(id, (first, last))| SegmentMeta {
+                id,
+                tenant: String::new(),
+                signal: Signal::Metrics.as_str().to_owned(),
+                hour: 0,
+                file: String::new(),
+                format: 1,
+                first,
+                last,
+                rows: 1,
+                bytes: 1,
+                level: 0,
+                first_sequence: id,
+                last_sequence: id,
+                deleted_to: 0,
+                apart: false,
+            })
+            .collect();
+        let order: Vec<u64> = in_time(all.iter().collect()).into_iter().map(|s| s.id).collect();
+        assert_eq!(order, [1, 5, 2, 3, 4, 0]);
+    }
 }
