@@ -130,28 +130,30 @@ mod tests {
         Arc::new(Store::open(options, SeriesOptions::default()).expect("a store"))
     }
 
+    /// Writes the request, which becomes a segment, and closes the store.
+    async fn settle(store: Arc<Store>, mut request: Encoder) {
+        let payload = request.finish().expect("a request").into();
+        let request = store::Request { tenant: Tenant::default(), encoding: Encoding::RemoteWrite, payload };
+        store.append(request).await.expect("taken");
+        store.settle().expect("settles");
+        store.close();
+    }
+
     #[tokio::test]
     async fn the_times_of_scrapes_are_read_beforehand_and_the_values_that_are_asked_for_at_once() {
         let dir = tempfile::tempdir().expect("a directory");
         // In one hour, so in one segment.
         let begin = jiff::Timestamp::now().as_millisecond() / 3_600_000 * 3_600_000 - 3_600_000;
-        {
-            let store = open(dir.path());
-            let mut request = Encoder::new();
-            for target in 0..12 {
-                for name in ["a", "b"] {
-                    let text = target.to_string();
-                    let labels = [("__name__", name), ("instance", text.as_str())];
-                    SampleSink::series(&mut request, RawLabels::from_pairs(format!("{name}{text}").as_bytes(), &labels));
-                    (0..40).for_each(|i| request.sample(begin + i * 15_000 + target * 100, i as f64));
-                }
+        let mut request = Encoder::new();
+        for target in 0..12 {
+            for name in ["a", "b"] {
+                let text = target.to_string();
+                let labels = [("__name__", name), ("instance", text.as_str())];
+                SampleSink::series(&mut request, RawLabels::from_pairs(format!("{name}{text}").as_bytes(), &labels));
+                (0..40).for_each(|i| request.sample(begin + i * 15_000 + target * 100, i as f64));
             }
-            let payload = request.finish().expect("a request").into();
-            let request = store::Request { tenant: Tenant::default(), encoding: Encoding::RemoteWrite, payload };
-            store.append(request).await.expect("taken");
-            store.settle().expect("settles");
-            store.close();
         }
+        settle(open(dir.path()), request).await;
         let store = open(dir.path());
         store.open_newest(MOST).expect("no failure").expect("a series");
         let before = store.stats().reads;
@@ -174,18 +176,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let now = jiff::Timestamp::now().as_millisecond();
         let labels = [("__name__", "a_total"), ("job", "a \"job\" & more")];
-        {
-            let store = open(dir.path());
-            assert_eq!(store.open_newest(MOST).expect("no failure"), None);
-            let mut request = Encoder::new();
-            SampleSink::series(&mut request, RawLabels::from_pairs(b"a", &labels));
-            (0..40).for_each(|i| request.sample(now - (40 - i) * 15_000, i as f64));
-            let payload = request.finish().expect("a request").into();
-            let request = store::Request { tenant: Tenant::default(), encoding: Encoding::RemoteWrite, payload };
-            store.append(request).await.expect("taken");
-            store.settle().expect("settles");
-            store.close();
-        }
+        let empty = open(dir.path());
+        assert_eq!(empty.open_newest(MOST).expect("no failure"), None);
+        let mut request = Encoder::new();
+        SampleSink::series(&mut request, RawLabels::from_pairs(b"a", &labels));
+        (0..40).for_each(|i| request.sample(now - (40 - i) * 15_000, i as f64));
+        settle(empty, request).await;
         let store = open(dir.path());
         assert_eq!(store.open_newest(1).expect("no failure"), None, "too large");
         let newest = store.open_newest(MOST).expect("no failure").expect("a series");
