@@ -26,6 +26,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     options.max_bytes = wanted.max_size;
     options.discover_service_name = config.limits.wire.discover_service_name;
     options.max_line_age = config.limits.wire.max_line_age_ns.map(|ns| Duration::from_nanos(ns.unsigned_abs()));
+    options.max_line_ahead = config.limits.wire.max_line_ahead_ns.map(|ns| Duration::from_nanos(ns.unsigned_abs()));
     options.share_below = wanted.share_below.unwrap_or(options.share_below);
     options.apart = vec![correlate::SERVICE.to_owned()];
     options.min_free = wanted.min_free.unwrap_or(options.min_free);

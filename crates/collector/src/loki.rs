@@ -34,7 +34,7 @@ fn envelope(headers: &HeaderMap, begun: Instant) -> Result<Envelope, Refusal> {
     let json = media_type(headers).eq_ignore_ascii_case("application/json");
     let encoding = if json { Encoding::LokiPushJson } else { Encoding::LokiPush };
     let snappy = headers.get(http::header::CONTENT_ENCODING).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"snappy"));
-    // The snappy that is part of the protobuf form stays; some clients declare it.
-    let compression = if snappy && !json { ContentEncoding::Identity } else { content_encoding(headers)? };
+    // The snappy that is part of the protobuf form stays; some clients declare it, and Loki reads JSON past such a header.
+    let compression = if snappy { ContentEncoding::Identity } else { content_encoding(headers)? };
     Ok(Envelope { via: Via::LokiPush, encoding, compression, begun, translation: Translation::None })
 }

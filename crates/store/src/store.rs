@@ -44,6 +44,7 @@ impl Store {
         let max_line_age = options.max_line_age.map(|age| age + AGE_SLACK);
         let limits = wire::Limits {
             discover_service_name: options.discover_service_name,
+            max_line_ahead_ns: options.max_line_ahead.and_then(|ahead| i64::try_from(ahead.as_nanos()).ok()),
             max_line_age_ns: max_line_age.and_then(|age| i64::try_from(age.as_nanos()).ok()),
             ..wire::Limits::default()
         };

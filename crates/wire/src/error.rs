@@ -40,9 +40,6 @@ pub enum WireError {
     /// Snappy that does not decompress.
     #[error("snappy: {0}")]
     Snappy(String),
-    /// The labels of a Loki stream do not parse; the text is Loki's.
-    #[error("couldn't parse labels: {0}")]
-    Labels(String),
     /// Larger, deeper or wider than the limits allow.
     #[error("{what} exceeds the limit of {limit}")]
     TooLarge {

@@ -1,5 +1,7 @@
 //! What a request may be at most.
 
+use std::ops::RangeInclusive;
+
 /// Bounds on what a walker reads from one request; a request past them is refused with
 /// [`WireError::TooLarge`](crate::WireError::TooLarge).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +27,22 @@ pub struct Limits {
     /// How much older than the moment it was received a pushed line may be, nanoseconds (Loki's `reject_old_samples_max_age`).
     /// OTLP has no such limit.
     pub max_line_age_ns: Option<i64>,
+    /// How far a pushed line may be ahead of the moment it was received, nanoseconds (Loki's `creation_grace_period`). OTLP has no
+    /// such limit.
+    pub max_line_ahead_ns: Option<i64>,
     /// Whether OTLP's explicit histograms become native ones with custom buckets instead of series of buckets (Prometheus'
     /// `convert_histograms_to_nhcb`).
     pub custom_buckets: bool,
 }
 
 impl Limits {
-    /// The oldest time that a line may have that is received at `received`; with 0 for a moment that is not known any time is fine.
-    pub(crate) fn oldest_line(&self, received: i64) -> i64 {
-        match self.max_line_age_ns {
-            Some(age) if received > 0 => received.saturating_sub(age),
-            _ => i64::MIN,
-        }
+    /// The oldest and the newest time that a line may have that is received at `received`; with 0 for a moment that is not known any
+    /// time is fine.
+    pub(crate) fn line_times(&self, received: i64) -> RangeInclusive<i64> {
+        let known = received > 0;
+        let oldest = self.max_line_age_ns.filter(|_| known).map_or(i64::MIN, |age| received.saturating_sub(age));
+        let newest = self.max_line_ahead_ns.filter(|_| known).map_or(i64::MAX, |ahead| received.saturating_add(ahead));
+        oldest..=newest
     }
 }
 
@@ -53,6 +59,7 @@ impl Default for Limits {
             max_symbols: 1 << 20,
             discover_service_name: true,
             max_line_age_ns: None,
+            max_line_ahead_ns: None,
             custom_buckets: false,
         }
     }

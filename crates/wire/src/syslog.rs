@@ -255,6 +255,12 @@ fn time_of_day(text: &str) -> Option<i64> {
     Some((number(hours, 23)? * 3600 + number(minutes, 59)? * 60 + number(whole, 60)?) * 1_000_000_000 + nanos)
 }
 
+/// A time in RFC 3339, nanoseconds; of the years 1970 to 2261.
+pub(crate) fn rfc3339(text: &str) -> Option<i64> {
+    let zoned = text.ends_with(['Z', 'z']) || text.get(19..)?.contains(['+', '-']);
+    timestamp(text, Clock { now: 0, offset: 0 }).filter(|_| zoned)
+}
+
 /// RFC 3339, also with a blank for `T`, a comma before the fraction, and no zone.
 fn timestamp(text: &str, clock: Clock) -> Option<i64> {
     let (date, rest) = (text.get(..10)?, text.get(11..)?);

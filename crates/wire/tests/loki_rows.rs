@@ -171,8 +171,46 @@ fn a_stream_without_labels_is_refused_line_by_line() {
     let (rows, summary) = walk(Encoding::LokiPush, &one_line("{}", b"x")).unwrap();
     assert!(rows.is_empty());
     assert_eq!(summary.refused.message(), "error at least one label pair is required per stream: 1");
-    let error = check(Encoding::LokiPush, &one_line("{a=}", b"x"), &Limits::default()).unwrap_err();
-    assert_eq!(error.to_string(), "couldn't parse labels: 1:4: parse error: expected a quoted string");
+}
+
+#[test]
+fn labels_that_do_not_parse_cost_their_stream_and_no_other() {
+    let stream = |labels: &str, line: &str| Stream {
+        labels: labels.to_owned(),
+        entries: vec![Entry { line: line.as_bytes().to_vec(), ..Entry::default() }],
+        hash: 0,
+    };
+    let body = snappy(&PushRequest { streams: vec![stream("{a=}", "x"), stream(r#"{a="1"}"#, "kept")] });
+    let (rows, summary) = walk(Encoding::LokiPush, &body).unwrap();
+    assert_eq!(rows.iter().map(|r| &*r.2).collect::<Vec<_>>(), ["kept"]);
+    let why = "error parsing labels '{a=}' with error: 1:4: parse error: expected a quoted string";
+    assert_eq!(summary.told.message(), why);
+
+    let body =
+        r#"{"streams":[{"stream":{"a-b":"1"},"values":[["5","x"],["6","y"]]},{"stream":{"a":"1"},"values":[["5","kept"]]}]}"#;
+    let (rows, summary) = walk(Encoding::LokiPushJson, body.as_bytes()).unwrap();
+    assert_eq!(rows.iter().map(|r| &*r.2).collect::<Vec<_>>(), ["kept"]);
+    assert_eq!(summary.refused.total(), 2);
+    let why = "error parsing labels '{a-b=\"1\"}' with error: parse error: \"a-b\" is no label name";
+    assert_eq!(summary.told.message(), why);
+}
+
+#[test]
+fn the_json_of_the_first_api_is_read() {
+    let body = r#"{"streams":[{"labels":"{app=\"a\"}","entries":[
+        {"ts":"2018-12-18T08:28:06.801064-04:00","line":"one"},{"line":"two","ts":"2018-12-18T12:28:07Z","more":{}}]}]}"#;
+    let (rows, summary) = walk(Encoding::LokiPushJson, body.as_bytes()).unwrap();
+    assert_eq!((summary.accepted, summary.refused.total()), (2, 0));
+    let rows: Vec<_> = rows.iter().map(|r| (r.1, &*r.2)).collect();
+    assert_eq!(rows, [(1_545_136_086_801_064_000, "one"), (1_545_136_087_000_000_000, "two")]);
+    for (entry, error) in [
+        (r#"{"ts":"2018-12-18T08:28:06","line":"l"}"#, "the time stamp \"2018-12-18T08:28:06\" is no time in RFC 3339"),
+        (r#"{"line":"l"}"#, "expected a time stamp and a line"),
+    ] {
+        let body = format!(r#"{{"streams":[{{"labels":"{{app=\"a\"}}","entries":[{entry}]}}]}}"#);
+        let told = walk(Encoding::LokiPushJson, body.as_bytes()).unwrap_err().to_string();
+        assert!(told.starts_with(&format!("JSON: {error}")), "{told}");
+    }
 }
 
 #[test]

@@ -57,8 +57,10 @@ pub(super) async fn drilldown_limits(api: Arc<Api>, _: Ask) -> Result<Answer, Fa
 pub(super) async fn config(api: Arc<Api>, _: Ask) -> Result<Answer, Failure> {
     let settings = &api.settings;
     let age = api.limits.max_line_age_ns.map_or(0, |ns| ns / 1_000_000_000);
+    let ahead = api.limits.max_line_ahead_ns.map_or(0, |ns| ns / 1_000_000_000);
     let body = format!(
         "target: all\nauth_enabled: false\nlimits_config:\n  reject_old_samples: {}\n  reject_old_samples_max_age: {age}s\n  \
+         creation_grace_period: {ahead}s\n  \
          discover_service_name: [{}]\n  discover_log_levels: {}\n  allow_structured_metadata: true\n  volume_enabled: true\n  \
          max_entries_limit_per_query: {}\n  max_concurrent_tail_requests: {}\n  query_timeout: {}s\n  retention_period: {}s\n",
         age > 0,

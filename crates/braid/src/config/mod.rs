@@ -278,6 +278,11 @@ impl Config {
             None => Ok(default),
             Some(text) => units::duration(text).map_err(|e| ConfigError::value(name, key, e)),
         };
+        // A span in nanoseconds, 0 for without end.
+        let unless_zero = |text: &Option<String>, key: &str, default: Duration| match text.as_deref() {
+            Some("0" | "0s") => Ok(None),
+            _ => time(key, text, default).map(|span| i64::try_from(span.as_nanos()).ok()),
+        };
         let memory = match &overrides.memory {
             Some(text) => units::bytes(text).map_err(|e| ConfigError::value("command line", "--memory", e))?,
             None => size("memory", &file.memory, 512 << 20)?,
@@ -291,14 +296,16 @@ impl Config {
             inflated: size("limits.inflated", &file.limits.inflated, defaults.inflated)?,
             wire: wire::Limits {
                 discover_service_name: file.limits.discover_service_name.unwrap_or(true),
-                max_line_age_ns: match file.limits.reject_old_samples_max_age.as_deref() {
-                    Some("0" | "0s") => None,
-                    _ => {
-                        let key = "limits.reject_old_samples_max_age";
-                        let age = time(key, &file.limits.reject_old_samples_max_age, 7 * DAY)?;
-                        i64::try_from(age.as_nanos()).ok()
-                    }
-                },
+                max_line_age_ns: unless_zero(
+                    &file.limits.reject_old_samples_max_age,
+                    "limits.reject_old_samples_max_age",
+                    7 * DAY,
+                )?,
+                max_line_ahead_ns: unless_zero(
+                    &file.limits.creation_grace_period,
+                    "limits.creation_grace_period",
+                    Duration::from_secs(600),
+                )?,
                 custom_buckets: file.otlp.convert_histograms_to_nhcb,
                 ..defaults.wire
             },

@@ -199,6 +199,7 @@ pub(super) struct Limits {
     pub(super) discover_service_name: Option<bool>,
     pub(super) discover_log_levels: Option<bool>,
     pub(super) reject_old_samples_max_age: Option<String>,
+    pub(super) creation_grace_period: Option<String>,
     pub(super) max_entries_limit_per_query: Option<usize>,
     pub(super) max_concurrent_tail_requests: Option<usize>,
     pub(super) delete_request_cancel_period: Option<String>,

@@ -198,19 +198,22 @@ fn lines_that_are_too_old_are_refused_and_the_others_kept() {
         [at.to_string(), "new"],
         [(at - 1800 * SECOND).to_string(), "out of order"],
         [(at - 7200 * SECOND).to_string(), "old"],
-    ]}]);
+        [(at + 599 * SECOND).to_string(), "ahead"],
+    ]}, {"stream": {"app": "b"}, "values": [[(at + 700 * SECOND).to_string(), "too far ahead"]]}]);
     let reply = push(&braid, &streams).expect(400);
     let text = reply.text();
-    assert!(text.starts_with("entry for stream '{app=\"a\"}' has timestamp too old: 20"), "{text}");
-    assert!(text.contains("Z, oldest acceptable timestamp is: 20") && text.ends_with("Z\n"), "{text}");
+    assert!(text.starts_with("1 errors like: entry for stream '{app=\"a\"}' has timestamp too old: 20"), "{text}");
+    assert!(text.contains("Z, oldest acceptable timestamp is: 20"), "{text}");
+    assert!(text.contains("; 1 errors like: entry for stream '{app=\"b\"}' has timestamp too new: 20"), "{text}");
     let found = get(
         &braid,
-        &format!("/loki/api/v1/query_range?query=%7Bapp=%22a%22%7D&start={}&end={}", at - 10_000 * SECOND, at + SECOND),
+        &format!("/loki/api/v1/query_range?query=%7Bapp!=%22%22%7D&start={}&end={}", at - 10_000 * SECOND, at + 800 * SECOND),
     );
     // Neither a service's name nor a level is added.
     let result = &found["data"]["result"];
     assert_eq!(result[0]["stream"], json!({"app": "a"}), "{found}");
-    assert_eq!(result[0]["values"].as_array().map(Vec::len), Some(2), "{found}");
+    assert_eq!(result.as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(result[0]["values"].as_array().map(Vec::len), Some(3), "{found}");
 }
 
 #[test]

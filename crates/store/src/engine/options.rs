@@ -49,6 +49,8 @@ pub struct Options {
     pub discover_service_name: bool,
     /// How much older than the moment of its receipt a pushed line may be.
     pub max_line_age: Option<Duration>,
+    /// How far a pushed line may be ahead of the moment of its receipt.
+    pub max_line_ahead: Option<Duration>,
     /// Size of all segments at which the oldest hours are deleted; `None` for no limit.
     pub max_bytes: Option<u64>,
     /// How long the files of a segment stay after it was dropped.
@@ -89,6 +91,7 @@ impl Options {
             retention: [7 * DAY, 7 * DAY, 15 * DAY],
             discover_service_name: true,
             max_line_age: None,
+            max_line_ahead: None,
             max_bytes: None,
             grace: Duration::from_secs(60),
             min_free: 256 << 20,

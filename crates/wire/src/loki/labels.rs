@@ -13,12 +13,12 @@ pub(crate) struct StreamLabels<'a> {
 }
 
 impl<'a> StreamLabels<'a> {
-    /// Reads the text of a `Stream.labels` field.
-    pub(crate) fn parse(&mut self, text: &'a str, limits: &Limits) -> Result<(), WireError> {
+    /// Reads the text of a `Stream.labels` field; `Err` inside says why it is no label set.
+    pub(crate) fn parse(&mut self, text: &'a str, limits: &Limits) -> Result<Result<(), String>, WireError> {
         self.pairs.clear();
         let mut at = skip_space(text, 0);
         let fail = |at: usize, reason: &str| {
-            Err(WireError::Labels(format!("1:{}: parse error: {reason}", text[..at.min(text.len())].chars().count() + 1)))
+            Ok(Err(format!("1:{}: parse error: {reason}", text[..at.min(text.len())].chars().count() + 1)))
         };
         // A bare name before the braces is a metric's name, in Loki as in PromQL.
         let name = name_len(&text[at..]);
@@ -60,13 +60,24 @@ impl<'a> StreamLabels<'a> {
         if at < text.len() {
             return fail(at, "unexpected text after the label set");
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// Why one of the names is no label's name, as it is said of the same labels in the text form.
+    pub(super) fn bad_name(&self) -> Option<String> {
+        let (name, _) = self.pairs.iter().find(|(name, _)| name_len(name) != name.len() || name.is_empty())?;
+        let shown: String = name.chars().take(100).collect();
+        Some(format!("parse error: {shown:?} is no label name"))
+    }
+
+    pub(super) fn too_many(limits: &Limits) -> WireError {
+        WireError::TooLarge { what: "the number of a stream's labels", limit: limits.max_labels }
     }
 
     /// Adds a label; an empty value means that it is absent.
     pub(crate) fn push(&mut self, name: Cow<'a, str>, value: Cow<'a, str>, limits: &Limits) -> Result<(), WireError> {
         if self.pairs.len() >= limits.max_labels {
-            return Err(WireError::TooLarge { what: "the number of a stream's labels", limit: limits.max_labels });
+            return Err(Self::too_many(limits));
         }
         if !value.is_empty() {
             self.pairs.push((name, value));
@@ -135,7 +146,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<String, String> {
         let mut labels = StreamLabels::default();
-        labels.parse(text, &Limits::default()).map_err(|e| e.to_string())?;
+        labels.parse(text, &Limits::default()).map_err(|e| e.to_string())??;
         labels.finish(&Limits::default())?;
         Ok(labels.pairs.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(","))
     }
@@ -159,15 +170,12 @@ mod tests {
         for (text, error) in [
             ("{}", NO_LABELS),
             (r#"{a="1",a="2"}"#, DUPLICATE_LABEL),
-            ("", "couldn't parse labels: 1:1: parse error: unexpected text, expected \"{\""),
-            (r#"{a"#, "couldn't parse labels: 1:3: parse error: unexpected operator in label set, expected \"=\""),
-            (r#"{a="1"#, "couldn't parse labels: 1:4: parse error: unterminated quoted string"),
-            (r#"{a=~"1"}"#, "couldn't parse labels: 1:3: parse error: unexpected operator in label set, expected \"=\""),
-            (r#"{a="1"} x"#, "couldn't parse labels: 1:9: parse error: unexpected text after the label set"),
-            (
-                r#"{a="ä" b="1"}"#,
-                "couldn't parse labels: 1:8: parse error: unexpected text in label set, expected \",\" or \"}\"",
-            ),
+            ("", "1:1: parse error: unexpected text, expected \"{\""),
+            (r#"{a"#, "1:3: parse error: unexpected operator in label set, expected \"=\""),
+            (r#"{a="1"#, "1:4: parse error: unterminated quoted string"),
+            (r#"{a=~"1"}"#, "1:3: parse error: unexpected operator in label set, expected \"=\""),
+            (r#"{a="1"} x"#, "1:9: parse error: unexpected text after the label set"),
+            (r#"{a="ä" b="1"}"#, "1:8: parse error: unexpected text in label set, expected \",\" or \"}\""),
         ] {
             assert_eq!(parse(text), Err(error.to_owned()), "{text}");
         }

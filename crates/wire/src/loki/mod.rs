@@ -34,4 +34,6 @@ pub const SERVICE_NAME_SOURCES: [&str; 13] = [
 pub(crate) const NO_LABELS: &str = "error at least one label pair is required per stream";
 pub(crate) const DUPLICATE_LABEL: &str = "stream has a label name more than once";
 pub(crate) const TOO_OLD: &str = "lines whose timestamp is too old";
+pub(crate) const TOO_NEW: &str = "lines whose timestamp is too new";
+pub(crate) const BAD_LABELS: &str = "streams whose labels do not parse";
 pub(crate) const BAD_TIME: &str = "lines with a time outside of the years 1678 to 2262";

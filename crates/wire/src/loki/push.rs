@@ -2,7 +2,7 @@
 
 use model::{Attr, Group, Log, SpanId, Timestamp, TraceId, Value};
 
-use super::{BAD_TIME, StreamLabels, TOO_OLD};
+use super::{BAD_LABELS, BAD_TIME, StreamLabels, TOO_NEW, TOO_OLD};
 use crate::protobuf::Reader;
 use crate::snappy::decompressed;
 use crate::{Limits, LogSink, Summary, WireError};
@@ -26,7 +26,7 @@ pub(crate) fn walk_body<S: LogSink + ?Sized>(
     received: Timestamp,
     sink: &mut S,
 ) -> Result<Summary, WireError> {
-    let oldest = limits.oldest_line(received);
+    let times = limits.line_times(received);
     let mut summary = Summary::default();
     let mut labels = StreamLabels::default();
     let mut metadata = Vec::new();
@@ -43,8 +43,8 @@ pub(crate) fn walk_body<S: LogSink + ?Sized>(
                 text = f.string("Stream.labels")?;
             }
         }
-        labels.parse(text, limits)?;
-        let refused = labels.finish(limits).err();
+        let broken = labels.parse(text, limits)?.err();
+        let refused = if broken.is_some() { Some(BAD_LABELS) } else { labels.finish(limits).err() };
         let pairs: Vec<(&str, &str)> = labels.pairs.iter().map(|(n, v)| (&**n, &**v)).collect();
         if refused.is_none() {
             sink.group(&Group { labels: &pairs, ..Group::default() });
@@ -55,9 +55,13 @@ pub(crate) fn walk_body<S: LogSink + ?Sized>(
             if f.number == 2 {
                 let (time, line) = entry(f.message()?, &mut metadata, limits)?;
                 match refused.map_or_else(|| time.ok_or(BAD_TIME), Err) {
-                    Ok(time) if time < oldest => {
+                    Ok(time) if time < *times.start() => {
                         summary.refused.add(TOO_OLD);
-                        summary.told.too_old(&labels, time, oldest);
+                        summary.told.too_old(&labels, time, *times.start());
+                    }
+                    Ok(time) if time > *times.end() => {
+                        summary.refused.add(TOO_NEW);
+                        summary.told.too_new(&labels, time);
                     }
                     Ok(time) => {
                         summary.accepted += 1;
@@ -72,7 +76,10 @@ pub(crate) fn walk_body<S: LogSink + ?Sized>(
                         summary.refused.add(reason);
                         // A stream that is refused is told of once.
                         if refused.is_none() || !std::mem::replace(&mut told, true) {
-                            summary.told.refused(&labels, reason);
+                            match &broken {
+                                Some(why) => summary.told.bad_labels(text, why),
+                                None => summary.told.refused(&labels, reason),
+                            }
                         }
                     }
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use model::Timestamp;
 
-use super::{DUPLICATE_LABEL, StreamLabels, TOO_OLD};
+use super::{BAD_LABELS, DUPLICATE_LABEL, StreamLabels, TOO_NEW, TOO_OLD};
 
 /// Texts of one answer; what comes after is counted by its reason.
 const TEXTS_MAX: usize = 100;
@@ -26,6 +26,17 @@ impl Told {
             let (time, oldest) = (seconds(time), seconds(oldest));
             format!("entry for stream '{labels}' has timestamp too old: {time}, oldest acceptable timestamp is: {oldest}").into()
         });
+    }
+
+    /// A line that is newer than lines may be.
+    pub(super) fn too_new(&mut self, labels: &StreamLabels<'_>, time: Timestamp) {
+        self.tell(TOO_NEW, || format!("entry for stream '{labels}' has timestamp too new: {}", seconds(time)).into());
+    }
+
+    /// A stream whose labels, as they were sent, do not parse.
+    pub(super) fn bad_labels(&mut self, labels: &str, why: &str) {
+        let labels: String = labels.chars().take(1_000).collect();
+        self.tell(BAD_LABELS, || format!("error parsing labels '{labels}' with error: {why}").into());
     }
 
     /// A stream that is refused, or one of its lines.
@@ -87,7 +98,7 @@ mod tests {
 
     fn labels(text: &str) -> StreamLabels<'_> {
         let mut labels = StreamLabels::default();
-        labels.parse(text, &Limits::default()).expect("labels");
+        labels.parse(text, &Limits::default()).expect("within limits").expect("labels");
         labels
     }
 
