@@ -297,10 +297,8 @@ impl Lexer<'_> {
     /// An integer, a float, or a duration.
     fn number(&mut self, start: usize) -> Result<Token, ParseError> {
         let rest = self.rest();
-        let is_unit = |c: char| "nsumhdwyµμ".contains(c);
-        // As far as a duration may go.
-        let length = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || is_unit(c))).unwrap_or(rest.len());
-        if rest[..length].contains(is_unit)
+        if let Some(length) = duration_length(rest)
+            && rest[..length].contains(is_unit)
             && let Some(ns) = parse_duration(&rest[..length])
         {
             self.at += length;
@@ -358,5 +356,31 @@ pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     match syntax::prometheus_duration(text) {
         Some(Some(ms)) => ms.checked_mul(1_000_000),
         _ => syntax::go_duration(text, &[]),
+    }
+}
+
+fn is_unit(c: char) -> bool {
+    "nsumhdwyµμ".contains(c)
+}
+
+/// As far as a duration at the start of `text` may go; `None` where that is further than any does: a query of numbers and dots must not be
+/// looked through once for each of them.
+fn duration_length(text: &str) -> Option<usize> {
+    const LONGEST: usize = 128;
+    let of = |c: char| c.is_ascii_digit() || c == '.' || is_unit(c);
+    let end = text.char_indices().take(LONGEST + 1).find(|(_, c)| !of(*c)).map(|(at, _)| at);
+    end.or((text.len() <= LONGEST).then_some(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_looked_for_in_the_next_bytes_only() {
+        assert_eq!(duration_length("1h30m>"), Some(5));
+        assert_eq!(duration_length("1h30m"), Some(5));
+        assert_eq!(duration_length(&"1.".repeat(64)), Some(128));
+        assert_eq!(duration_length(&"1.".repeat(50_000)), None);
     }
 }
