@@ -224,7 +224,7 @@ impl<'b> Rows<'b> {
         let text = self.line.and_then(|array| text_at(array, row)).unwrap_or("");
         match self.batch.int(row, Field::BodyType) {
             None | Some(0) => Cow::Borrowed(text),
-            Some(_) => as_text(&Value::Nested(Cow::Borrowed(text))),
+            Some(_) => plain(&Value::Nested(Cow::Borrowed(text))),
         }
     }
 

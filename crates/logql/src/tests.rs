@@ -373,6 +373,13 @@ fn a_tail_shows_what_a_query_shows() {
             trace_id: TraceId([i as u8; 16]),
             span_id: SpanId([i as u8; 8]),
             dropped_attributes: i as u32,
+            body: [
+                Value::Str("a line with err: in it"),
+                Value::Bytes(b"hi".as_slice().into()),
+                Value::Nested(nested.into()),
+                Value::Int(5),
+            ][i]
+                .clone(),
             ..log(i as i64 * SECOND, "a line with err: in it", attributes)
         })
         .collect();
