@@ -1,5 +1,7 @@
 //! Durations and sizes, as Go and `go-humanize` read and print them.
 
+use std::borrow::Cow;
+
 use template::quote;
 
 const PROMETHEUS_NS: i64 = 1_000_000;
@@ -136,16 +138,36 @@ fn hexadecimal(text: &str) -> Option<f64> {
     Some(value * 2f64.powi(exponent.clamp(-2000, 2000) - 4 * fraction.len() as i32))
 }
 
+/// A number without the underscores between its digits; `None` where there is one that Go's syntax does not allow.
+pub(crate) fn without_underscores(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('_') {
+        return Some(Cow::Borrowed(text));
+    }
+    let bare = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let prefix = bare.get(..2).map(str::to_ascii_lowercase).filter(|p| matches!(&**p, "0x" | "0o" | "0b"));
+    let (hex, mut before) = (prefix.as_deref() == Some("0x"), if prefix.is_some() { '0' } else { '^' });
+    for c in bare[prefix.map_or(0, |p| p.len())..].chars() {
+        before = match c {
+            c if c.is_ascii_digit() || (hex && c.is_ascii_hexdigit()) => '0',
+            '_' if before == '0' => '_',
+            _ if c == '_' || before == '_' => return None,
+            _ => '!',
+        };
+    }
+    (before != '_').then(|| Cow::Owned(text.replace('_', "")))
+}
+
 /// What `strconv.ParseFloat` reads.
 ///
 /// # Errors
 /// What Go says.
 pub(crate) fn parse_float(text: &str) -> Result<f64, String> {
     let bad = || format!("strconv.ParseFloat: parsing {}: invalid syntax", quote(text));
-    let (sign, digits) = match text.strip_prefix(['+', '-']) {
-        Some(rest) if text.starts_with('-') => (-1.0, rest),
+    let number = without_underscores(text).ok_or_else(bad)?;
+    let (sign, digits) = match number.strip_prefix(['+', '-']) {
+        Some(rest) if number.starts_with('-') => (-1.0, rest),
         Some(rest) => (1.0, rest),
-        None => (1.0, text),
+        None => (1.0, &*number),
     };
     match digits.to_ascii_lowercase().as_str() {
         "inf" | "infinity" => return Ok(sign * f64::INFINITY),
@@ -169,6 +191,16 @@ pub(crate) fn parse_float(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn underscores_may_stand_between_digits() {
+        for (text, number) in [("1_000", 1000.0), ("-1_23.50_0_0e+1_2", -1.235e14), ("0x_1_0p0_1", 32.0)] {
+            assert_eq!(parse_float(text), Ok(number), "{text}");
+        }
+        for text in ["_1", "1_", "1__0", "1_.5", "1._5", "1.5_e1", "1e_1", "-_1", "_"] {
+            assert_eq!(parse_float(text), Err(format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax")));
+        }
+    }
 
     #[test]
     fn durations_and_sizes_are_those_of_go() {

@@ -122,68 +122,129 @@ struct Flags {
     precision: Option<usize>,
 }
 
+/// The arguments of a format, and which is next.
+struct Arguments<'a> {
+    all: &'a [Value],
+    next: usize,
+    /// Some were asked for by number.
+    reordered: bool,
+    /// The verb at hand asks for one that can be.
+    good: bool,
+}
+
+impl Arguments<'_> {
+    /// `[n]`, if it stands here: the n-th is next. Whether it was one.
+    fn index(&mut self, rest: &mut &str) -> bool {
+        let Some(inside) = rest.strip_prefix('[') else { return false };
+        self.reordered = true;
+        let Some((number, after)) = inside.split_once(']').filter(|_| rest.len() >= 3) else {
+            (self.good, *rest) = (false, inside);
+            return false;
+        };
+        *rest = after;
+        let sound = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        match number.parse::<usize>().ok().filter(|n| sound && (1..=self.all.len()).contains(n)) {
+            Some(n) => self.next = n - 1,
+            None => self.good = false,
+        }
+        sound
+    }
+
+    /// `*`: a width or a precision; `None` where the next argument is no small number.
+    fn number(&mut self) -> Option<i64> {
+        let value = self.all.get(self.next).and_then(Value::as_int);
+        self.next += 1;
+        value.filter(|n| n.unsigned_abs() <= MAX_WIDTH as u64)
+    }
+}
+
+/// Digits at the start.
+fn digits(rest: &mut &str) -> Option<i64> {
+    let length = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, after) = rest.split_at(length);
+    *rest = after;
+    (length > 0).then(|| number.parse().unwrap_or(i64::MAX).min(MAX_WIDTH as i64))
+}
+
 /// `fmt.Sprintf`.
 #[must_use]
 pub fn printf(format: &str, arguments: &[Value]) -> String {
     let mut out = String::new();
-    let mut next = 0;
-    let mut chars = format.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        if c != '%' {
-            let end = format[at..].find('%').map_or(format.len(), |n| at + n);
-            out.push_str(&format[at..end]);
-            while chars.peek().is_some_and(|(i, _)| *i < end) {
-                chars.next();
-            }
-            continue;
-        }
+    let mut given = Arguments { all: arguments, next: 0, reordered: false, good: true };
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        given.good = true;
         let mut flags = Flags::default();
-        while let Some((_, c)) = chars.peek() {
-            match c {
-                '-' => flags.minus = true,
-                '+' => flags.plus = true,
-                ' ' => flags.space = true,
-                '0' => flags.zero = true,
-                '#' => flags.sharp = true,
-                _ => break,
+        let length = rest.bytes().take_while(|b| b"-+ 0#".contains(b)).count();
+        for b in rest[..length].bytes() {
+            match b {
+                b'-' => flags.minus = true,
+                b'+' => flags.plus = true,
+                b' ' => flags.space = true,
+                b'0' => flags.zero = true,
+                _ => flags.sharp = true,
             }
-            chars.next();
         }
-        if let Some(width) = number(&mut chars, arguments, &mut next).unwrap_or_else(|| {
-            out.push_str("%!(BADWIDTH)");
-            None
-        }) {
-            flags.minus |= width < 0;
-            flags.width = Some(width.unsigned_abs() as usize);
+        rest = &rest[length..];
+        let mut indexed = given.index(&mut rest);
+        let width = match rest.strip_prefix('*') {
+            Some(after) => {
+                (rest, indexed) = (after, false);
+                let width = given.number();
+                if width.is_none() {
+                    out.push_str("%!(BADWIDTH)");
+                }
+                width
+            }
+            None => {
+                let width = digits(&mut rest);
+                given.good &= !(indexed && width.is_some());
+                width
+            }
+        };
+        flags.minus |= width.is_some_and(|width| width < 0);
+        flags.width = width.map(|width| width.unsigned_abs() as usize);
+        if let Some(after) = rest.strip_prefix('.') {
+            rest = after;
+            given.good &= !indexed;
+            indexed = given.index(&mut rest);
+            let precision = match rest.strip_prefix('*') {
+                Some(after) => {
+                    (rest, indexed) = (after, false);
+                    let precision = given.number().filter(|n| *n >= 0);
+                    if precision.is_none() {
+                        out.push_str("%!(BADPREC)");
+                    }
+                    precision
+                }
+                None => Some(digits(&mut rest).unwrap_or(0)),
+            };
+            flags.precision = precision.and_then(|n| usize::try_from(n).ok());
         }
-        if chars.peek().is_some_and(|(_, c)| *c == '.') {
-            chars.next();
-            let precision = number(&mut chars, arguments, &mut next).unwrap_or_else(|| {
-                out.push_str("%!(BADPREC)");
-                None
-            });
-            flags.precision = Some(usize::try_from(precision.unwrap_or(0)).unwrap_or(0));
+        if !indexed {
+            given.index(&mut rest);
         }
-        let Some((_, verb)) = chars.next() else {
+        let Some(verb) = rest.chars().next() else {
             out.push_str("%!(NOVERB)");
             break;
         };
-        if verb == '%' {
-            out.push('%');
-            continue;
-        }
-        match arguments.get(next) {
-            None => {
-                let _ = write!(out, "%!{verb}(MISSING)");
-            }
+        rest = &rest[verb.len_utf8()..];
+        let _ = match arguments.get(given.next) {
+            _ if verb == '%' => write!(out, "%"),
+            _ if !given.good => write!(out, "%!{verb}(BADINDEX)"),
+            None => write!(out, "%!{verb}(MISSING)"),
             Some(value) => {
-                next += 1;
+                given.next += 1;
                 one(&mut out, &flags, verb, value);
+                Ok(())
             }
-        }
+        };
     }
-    if next < arguments.len() {
-        let extra: Vec<String> = arguments[next..]
+    out.push_str(rest);
+    if given.next < arguments.len() && !given.reordered {
+        let extra: Vec<String> = arguments[given.next..]
             .iter()
             .map(|v| match v {
                 Value::Nil => "<nil>".to_owned(),
@@ -193,26 +254,6 @@ pub fn printf(format: &str, arguments: &[Value]) -> String {
         let _ = write!(out, "%!(EXTRA {})", extra.join(", "));
     }
     out
-}
-
-/// A width or a precision: digits, or `*` for the next argument. `Some(None)` where there is none, `None` where it is bad.
-fn number(
-    chars: &mut std::iter::Peekable<std::str::CharIndices<'_>>,
-    arguments: &[Value],
-    next: &mut usize,
-) -> Option<Option<i64>> {
-    if chars.peek().is_some_and(|(_, c)| *c == '*') {
-        chars.next();
-        let value = arguments.get(*next).and_then(Value::as_int);
-        *next += 1;
-        return value.filter(|n| n.unsigned_abs() <= MAX_WIDTH as u64).map(Some);
-    }
-    let mut n = None;
-    while let Some(digit) = chars.peek().and_then(|(_, c)| c.to_digit(10)) {
-        n = Some((n.unwrap_or(0i64) * 10 + i64::from(digit)).min(MAX_WIDTH as i64));
-        chars.next();
-    }
-    Some(n)
 }
 
 fn one(out: &mut String, flags: &Flags, verb: char, value: &Value) {
@@ -228,20 +269,26 @@ fn one(out: &mut String, flags: &Flags, verb: char, value: &Value) {
         ('v' | 's', Value::Str(s)) => pad(out, flags, cut(s, flags.precision)),
         ('v', value) => pad(out, flags, &value.to_string()),
         ('t', Value::Bool(b)) => pad(out, flags, if *b { "true" } else { "false" }),
-        ('q', Value::Str(s)) => pad(out, flags, &quote(cut(s, flags.precision))),
+        ('q', Value::Str(s)) => pad(out, flags, &quoted(cut(s, flags.precision), flags)),
         ('q', Value::Int(i) | Value::Int64(i)) => {
             let c = u32::try_from(*i).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
-            let quoted = quote(&c.to_string());
-            let inner = quoted[1..quoted.len() - 1].replace("\\\"", "\"").replace('\'', "\\'");
+            let text = quoted(&c.to_string(), &Flags { sharp: false, ..flags.clone() });
+            let inner = text[1..text.len() - 1].replace("\\\"", "\"").replace('\'', "\\'");
             pad(out, flags, &format!("'{inner}'"));
         }
         ('x' | 'X', Value::Str(s)) => {
             let bytes = s.as_bytes();
             let bytes = &bytes[..flags.precision.map_or(bytes.len(), |p| p.min(bytes.len()))];
-            let hex = bytes.iter().fold(String::new(), |mut hex, b| {
+            let mut hex = String::new();
+            for (i, b) in bytes.iter().enumerate() {
+                if i > 0 && flags.space {
+                    hex.push(' ');
+                }
+                if flags.sharp && (i == 0 || flags.space) {
+                    hex.push_str("0x");
+                }
                 let _ = write!(hex, "{b:02x}");
-                hex
-            });
+            }
             pad(out, flags, &if verb == 'X' { hex.to_uppercase() } else { hex });
         }
         ('d' | 'b' | 'o' | 'O' | 'x' | 'X' | 'c' | 'U', Value::Int(i) | Value::Int64(i)) => integer(out, flags, verb, *i),
@@ -268,6 +315,25 @@ fn one(out: &mut String, flags: &Flags, verb: char, value: &Value) {
     }
 }
 
+/// A text in quotes: with `#` in back quotes where it may stand so, with `+` in ASCII.
+fn quoted(text: &str, flags: &Flags) -> String {
+    if flags.sharp && !text.chars().any(|c| c == '`' || c == '\u{7f}' || c == '\u{feff}' || (c < ' ' && c != '\t')) {
+        return format!("`{text}`");
+    }
+    let text = quote(text);
+    if !flags.plus || text.is_ascii() {
+        return text;
+    }
+    text.chars().fold(String::new(), |mut out, c| {
+        let _ = match c as u32 {
+            code @ ..0x80 => write!(out, "{}", char::from(code as u8)),
+            code @ ..0x1_0000 => write!(out, "\\u{code:04x}"),
+            code => write!(out, "\\U{code:08x}"),
+        };
+        out
+    })
+}
+
 fn cut(text: &str, precision: Option<usize>) -> &str {
     let end = precision.and_then(|p| text.char_indices().nth(p)).map_or(text.len(), |(at, _)| at);
     &text[..end]
@@ -292,7 +358,11 @@ fn integer(out: &mut String, flags: &Flags, verb: char, i: i64) {
             let c = u32::try_from(i).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
             return pad(out, flags, &c.to_string());
         }
-        'U' => return pad(out, flags, &format!("U+{magnitude:04X}")),
+        'U' => {
+            let shown = u32::try_from(i).ok().and_then(char::from_u32).filter(|c| flags.sharp && prints(*c));
+            let shown = shown.map_or_else(String::new, |c| format!(" '{c}'"));
+            return pad(out, flags, &format!("U+{magnitude:04X}{shown}"));
+        }
         _ => magnitude.to_string(),
     };
     if let Some(p) = flags.precision {

@@ -165,6 +165,30 @@ fn numbers_print_as_go_prints_them() {
 }
 
 #[test]
+fn arguments_are_taken_by_number_and_flags_heard() {
+    let (one, two) = (Value::Int(1), Value::Int(2));
+    for (format, arguments, text) in [
+        ("%[2]d %[1]d", vec![one.clone(), two.clone()], "2 1"),
+        ("%[2]d %d", vec![one.clone(), two.clone()], "2 %!d(MISSING)"),
+        ("%[1]d %d %[1]d", vec![one.clone(), two.clone()], "1 2 1"),
+        ("%[3]d|%[x]d|%[]d|%[0]d|%[1", vec![one.clone()], "%!d(BADINDEX)|%!d(BADINDEX)|%!d(BADINDEX)|%!d(BADINDEX)|%!(NOVERB)"),
+        ("%[2]*[1]d|%[2]3d", vec![one.clone(), two.clone()], " 1|%!d(BADINDEX)"),
+        ("%.*f", vec![one.clone(), Value::Float(1.25)], "1.2"),
+        ("% x|%#x|%# X|%x", vec!["hi".into(), "hi".into(), "hi".into(), "".into()], "68 69|0x6869|0X68 0X69|"),
+        (
+            "%+q|%#q|%#q|%+q",
+            vec!["é😀".into(), "a".into(), "`".into(), Value::Int(233)],
+            r#""\u00e9\U0001f600"|`a`|"`"|'\u00e9'"#,
+        ),
+        ("%#U|%U", vec![Value::Int(65), Value::Int(65)], "U+0041 'A'|U+0041"),
+        ("é%d%%é", vec![one.clone()], "é1%é"),
+        ("%d", vec![one.clone(), two, Value::Nil], "1%!(EXTRA int=2, <nil>)"),
+    ] {
+        assert_eq!(printf(format, &arguments), text, "{format}");
+    }
+}
+
+#[test]
 fn times_are_printed_and_read_by_layout() {
     let t = Time::from_nanos(1_700_000_000_123_456_789);
     for (layout, text) in [
@@ -202,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn any_format_prints(format in "([%a-zA-Z0-9.*+# -]){0,20}", n in any::<i64>(), x in any::<f64>(), s in ".{0,5}") {
+    fn any_format_prints(format in "([%a-zA-Z0-9.*+# -]|\\[|\\]|é){0,20}", n in any::<i64>(), x in any::<f64>(), s in ".{0,5}") {
         let _ = printf(&format, &[Value::Int(n), Value::Float(x), s.into(), Value::Nil]);
     }
 }

@@ -7,7 +7,7 @@ use template::{Functions, Kind, Map, Time, Value, quote};
 
 use super::decimal;
 use crate::regexp::compile;
-use crate::units::{go_duration, parse_bytes};
+use crate::units::{go_duration, parse_bytes, without_underscores};
 
 type Result1 = Result<Value, String>;
 
@@ -37,10 +37,10 @@ pub(crate) fn functions() -> Functions {
     let mut f = Functions::new();
     f.add_local("__line__").add_local("__timestamp__");
     for name in ["ToLower", "lower"] {
-        f.add(name, S, None, |v| text(s(v, 0).to_lowercase()));
+        f.add(name, S, None, |v| text(s(v, 0).chars().map(lower).collect::<String>()));
     }
     for name in ["ToUpper", "upper"] {
-        f.add(name, S, None, |v| text(s(v, 0).to_uppercase()));
+        f.add(name, S, None, |v| text(s(v, 0).chars().map(upper).collect::<String>()));
     }
     f.add("Replace", &[Str, Str, Str, Int], None, |v| replace(s(v, 0), s(v, 1), s(v, 2), i(v, 3)));
     f.add("Trim", SS, None, |v| text(s(v, 0).trim_matches(|c| s(v, 1).contains(c))));
@@ -224,9 +224,10 @@ pub(super) fn to_int(v: &Value) -> i64 {
                 Some((whole, zeros)) if zeros.bytes().all(|b| b == b'0') => whole,
                 _ => text,
             };
+            let Some(text) = without_underscores(text) else { return 0 };
             let (sign, digits) = match text.strip_prefix(['+', '-']) {
                 Some(digits) => (&text[..1], digits),
-                None => ("", text),
+                None => ("", &*text),
             };
             let lower = digits.to_ascii_lowercase();
             let (radix, digits) = match lower.get(..2) {
@@ -319,6 +320,44 @@ fn indent(spaces: i64, of: &str) -> Result<String, String> {
     Ok(format!("{pad}{}", of.replace('\n', &format!("\n{pad}"))))
 }
 
+/// A character's upper case as Go has it: one character, or itself.
+fn upper(c: char) -> char {
+    let mut upper = c.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(upper), None) => upper,
+        _ => match c {
+            '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => after(c, 8),
+            '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => after(c, 9),
+            c => c,
+        },
+    }
+}
+
+fn after(c: char, by: u32) -> char {
+    char::from_u32(c as u32 + by).unwrap_or(c)
+}
+
+fn lower(c: char) -> char {
+    let mut lower = c.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(lower), None) => lower,
+        // The only one: a capital I with a dot.
+        _ => 'i',
+    }
+}
+
+/// The upper case at the start of a word, which some letters have of their own.
+fn title_case(c: char) -> char {
+    match c {
+        '\u{1c4}'..='\u{1c6}' => '\u{1c5}',
+        '\u{1c7}'..='\u{1c9}' => '\u{1c8}',
+        '\u{1ca}'..='\u{1cc}' => '\u{1cb}',
+        '\u{1f1}'..='\u{1f3}' => '\u{1f2}',
+        '\u{10d0}'..='\u{10ff}' => c,
+        c => upper(c),
+    }
+}
+
 /// The first letter of each word in upper case.
 fn title(of: &str) -> String {
     let mut out = String::with_capacity(of.len());
@@ -327,7 +366,7 @@ fn title(of: &str) -> String {
         if inside {
             out.push(c);
         } else {
-            out.extend(c.to_uppercase());
+            out.push(title_case(c));
         }
         // Letters, digits and `_` make words; of what is not ASCII everything that is no space.
         inside = c.is_alphanumeric() || c == '_' || (!c.is_ascii() && !c.is_whitespace());
@@ -456,9 +495,25 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_sprig_reads_them() {
-        for (t, n) in [("5", 5), ("1.00", 1), ("1.5", 0), ("0x10", 16), ("010", 8), ("-3", -3), ("x", 0), ("", 0)] {
+        for (t, n) in [
+            ("5", 5),
+            ("1.00", 1),
+            ("1.5", 0),
+            ("0x10", 16),
+            ("010", 8),
+            ("-3", -3),
+            ("x", 0),
+            ("", 0),
+            ("1_000", 1000),
+            ("1_", 0),
+            ("0x_f", 15),
+        ] {
             assert_eq!(to_int(&t.into()), n, "{t}");
         }
+        let cased = |f: fn(char) -> char, t: &str| t.chars().map(f).collect::<String>();
+        assert_eq!(cased(upper, "straße ŉ ᾳ ǆ"), "STRAßE ŉ ᾼ Ǆ");
+        assert_eq!(cased(lower, "İSTANBUL ΟΔΟΣ"), "istanbul οδοσ");
+        assert_eq!(title("ǆ"), "ǅ");
         assert_eq!(title("hello wORLD_x foo-bar"), "Hello WORLD_x Foo-Bar");
     }
 }
