@@ -321,6 +321,10 @@ mod tests {
                 "scrape_configs:\n- job_name: a\n  basic_auth: {}\n  bearer_token: x\n",
                 "p.yml:2:3: at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured",
             ),
+            (
+                "remote_write:\n- {url: 'http://x', azuread: {managed_identity: {client_id: x}}}\n",
+                "p.yml:2:49: the provided Azure Managed Identity client_id is invalid",
+            ),
             ("rule_files: ['a/*/b']\n", "p.yml:1:14: invalid rule file path \"a/*/b\""),
         ] {
             assert_eq!(load(text).expect_err(text), expected);

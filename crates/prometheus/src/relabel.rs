@@ -4,7 +4,7 @@
 use std::fmt;
 
 use md5::{Digest, Md5};
-use regex::{Captures, Regex, RegexBuilder};
+use regex::{Captures, Regex};
 
 use crate::names::NameScheme;
 
@@ -120,10 +120,10 @@ impl Rule {
     pub fn new(text: RuleText, scheme: NameScheme) -> Result<Self, String> {
         validate(&text, scheme)?;
         let written = text.regex.as_deref().unwrap_or(REGEX);
-        let regex = RegexBuilder::new(&format!("^(?s:{written})$"))
-            .size_limit(1 << 20)
-            .build()
-            .map_err(|e| format!("error parsing regexp {written:?}: {}", e.to_string().lines().last().unwrap_or_default()))?;
+        let regex = syntax::go_regexp(written).and_then(|translated| {
+            let regex = Regex::new(&format!("^(?s:{translated})$"));
+            regex.map_err(|e| syntax::go_regexp_error(written, &e.to_string()))
+        })?;
         let replacement = Template::new(text.replacement.as_deref().unwrap_or(REPLACEMENT));
         Ok(Self {
             regex,
@@ -158,8 +158,8 @@ impl Rule {
             Action::DropEqual => return labels.get(target) != value,
             Action::KeepEqual => return labels.get(target) == value,
             Action::Replace => self.replace(&value, labels),
-            Action::Lowercase => labels.set(target, &value.to_lowercase()),
-            Action::Uppercase => labels.set(target, &value.to_uppercase()),
+            Action::Lowercase => labels.set(target, &by_char(&value, char::to_lowercase)),
+            Action::Uppercase => labels.set(target, &by_char(&value, char::to_uppercase)),
             Action::HashMod => {
                 // The last 8 bytes, as ever since the first version.
                 let hash = Md5::digest(value.as_bytes());
@@ -189,6 +189,15 @@ impl Rule {
             labels.set(&target, &self.replacement.expand(&found));
         }
     }
+}
+
+/// Changes the case of each character for itself, as Go does: what would become several, or depends on its neighbours, does not.
+fn by_char<I: ExactSizeIterator<Item = char>>(text: &str, change: impl Fn(char) -> I) -> String {
+    let one = |c: char| match change(c) {
+        mut changed if changed.len() == 1 => changed.next().unwrap_or(c),
+        _ => c,
+    };
+    text.chars().map(one).collect()
 }
 
 /// Applies rules in order; false where the labels are to be dropped as a whole.
@@ -294,9 +303,10 @@ impl Template {
             match piece {
                 Piece::Text(text) => out.push_str(text),
                 Piece::Group(name) => {
+                    // `$01` is a name.
                     let group = match name.parse::<usize>() {
-                        Ok(number) => found.get(number),
-                        Err(_) => found.name(name),
+                        Ok(number) if name == "0" || !name.starts_with('0') => found.get(number),
+                        _ => found.name(name),
                     };
                     out.push_str(group.map_or("", |m| m.as_str()));
                 }

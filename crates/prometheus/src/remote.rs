@@ -223,16 +223,32 @@ fn azure(node: &Node) -> Result<(), Flaw> {
         "must provide an Azure Managed Identity, Azure Workload Identity, Azure OAuth or Azure SDK in the Azure AD config",
     )?;
     node.must(ways < 2, "cannot provide multiple authentication methods in the Azure AD config")?;
-    for way in ["oauth", "workload_identity"] {
+    let ways: [(&str, &str, &[&str]); 4] = [
+        ("managed_identity", "Managed Identity", &[]),
+        ("oauth", "OAuth", &["client_id", "client_secret", "tenant_id"]),
+        ("sdk", "SDK", &[]),
+        ("workload_identity", "Workload Identity", &["client_id", "tenant_id"]),
+    ];
+    for (way, called, needed) in ways {
         let Some(section) = node.get(way) else { continue };
-        let needed: &[&str] =
-            if way == "oauth" { &["client_id", "client_secret", "tenant_id"] } else { &["client_id", "tenant_id"] };
         for name in needed {
-            section
-                .must(!section.text_of(name).is_empty(), format!("must provide an Azure {way} {name} in the Azure AD config"))?;
+            let what = format!("must provide an Azure {called} {name} in the Azure AD config");
+            section.must(!section.text_of(name).is_empty(), what)?;
         }
+        let (client, tenant) = (section.text_of("client_id"), section.text_of("tenant_id"));
+        section.must(client.is_empty() || is_uuid(client), format!("the provided Azure {called} client_id is invalid"))?;
+        let is_tenant = tenant.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+        section.must(is_tenant, format!("the provided Azure {called} tenant_id is invalid"))?;
     }
     Ok(())
+}
+
+/// What `uuid.Parse` takes: with dashes, with `urn:uuid:` or braces around it, or 32 digits.
+fn is_uuid(text: &str) -> bool {
+    let text = text.strip_prefix("urn:uuid:").unwrap_or(text);
+    let text = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    matches!(groups.as_slice(), [32] | [8, 4, 4, 4, 12]) && text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
 }
 
 fn queue(node: &Node) -> Result<(), Flaw> {

@@ -9,4 +9,4 @@ mod regexp;
 pub use duration::{go_duration, prometheus_duration, prometheus_duration_text};
 pub use position::Position;
 pub use quoted::quoted;
-pub use regexp::{go_pattern, go_regexp_error};
+pub use regexp::{go_pattern, go_regexp, go_regexp_error};

@@ -2,8 +2,86 @@
 
 use std::borrow::Cow;
 
+/// As [`go_pattern`], for a pattern that Go takes.
+///
+/// # Errors
+/// What Go's `regexp.Compile` says of one that it refuses and the `regex` crate would take.
+pub fn go_regexp(pattern: &str) -> Result<Cow<'_, str>, String> {
+    match refused(pattern) {
+        Some(what) => Err(format!("error parsing regexp: {what}")),
+        None => Ok(go_pattern(pattern)),
+    }
+}
+
+/// What the `regex` crate would take and Go does not: repetitions of repetitions and of more than a thousand, some escapes, some flags.
+fn refused(pattern: &str) -> Option<String> {
+    let (mut at, mut repeated, mut in_class) = (0, None, false);
+    while let Some(c) = pattern[at..].chars().next() {
+        let rest = &pattern[at..];
+        let before = repeated.take();
+        at += match c {
+            '\\' if rest.starts_with("\\Q") && !in_class => rest.find("\\E").map_or(rest.len(), |n| n + 2),
+            '\\' => {
+                if is_refused_escape(rest) {
+                    return Some(format!("invalid escape sequence: `{}`", bad_escape(rest)));
+                }
+                match rest.get(1..3) {
+                    Some("p{" | "P{" | "x{") => rest.find('}').map_or(rest.len(), |n| n + 1),
+                    _ => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+                }
+            }
+            '[' if !in_class => {
+                in_class = true;
+                let start = 1 + usize::from(rest[1..].starts_with('^'));
+                start + usize::from(rest[start..].starts_with(']'))
+            }
+            '[' if rest.starts_with("[:") => rest.find(":]").map_or(1, |n| n + 2),
+            ']' => {
+                in_class = false;
+                1
+            }
+            _ if in_class => c.len_utf8(),
+            '(' if rest.starts_with("(?") => {
+                let named = rest.starts_with("(?P<") || rest.starts_with("(?<");
+                let flags = rest[2..].find(|c| !"imsU-".contains(c)).map_or(rest.len(), |n| n + 2);
+                if !named && !rest[flags..].starts_with([':', ')']) {
+                    let end = flags + rest[flags..].chars().next().map_or(0, char::len_utf8);
+                    return Some(format!("invalid or unsupported Perl syntax: `{}`", &rest[..end]));
+                }
+                2
+            }
+            '*' | '+' | '?' | '{' => {
+                let length = if c == '{' { repetition(rest) } else { 1 };
+                let counts = rest.get(1..length.saturating_sub(1)).unwrap_or_default().split(',');
+                if counts.filter_map(|n| n.parse::<f64>().ok()).any(|n| n > 1000.0) {
+                    return Some(format!("invalid repeat count: `{}`", &rest[..length]));
+                }
+                let whole = length + usize::from(length > 0 && rest[length..].starts_with('?'));
+                if let Some(first) = before.filter(|_| whole > 0) {
+                    return Some(format!("invalid nested repetition operator: `{}`", &pattern[first..at + whole]));
+                }
+                repeated = (whole > 0).then_some(at);
+                whole.max(1)
+            }
+            c => c.len_utf8(),
+        };
+    }
+    None
+}
+
+/// Whether Go does not know the escape that `text` begins with.
+fn is_refused_escape(text: &str) -> bool {
+    let mut chars = text[1..].chars();
+    match chars.next() {
+        // A single digit is a reference, which there is not.
+        Some('1'..='7') => !chars.next().is_some_and(|c| c.is_digit(8)),
+        Some(c) => c.is_alphanumeric() && !"0dDsSwWbBAzQEpPafnrtvx".contains(c),
+        None => false,
+    }
+}
+
 /// `pattern` as the `regex` crate has to be told it: a `{` that starts no repetition is a character, `\Q…\E` is text, a class
-/// knows no operators and no classes inside.
+/// knows no operators and no classes inside, `\d`, `\s`, `\w` and `\b` are about ASCII, `\101` is a character.
 #[must_use]
 pub fn go_pattern(pattern: &str) -> Cow<'_, str> {
     if !pattern.contains(['{', '[', '\\', '}']) {
@@ -30,6 +108,12 @@ pub fn go_pattern(pattern: &str) -> Cow<'_, str> {
                     }
                     // Word boundaries to `regex`.
                     Some(c @ ('<' | '>')) => out.push(c),
+                    Some('b') => out.push_str(r"(?-u:\b)"),
+                    Some(c) if ascii(c).is_some() => out.push_str(ascii(c).unwrap_or_default()),
+                    Some('0'..='7') => {
+                        rest = octal(rest, &mut out);
+                        continue;
+                    }
                     // Properties have braces of their own.
                     Some('p' | 'P' | 'x') if rest[length..].starts_with('{') => {
                         let end = rest.find('}').map_or(rest.len(), |n| n + 1);
@@ -63,6 +147,30 @@ pub fn go_pattern(pattern: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// The class that `\d` and its kin stand for in Go.
+fn ascii(escape: char) -> Option<&'static str> {
+    Some(match escape {
+        'd' => "[0-9]",
+        'D' => "[^0-9]",
+        's' => r"[\t\n\f\r ]",
+        'S' => r"[^\t\n\f\r ]",
+        'w' => "[0-9A-Za-z_]",
+        'W' => "[^0-9A-Za-z_]",
+        _ => return None,
+    })
+}
+
+/// Copies `\0` and `\101`, octal numbers of characters; returns what is behind it. What is none stays as it is.
+fn octal<'t>(text: &'t str, out: &mut String) -> &'t str {
+    let digits = text[1..].bytes().take(3).take_while(|b| matches!(b, b'0'..=b'7')).count();
+    let (number, rest) = text[1..].split_at(digits);
+    match u32::from_str_radix(number, 8) {
+        Ok(n) if digits > 1 || number == "0" => out.push_str(&format!(r"\x{{{n:x}}}")),
+        _ => out.push_str(&text[..=digits]),
+    }
+    rest
 }
 
 /// Length of `{2}`, `{2,}`, `{2,3}`; 0 where there is none.
@@ -101,8 +209,16 @@ fn class<'t>(text: &'t str, out: &mut String) -> &'t str {
                 rest = &rest[end..];
             }
             '\\' => {
-                let length = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
-                out.push_str(&rest[..length]);
+                let escaped = rest[1..].chars().next();
+                let length = 1 + escaped.map_or(0, char::len_utf8);
+                match escaped {
+                    Some(c) if ascii(c).is_some() => out.push_str(ascii(c).unwrap_or_default()),
+                    Some('0'..='7') => {
+                        rest = octal(rest, out);
+                        continue;
+                    }
+                    _ => out.push_str(&rest[..length]),
+                }
                 rest = &rest[length..];
             }
             '[' | '&' | '~' => {
@@ -198,10 +314,32 @@ mod tests {
             ("[[a]", r"[\[a]"),
             ("[[:alpha:]_-]", "[[:alpha:]_-]"),
             ("[a&&b]", r"[a\&\&b]"),
-            (r"\p{Greek}\d", r"\p{Greek}\d"),
+            (r"\p{Greek}\d", r"\p{Greek}[0-9]"),
+            (r"\b[\w.-]+\S", r"(?-u:\b)[[0-9A-Za-z_].-]+[^\t\n\f\r ]"),
+            (r"\101[\0-\07]\1", r"\x{41}[\x{0}-\x{7}]\1"),
             (r"\<b\>", "<b>"),
         ] {
             assert_eq!(go_pattern(go), here, "{go}");
+        }
+    }
+
+    #[test]
+    fn what_go_alone_refuses_is_refused_in_its_words() {
+        for (pattern, what) in [
+            ("a**", "invalid nested repetition operator: `**`"),
+            ("a*?+", "invalid nested repetition operator: `*?+`"),
+            ("(a{2}){3}{4,}", "invalid nested repetition operator: `{3}{4,}`"),
+            ("a{2,1001}", "invalid repeat count: `{2,1001}`"),
+            (r"[\u0061]", r"invalid escape sequence: `\u`"),
+            (r"a\Z", r"invalid escape sequence: `\Z`"),
+            (r"(a)\1", r"invalid escape sequence: `\1`"),
+            ("(?x)a b", "invalid or unsupported Perl syntax: `(?x`"),
+            ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
+        ] {
+            assert_eq!(go_regexp(pattern).expect_err(pattern), format!("error parsing regexp: {what}"));
+        }
+        for good in [r"a*?b+c??{d}*", "(?P<x>a)(?i-s:b)(?:c)", r"[]*+[:alpha:]**]+\Qa**\E*", r"\x{41}{2}\pN{3}?", "{{", "a{,5}*"] {
+            assert!(go_regexp(good).is_ok(), "{good}");
         }
     }
 

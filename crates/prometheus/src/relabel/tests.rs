@@ -80,8 +80,35 @@ fn rules_that_cannot_be_are_refused_in_prometheus_words() {
         assert_eq!(Rule::new(text, scheme), Err(why.to_owned()));
     }
     assert!(Rule::new(rule(Keep, &["a"], Some("a(b"), "", None), NameScheme::Utf8).is_err());
+    let twice = Rule::new(rule(Keep, &["a"], Some("a**"), "", None), NameScheme::Utf8);
+    assert_eq!(twice, Err("error parsing regexp: invalid nested repetition operator: `**`".to_owned()));
     assert_eq!(Action::parse("KeepEqual"), Ok(KeepEqual));
     assert_eq!(Action::parse("keeps"), Err("unknown relabel action \"keeps\"".to_owned()));
+}
+
+#[test]
+fn patterns_are_those_of_go() {
+    for (regex, value, is) in [
+        (r"\Qa.b\E.*", "a.bc", "hit"),
+        ("[[]x", "[x", "hit"),
+        ("{a}", "{a}", "hit"),
+        (r"\w+", "ä", ""),
+        (r"\d+", "٣", ""),
+        ("([^/]{1,253})", "a.b", "hit"),
+        ("(.{1000})?", "", "hit"),
+    ] {
+        let text = rule(Action::Replace, &["v"], Some(regex), "t", Some("hit"));
+        let mut labels = LabelBuilder::new([("v", value)]);
+        assert!(process(&[Rule::new(text, NameScheme::Utf8).expect(regex)], &mut labels));
+        assert_eq!(labels.get("t"), is, "{regex}");
+    }
+    let mut labels = LabelBuilder::new([("v", "Straße ΟΔΟΣ")]);
+    let cases = [(Action::Lowercase, "straße οδος"), (Action::Uppercase, "STRAßE ΟΔΟΣ")];
+    for (action, is) in cases {
+        let made = Rule::new(rule(action, &["v"], None, "t", None), NameScheme::Utf8).expect("a good rule");
+        assert!(process(&[made], &mut labels));
+        assert_eq!(labels.get("t"), is.replace("οδος", "οδοσ"));
+    }
 }
 
 proptest! {
