@@ -128,6 +128,8 @@ pub struct ScrapeConfig {
     pub convert_to_custom_buckets: bool,
     /// Native histograms with more buckets are made coarser; 0 for no limit.
     pub native_bucket_limit: u64,
+    /// The finest schema that native histograms keep, where the configuration says how little buckets may grow.
+    pub native_finest_schema: Option<i32>,
     /// `http` or `https`.
     pub scheme: String,
     /// The path to ask for.
@@ -312,6 +314,7 @@ impl ScrapeConfig {
                 .bool_of("convert_classic_histograms_to_nhcb")
                 .unwrap_or(global.convert_to_custom_buckets),
             native_bucket_limit: node.uint_of("native_histogram_bucket_limit"),
+            native_finest_schema: finest_schema(node),
             scheme: text("scheme", "http"),
             metrics_path: text("metrics_path", "/metrics"),
             params: params
@@ -355,6 +358,13 @@ impl ScrapeConfig {
         }
         self
     }
+}
+
+/// The finest schema in which each bucket is larger than the one before by the factor `native_histogram_min_bucket_factor`.
+fn finest_schema(node: &Node) -> Option<i32> {
+    let factor: f64 = node.get("native_histogram_min_bucket_factor")?.text()?.replace('_', "").parse().ok()?;
+    let schema = (-factor.max(1.00271).log2().log2()).floor();
+    (factor > 0.0).then(|| schema.clamp(-4.0, 8.0) as i32)
 }
 
 /// What names may be, and how the others are to be written.

@@ -120,7 +120,8 @@ fn what_is_promql_parses_and_what_is_not_is_refused_where_it_is_wrong() {
         ("(a + b)[5m]", "1:8: parse error: ranges only allowed for vector selectors"),
         ("\"open", "1:1: parse error: unterminated quoted string"),
         ("a on b", "1:3: parse error: unexpected <on>"),
-        ("up{a=~\"(\"}", "1:4: parse error: error parsing regexp: unclosed group"),
+        ("up{a=~\"(\"}", "1:4: parse error: error parsing regexp: missing closing ): `^(?s:()$`"),
+        ("up{a=~\"a**\"}", "1:4: parse error: error parsing regexp: invalid nested repetition operator: `**`"),
     ];
     let mut wrong = Vec::new();
     for (query, error) in bad {

@@ -243,6 +243,10 @@ fn class<'t>(text: &'t str, out: &mut String) -> &'t str {
 /// What Go's `regexp.Compile` says of `pattern`, which the `regex` crate refused with the text `refusal`.
 #[must_use]
 pub fn go_regexp_error(pattern: &str, refusal: &str) -> String {
+    if refusal.starts_with("error parsing regexp: ") {
+        // Of [`go_regexp`].
+        return refusal.to_owned();
+    }
     let last = refusal.rsplit("error: ").next().unwrap_or(refusal).trim();
     let tail = |from: usize| format!("`{}`", &pattern[from.min(pattern.len())..]);
     let what = if last.starts_with("unclosed group") {

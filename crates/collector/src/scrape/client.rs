@@ -40,7 +40,8 @@ pub(super) struct Answered {
     pub(super) content_type: String,
 }
 
-const TOO_LARGE: &str = "body size limit exceeded";
+/// What [`Client::get`] says of an answer that is larger than it may be.
+pub(super) const TOO_LARGE: &str = "body size limit exceeded";
 
 impl Client {
     /// A client as `config` wants it; `socket` where it speaks to a Unix socket. Certificates are read here.

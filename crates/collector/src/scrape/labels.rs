@@ -3,14 +3,16 @@
 use model::Labels;
 
 /// The labels of a scraped series. Where both have a label, the target's wins and the scraped one becomes `exported_…`,
-/// or, with `honor_labels`, the scraped one wins.
+/// or, with `honor_labels`, the scraped one wins, also where it is empty: so a Pushgateway says that a series is no instance's.
 pub(super) fn merge(scraped: &[(&str, &str)], target: &[(String, String)], honor_labels: bool) -> Labels {
     let has = |pairs: &[(String, String)], name: &str| pairs.iter().any(|(n, _)| n == name);
     let mut merged: Vec<(String, String)> = Vec::with_capacity(scraped.len() + target.len());
     let mut renamed: Vec<(&str, &str)> = Vec::new();
     for (name, value) in scraped {
         if !honor_labels && has(target, name) {
-            renamed.push((name, value));
+            if !value.is_empty() {
+                renamed.push((name, value));
+            }
         } else {
             merged.push(((*name).to_owned(), (*value).to_owned()));
         }
@@ -47,6 +49,14 @@ mod tests {
             r#"{__name__="m", exported_job="own", instance="h:1", job="j", x="1"}"#
         );
         assert_eq!(merge(&scraped, &target, true).to_string(), r#"{__name__="m", instance="h:1", job="own", x="1"}"#);
+    }
+
+    #[test]
+    fn an_empty_label_keeps_the_target_s_away_where_labels_are_honoured() {
+        let scraped = [("__name__", "m"), ("instance", ""), ("x", "")];
+        let target = target(&[("instance", "h:1"), ("job", "j")]);
+        assert_eq!(merge(&scraped, &target, true).to_string(), r#"{__name__="m", job="j"}"#);
+        assert_eq!(merge(&scraped, &target, false).to_string(), r#"{__name__="m", instance="h:1", job="j"}"#);
     }
 
     #[test]

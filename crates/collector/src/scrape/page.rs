@@ -326,7 +326,7 @@ impl Reading<'_> {
         }
         match sample.point {
             Point::Float(value) => encoder.sample(time, value),
-            Point::Histogram(histogram) => match within_buckets(histogram, config.native_bucket_limit)? {
+            Point::Histogram(histogram) => match coarse_enough(histogram, config)? {
                 None => encoder.histogram(time, histogram),
                 Some(coarser) => encoder.histogram(time, &coarser),
             },
@@ -339,13 +339,19 @@ impl Reading<'_> {
     }
 }
 
-/// The histogram made so coarse that it has at most `limit` buckets; `None` where it has.
-fn within_buckets(histogram: &Histogram, limit: u64) -> Result<Option<Histogram>, String> {
-    let many = |h: &Histogram| (h.positive.len() + h.negative.len()) as u64 > limit;
-    if limit == 0 || !many(histogram) {
+/// The histogram made as coarse as the configuration wants it: no finer than a schema, with no more buckets than a limit; `None`
+/// where it is.
+fn coarse_enough(histogram: &Histogram, config: &ScrapeConfig) -> Result<Option<Histogram>, String> {
+    let limit = config.native_bucket_limit;
+    let many = |h: &Histogram| limit > 0 && (h.positive.len() + h.negative.len()) as u64 > limit;
+    let finest = config.native_finest_schema.filter(|finest| native::SCHEMAS.contains(&histogram.schema) && histogram.schema > *finest);
+    if finest.is_none() && !many(histogram) {
         return Ok(None);
     }
     let mut coarser = histogram.clone();
+    if let Some(finest) = finest {
+        native::coarsen(&mut coarser, finest);
+    }
     while many(&coarser) {
         if coarser.schema <= *native::SCHEMAS.start() {
             return Err("histogram bucket limit exceeded".to_owned());
@@ -549,8 +555,13 @@ mod tests {
     fn many_buckets_are_merged_until_they_fit() {
         let spans = vec![model::BucketSpan { offset: 1, length: 8 }];
         let fine = Histogram { schema: 2, count: 8.0, positive_spans: spans, positive: vec![1.0; 8], ..Histogram::default() };
-        assert_eq!(within_buckets(&fine, 8), Ok(None));
-        let coarse = within_buckets(&fine, 3).expect("can be").expect("was not");
+        assert_eq!(coarse_enough(&fine, &job("native_histogram_bucket_limit: 8")), Ok(None));
+        let coarse = coarse_enough(&fine, &job("native_histogram_bucket_limit: 3")).expect("can be").expect("was not");
         assert_eq!((coarse.schema, coarse.positive), (0, vec![4.0, 4.0]));
+        assert_eq!(coarse_enough(&fine, &job("native_histogram_min_bucket_factor: 1.1")), Ok(None));
+        let coarse = coarse_enough(&fine, &job("native_histogram_min_bucket_factor: 1.5")).expect("can be").expect("was not");
+        assert_eq!((coarse.schema, coarse.positive), (0, vec![4.0, 4.0]));
+        let custom = Histogram { schema: -53, custom_bounds: vec![1.0], ..fine.clone() };
+        assert_eq!(coarse_enough(&custom, &job("native_histogram_min_bucket_factor: 1.5")), Ok(None));
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use wire::Encoding;
 use wire::exposition::{Format, Options};
 
-use super::client::{Answered, Client, Question};
+use super::client::{self, Answered, Client, Question};
 use super::page::{Aim, Counts, Page, Requests};
 use super::pool::TargetLimit;
 use super::target::Target;
@@ -184,7 +184,7 @@ impl Worker {
             }
         }
         let families = self.page.families();
-        self.report(time, took, error.is_none(), size);
+        self.report(time, took, error.as_deref(), size);
         self.append(begun).await;
         self.work.target.scraped(at, took, error.as_deref(), families);
     }
@@ -230,13 +230,13 @@ impl Worker {
         own
     }
 
-    fn report(&mut self, time: i64, took: Duration, up: bool, size: usize) {
+    fn report(&mut self, time: i64, took: Duration, error: Option<&str>, size: usize) {
         for (name, value) in self.own_series() {
             let value = match name {
-                "up" => f64::from(u8::from(up)),
+                "up" => f64::from(u8::from(error.is_none())),
                 "scrape_duration_seconds" => took.as_secs_f64(),
                 // Prometheus says so where the limit was exceeded.
-                "scrape_body_size_bytes" if !up && size == 0 => -1.0,
+                "scrape_body_size_bytes" if error == Some(client::TOO_LARGE) => -1.0,
                 "scrape_body_size_bytes" => size as f64,
                 _ => value,
             };

@@ -34,7 +34,7 @@ impl Evaluator<'_> {
         let [target, replacement, source, pattern] = texts.as_slice() else {
             return fail("label_replace() needs four texts".to_owned());
         };
-        let Ok(regex) = Regex::new(&format!("^(?s:{pattern})$")) else {
+        let Some(regex) = syntax::go_regexp(pattern).ok().and_then(|p| Regex::new(&format!("^(?s:{p})$")).ok()) else {
             return fail(format!("invalid regular expression in label_replace(): {pattern}"));
         };
         if !is_label_name(target) {

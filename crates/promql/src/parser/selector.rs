@@ -161,12 +161,8 @@ impl Parser<'_> {
     }
 
     fn compile(&self, name: &str, op: MatchOp, value: &str, at: usize) -> Parsed<LabelMatcher> {
-        LabelMatcher::new(name, op, value).or_else(|e| self.fail(at, format!("error parsing regexp: {}", reason(&e))))
+        // Prometheus says what is wrong with the anchored pattern.
+        let said = |e: regex::Error| syntax::go_regexp_error(&format!("^(?s:{value})$"), &e.to_string());
+        LabelMatcher::new(name, op, value).or_else(|e| self.fail(at, said(e)))
     }
-}
-
-/// What is wrong with a pattern, without the picture that `regex` draws.
-fn reason(error: &regex::Error) -> String {
-    let text = error.to_string();
-    text.rsplit("error: ").next().unwrap_or(&text).to_owned()
 }

@@ -291,13 +291,16 @@ impl TryFrom<(String, MatchOp, String)> for LabelMatcher {
 }
 
 impl LabelMatcher {
-    /// A matcher; compiles the pattern (anchored, `.` matches newlines, as Prometheus does).
+    /// A matcher; compiles the pattern (Go's, anchored, `.` matches newlines, as Prometheus does).
     ///
     /// # Errors
-    /// What `regex` says of a bad or too large pattern.
+    /// What is wrong with a bad or too large pattern.
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, regex::Error> {
         let regex = match op {
-            MatchOp::Re | MatchOp::NotRe => Some(Regex::new(&format!("^(?s:{value})$"))?),
+            MatchOp::Re | MatchOp::NotRe => {
+                let pattern = syntax::go_regexp(value).map_err(regex::Error::Syntax)?;
+                Some(Regex::new(&format!("^(?s:{pattern})$"))?)
+            }
             MatchOp::Eq | MatchOp::Ne => None,
         };
         Ok(Self { name: name.to_owned(), op, value: value.to_owned(), regex })

@@ -48,7 +48,8 @@ pub trait ExpositionSink {
 pub struct Exposed<'a> {
     /// The series as it is written: equal texts under one `# TYPE` are one series.
     pub text: &'a [u8],
-    /// Sorted by name (`__name__` among them, unless the text has `""` there), names unique, values not empty.
+    /// Sorted by name (`__name__` among them), names unique; an empty
+    /// value is that of a label that the series has not.
     pub labels: &'a [(Cow<'a, str>, Cow<'a, str>)],
     /// What was measured.
     pub point: Point<'a>,

@@ -15,8 +15,8 @@ pub(super) fn text<'a>(bytes: &'a [u8], what: &str) -> Result<Cow<'a, str>, Stri
     Ok(unescape(text, true))
 }
 
-/// Brings the bounds of histograms and the quantiles of summaries into their one form, drops empty labels, sorts the
-/// rest.
+/// Brings the bounds of histograms and the quantiles of summaries into their one form, sorts the labels. Empty ones stay: with
+/// `honor_labels` they say that the series has no such label.
 pub(super) fn finish(labels: &mut Vec<Pair<'_>>, kind: MetricKind, limits: &Limits) -> Result<(), String> {
     if labels.len() > limits.max_labels {
         return Err(format!("more than {} labels", limits.max_labels));
@@ -26,14 +26,13 @@ pub(super) fn finish(labels: &mut Vec<Pair<'_>>, kind: MetricKind, limits: &Limi
         MetricKind::Summary => "quantile",
         _ => "",
     };
-    labels.retain_mut(|(name, value)| {
+    for (name, value) in labels.iter_mut() {
         if *name == number
             && let Ok(n) = number::float(value)
         {
             *value = Cow::Owned(number::canonical(n));
         }
-        !value.is_empty()
-    });
+    }
     sort(labels)
 }
 

@@ -57,9 +57,9 @@ fn text_becomes_samples_with_sorted_labels() {
             "TYPE h histogram",
             "__name__=h_bucket,a=x\"y,le=1.0 3",
             "__name__=up 1 at 5",
-            "__name__=b inf",
+            "__name__=b,c= inf",
             "__name__=a.b 2 at 7",
-            "c=1 4",
+            "__name__=,c=1 4",
         ]
     );
 }
