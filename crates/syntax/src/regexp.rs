@@ -342,7 +342,8 @@ mod tests {
         ] {
             assert_eq!(go_regexp(pattern).expect_err(pattern), format!("error parsing regexp: {what}"));
         }
-        for good in [r"a*?b+c??{d}*", "(?P<x>a)(?i-s:b)(?:c)", r"[]*+[:alpha:]**]+\Qa**\E*", r"\x{41}{2}\pN{3}?", "{{", "a{,5}*"] {
+        for good in [r"a*?b+c??{d}*", "(?P<x>a)(?i-s:b)(?:c)", r"[]*+[:alpha:]**]+\Qa**\E*", r"\x{41}{2}\pN{3}?", "{{", "a{,5}*"]
+        {
             assert!(go_regexp(good).is_ok(), "{good}");
         }
     }

@@ -344,7 +344,8 @@ impl Reading<'_> {
 fn coarse_enough(histogram: &Histogram, config: &ScrapeConfig) -> Result<Option<Histogram>, String> {
     let limit = config.native_bucket_limit;
     let many = |h: &Histogram| limit > 0 && (h.positive.len() + h.negative.len()) as u64 > limit;
-    let finest = config.native_finest_schema.filter(|finest| native::SCHEMAS.contains(&histogram.schema) && histogram.schema > *finest);
+    let finest =
+        config.native_finest_schema.filter(|finest| native::SCHEMAS.contains(&histogram.schema) && histogram.schema > *finest);
     if finest.is_none() && !many(histogram) {
         return Ok(None);
     }
