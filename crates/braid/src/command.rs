@@ -17,7 +17,7 @@ use crate::{logging, own, serve};
 
 /// Traces, logs and metrics in one store: takes OTLP, Loki push and Prometheus remote write; answers TraceQL, LogQL and PromQL.
 #[derive(Debug, Parser)]
-#[command(name = "braid", version, about, max_term_width = 110)]
+#[command(name = "braid", version, max_term_width = 110)]
 pub(crate) struct Command {
     #[command(subcommand)]
     what: What,
@@ -80,7 +80,7 @@ pub(crate) struct Serve {
     /// With authentication: say a link that logs in once, also where standard error is no terminal
     #[arg(long, env = "BRAID_LOGIN_LINK")]
     pub(crate) login_link: bool,
-    /// How to log to standard error; RUST_LOG chooses what [default: info]
+    /// How to log to standard error; RUST_LOG chooses what (unset: info)
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BRAID_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
 }

@@ -18,6 +18,7 @@ use crate::config::{Config, SyncMode};
 pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     let wanted = &config.storage;
     let dir = || format!("cannot open the data directory {}", wanted.dir.display());
+    anyhow::ensure!(!wanted.dir.exists() || wanted.dir.is_dir(), "the data directory {} is no directory", wanted.dir.display());
     let disk = RealDisk::open(&wanted.dir).with_context(dir)?;
     let mut options = Options::new(Arc::new(disk));
     options.set_memory(config.memory);

@@ -6,6 +6,7 @@ mod error;
 mod exporters;
 mod generator;
 mod objects;
+mod place;
 mod raw;
 mod scrape;
 mod shown;
@@ -260,8 +261,9 @@ impl Config {
         let name = &path.display().to_string();
         // A file of comments only is YAML's null.
         let file: Option<raw::File> = serde_saphyr::from_str(text).map_err(|e| ConfigError::yaml(name, &e))?;
-        let (scrapes, mut external_labels) = scrape::jobs(name, text, path.parent().unwrap_or(Path::new("")))?;
-        let config = Self::validate(name, file.unwrap_or_default(), scrapes, overrides)?;
+        let placed = |e: ConfigError| e.placed(name, text);
+        let (scrapes, mut external_labels) = scrape::jobs(name, text, path.parent().unwrap_or(Path::new(""))).map_err(placed)?;
+        let config = Self::validate(name, file.unwrap_or_default(), scrapes, overrides).map_err(placed)?;
         external_labels.sort();
         let mut exporters = config.exporters;
         exporters.iter_mut().for_each(|exporter| exporter.name_by(&external_labels));

@@ -45,18 +45,21 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
         ),
         (
             "scrape_configs:\n- job_name: a\n  consul_sd_configs: [{}]\n",
-            "braid.yaml: scrape_configs: `consul_sd_configs` of job \"a\": known, not supported by Braid",
+            "braid.yaml:2:3: scrape_configs: `consul_sd_configs` of job \"a\": known, not supported by Braid",
         ),
         (
             "receivers:\n  otlp:\n    protocols:\n      quic: {}\n",
             "braid.yaml:4:7: unknown key `quic`; here may stand: grpc, http",
         ),
-        ("storage:\n  sync: never\n", "braid.yaml: storage.sync: \"never\" is neither \"always\" nor an interval such as 100ms"),
-        ("memory: lots\n", "braid.yaml: memory: \"lots\" is no size; examples: 512MiB, 2GB, 1048576"),
-        ("web: {cors: {origin: '('}}\n", "braid.yaml: web.cors.origin: unclosed group"),
-        ("memory: 1MiB\n", "braid.yaml: memory: less than 64MiB"),
-        ("ports: {loki: 3000}\n", "braid.yaml: ports: braid and loki both ask for 127.0.0.1:3000"),
-        ("listen: nowhere\n", "braid.yaml: listen: \"nowhere\" is no address of the form host:port (invalid socket address)"),
+        (
+            "storage:\n  sync: never\n",
+            "braid.yaml:2:9: storage.sync: \"never\" is neither \"always\" nor an interval such as 100ms",
+        ),
+        ("memory: lots\n", "braid.yaml:1:9: memory: \"lots\" is no size; examples: 512MiB, 2GB, 1048576"),
+        ("web: {cors: {origin: '('}}\n", "braid.yaml:1:22: web.cors.origin: unclosed group"),
+        ("memory: 1MiB\n", "braid.yaml:1:9: memory: less than 64MiB"),
+        ("ports: {loki: 3000}\n", "braid.yaml:1:8: ports: braid and loki both ask for 127.0.0.1:3000"),
+        ("listen: nowhere\n", "braid.yaml:1:9: listen: \"nowhere\" is no address of the form host:port (invalid socket address)"),
         (
             "rule_files: []\n",
             "braid.yaml:1:1: key `rule_files` is known, but this version of Braid does not have what it configures",
@@ -65,26 +68,26 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
             "exporters:\n  otlp/a:\n    endpoint: h:1\n    compresion: gzip\n",
             "braid.yaml:4:5: unknown key `compresion`; did you mean `compression`?",
         ),
-        ("exporters:\n  otlp: {}\n", "braid.yaml: exporters.otlp.endpoint: it is missing"),
+        ("exporters:\n  otlp: {}\n", "braid.yaml:2:9: exporters.otlp.endpoint: it is missing"),
         (
             "exporters:\n  otlphttp: {endpoint: 'h:4318'}\n",
-            "braid.yaml: exporters.otlphttp.endpoint: it is no URL such as http://host:4318",
+            "braid.yaml:2:24: exporters.otlphttp.endpoint: it is no URL such as http://host:4318",
         ),
         (
             "exporters:\n  loki: {endpoint: 'http://h', sending_queue: {queue_size: 1000}}\n",
-            "braid.yaml: exporters.loki.sending_queue.queue_size: sizes count bytes here: add sizer: bytes, or write a size such as 10GiB",
+            "braid.yaml:2:60: exporters.loki.sending_queue.queue_size: sizes count bytes here: add sizer: bytes, or write a size such as 10GiB",
         ),
         (
             "exporters:\n  loki: {endpoint: 'http://h'}\nservice: {pipelines: {traces: {exporters: [loki]}}}\n",
-            "braid.yaml: service.pipelines: exporter `loki` cannot send traces",
+            "braid.yaml:3:22: service.pipelines: exporter `loki` cannot send traces",
         ),
         (
             "service: {pipelines: {logs: {exporters: [loki/none]}}}\n",
-            "braid.yaml: service.pipelines.logs.exporters: there is no exporter `loki/none` in `exporters`",
+            "braid.yaml:1:41: service.pipelines.logs.exporters: there is no exporter `loki/none` in `exporters`",
         ),
         (
             "exporters:\n  otlp: {endpoint: 'h:1', headers: {a: '${env:NO_SUCH_VARIABLE_HERE}'}}\n",
-            "braid.yaml: exporters.otlp.headers.a: the environment has no variable \"NO_SUCH_VARIABLE_HERE\"",
+            "braid.yaml:2:40: exporters.otlp.headers.a: the environment has no variable \"NO_SUCH_VARIABLE_HERE\"",
         ),
         ("scrape_configs:\n- scheme: http\n", "braid.yaml:2:3: job_name is empty"),
         (

@@ -120,6 +120,20 @@ fn a_bad_flag_or_configuration_ends_it_with_2() {
 }
 
 #[test]
+fn help_says_what_it_is_and_a_file_is_no_directory() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_braid")).args(arguments).output().expect("the binary is built")
+    };
+    let help = String::from_utf8_lossy(&run(&["--help"]).stdout).into_owned();
+    assert!(help.starts_with("Traces, logs and metrics in one store"), "{help}");
+    let refused = run(&["serve", "--free-ports", "--data-dir", file.path().to_str().expect("text")]);
+    let log = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{log}");
+    assert!(log.contains("is no directory"), "{log}");
+}
+
+#[test]
 fn two_processes_do_not_share_a_directory() {
     let dir = tempfile::tempdir().expect("a directory");
     let first = Braid::start(dir.path());
