@@ -21,6 +21,9 @@ use wire::Encoding;
 /// 2026-01-01.
 const START: i64 = 1_767_225_600_000_000_000;
 
+/// What the clock says at first: rows lie behind it.
+const NOW: i64 = START + 6 * 3_600_000_000_000;
+
 /// Whose the `n`th request is: two tenants, whose rows share segments.
 fn tenant(n: u64) -> Tenant {
     if (n / 3).is_multiple_of(2) { Tenant::default() } else { Tenant::new("other").unwrap() }
@@ -154,7 +157,7 @@ fn wait_until_replayed(store: &Store) {
 
 fn run(seed: u64, steps: &[Step]) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let clock = ManualClock::new(START);
+    let clock = ManualClock::new(NOW);
     let mut disk = SimDisk::new(seed);
     let mut store = open(&disk, &clock);
     let (mut next, mut acknowledged, mut refused, mut deletions) = (0, Vec::new(), Vec::<u64>::new(), Vec::new());
@@ -250,7 +253,7 @@ fn what_comes_after_a_deletion_from_an_empty_head_stays() {
 #[test]
 fn after_cleaning_no_byte_of_what_was_deleted_is_left() {
     let disk = SimDisk::new(7);
-    let clock = ManualClock::new(START);
+    let clock = ManualClock::new(NOW);
     let store = open(&disk, &clock);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let line = |n: i64, text: &str| {
@@ -311,7 +314,7 @@ fn after_cleaning_no_byte_of_what_was_deleted_is_left() {
 fn a_request_to_delete_is_cancelled_or_carried_out_whole_through_crashes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     for seed in 0..120 {
-        let (disk, clock) = (SimDisk::new(seed), ManualClock::new(START));
+        let (disk, clock) = (SimDisk::new(seed), ManualClock::new(NOW));
         let store = open(&disk, &clock);
         let push = |store: &Store, n: u64| {
             let (encoding, payload) = request(n);
@@ -380,7 +383,7 @@ fn segment_files(disk: &SimDisk) -> Vec<String> {
 fn many_small_tenants_make_few_files_and_each_finds_its_own() {
     const TENANTS: u64 = 60;
     let disk = SimDisk::new(11);
-    let clock = ManualClock::new(START);
+    let clock = ManualClock::new(NOW);
     let mut store = open(&disk, &clock);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let name = |n: u64| Tenant::new(&format!("team-{n}")).unwrap();

@@ -368,6 +368,21 @@ fn long_runs_pass_a_merge_and_short_ones_are_joined() {
 }
 
 #[test]
+fn what_is_far_ahead_of_the_clock_is_refused_and_does_not_keep_later_samples_out() {
+    let house = House::new(SeriesOptions::default());
+    let (now, minute) = (1_700_000_000_000, 60_000);
+    let labels = Labels::from_pairs([("__name__", "up")]);
+    let mut at = |received: i64, times: &[i64]| {
+        let samples = times.iter().map(|t| (*t, 1.0)).collect();
+        let record = support::record(&house.tenant, 1, &[(labels.clone(), samples)]);
+        let summary = house.table.apply(&Record { received: received * 1_000_000, ..record }).unwrap();
+        (summary.accepted, summary.refused.0.into_iter().collect::<Vec<_>>())
+    };
+    assert_eq!(at(now, &[now * 1_000, now + 10 * minute + 1]), (0, vec![("out of bounds", 2)]));
+    assert_eq!(at(now, &[now - minute, now + 10 * minute]), (2, vec![]));
+}
+
+#[test]
 fn metadata_survives_a_restart() {
     let mut house = House::new(SeriesOptions::default());
     let mut encoder = wire::remote_write::Encoder::new();

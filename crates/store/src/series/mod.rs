@@ -21,7 +21,8 @@
 //! segments the merge at reading and compaction lets the first written win. A sample older than the newest of its series
 //! by more than the window (30 minutes) is refused as `too old sample`, without a window as `out of order sample`; the first
 //! sample of a series that is not in
-//! memory may have any age.
+//! memory may have any age. A sample more than ten minutes ahead of the moment at which its request came in is refused as `out of
+//! bounds`: one with microseconds for milliseconds would keep all later ones of its series out.
 
 mod cache;
 mod chosen;
@@ -280,6 +281,9 @@ impl Inner {
     }
 }
 
+/// How far a sample may be ahead of the moment at which its request came in: Prometheus' `maxAheadTime`, milliseconds.
+const AHEAD: i64 = 600_000;
+
 /// A request lets waiting queries look in after so many series.
 const LOOK_IN: u32 = 512;
 
@@ -292,6 +296,8 @@ struct Intake<'a, 'r, 's> {
     families: &'a Mutex<Families>,
     generation: u32,
     window: i64,
+    /// The latest time that a sample may have.
+    latest: i64,
     slot: Option<u32>,
     /// Series that the part may have.
     most: usize,
@@ -309,6 +315,8 @@ struct Intake<'a, 'r, 's> {
 struct Refused {
     conflicts: u64,
     too_old: u64,
+    /// Samples ahead of the clock.
+    ahead: u64,
     /// Deltas that do not come after the one before.
     unordered: u64,
     /// Of series beyond the tenant's limit.
@@ -321,6 +329,7 @@ impl Refused {
     fn add(&mut self, more: Self) {
         self.conflicts += more.conflicts;
         self.too_old += more.too_old;
+        self.ahead += more.ahead;
         self.unordered += more.unordered;
         self.series += more.series;
         self.histograms += more.histograms;
@@ -389,6 +398,10 @@ impl SampleSink for Intake<'_, '_, '_> {
             self.refused.series += 1;
             return;
         };
+        if time_ms > self.latest {
+            self.refused.ahead += 1;
+            return;
+        }
         if self.delta {
             return self.add(slot, time_ms, Amount::Float(value));
         }
@@ -411,6 +424,11 @@ impl SampleSink for Intake<'_, '_, '_> {
             self.refused.histograms += 1;
             return;
         };
+        if time_ms > self.latest {
+            self.refused.ahead += 1;
+            self.refused.histograms += 1;
+            return;
+        }
         if self.delta {
             return self.add(slot, time_ms, Amount::Histogram(Arc::new(histogram.clone())));
         }
@@ -445,6 +463,8 @@ impl Table for SeriesTable {
                 families: &head.families,
                 generation: part.generation,
                 window: self.inner.options.out_of_order_ms,
+                // A request of which it is not known when it came (in tests) may have any.
+                latest: if record.received == 0 { i64::MAX } else { record.received / 1_000_000 + AHEAD },
                 slot: None,
                 most: self.inner.options.most(&record.tenant),
                 start: 0,
@@ -481,6 +501,7 @@ impl Table for SeriesTable {
         let reasons = [
             ("duplicate sample for timestamp", refused.conflicts),
             (too_old, refused.too_old),
+            ("out of bounds", refused.ahead),
             ("out of order sample", refused.unordered),
             ("the tenant's limit of series is reached", refused.series),
         ];
