@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use hashbrown::HashMap;
 use model::{Attr, TraceId, Value};
 
 use crate::BusinessKey;
 use crate::ends::Ends;
+use crate::spelled::{Spelled, apart};
 
 /// A longer value is no key.
 pub const MAX_VALUE: usize = 256;
@@ -142,11 +142,10 @@ pub struct Finder {
     names: HashMap<Box<str>, u8, foldhash::fast::RandomState>,
     /// With which letters names of so many bytes begin, as bits: nearly every other name is told apart by that.
     begins: [u32; 64],
-    /// Where names of members of JSON end.
+    /// Where they end.
     ends: Ends,
-    in_text: AhoCorasick,
-    /// The key of each pattern of `in_text`.
-    key_of: Vec<u8>,
+    /// As they are spelled in text: each case by itself, so that fewer words are taken for names.
+    spelled: Spelled,
     patterns: Vec<(u8, regex::Regex)>,
 }
 
@@ -194,13 +193,13 @@ impl Finder {
     /// A finder of `keys`.
     ///
     /// # Errors
-    /// When there are more than 32 keys, or their names make no automaton.
+    /// When there are more than 32 keys, or one has no sound name.
     pub fn new(keys: &[BusinessKey]) -> Result<Self, String> {
         if keys.len() > 32 {
             return Err("there can be at most 32 business keys".to_owned());
         }
         let mut names = HashMap::default();
-        let (mut texts, mut key_of) = (Vec::new(), Vec::new());
+        let mut spelled = Spelled::default();
         let with_trace = keys.iter().enumerate().map(|(i, k)| (i as u8, k.name.as_str()));
         let with_trace = with_trace.chain([(TRACE, "trace_id"), (TRACE, "otel_trace_id")]);
         for (number, name) in with_trace {
@@ -210,25 +209,16 @@ impl Finder {
             for spelling in spellings(name) {
                 names.insert(spelling.into_boxed_str(), number);
             }
-            // Each case as a text of its own: a search that does not mind cases is several times slower.
-            for spelling in cases(name) {
-                texts.push(spelling);
-                key_of.push(number);
-            }
+            cases(name).iter().for_each(|spelling| spelled.add(spelling, number));
         }
         let mut begins = [0; 64];
         for name in names.keys() {
             begins[name.len().min(63)] |= name.bytes().next().map_or(0, letter);
         }
-        let ends = Ends::new(names.keys().map(|n| &**n));
-        let in_text = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::DFA))
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&texts)
-            .map_err(|e| e.to_string())?;
+        let ends = Ends::new(names.keys().map(|name| name.as_bytes()).chain(spelled.spellings()));
         let patterns = keys.iter().enumerate();
         let patterns = patterns.flat_map(|(i, k)| k.patterns.iter().map(move |p| (i as u8, p.clone()))).collect();
-        Ok(Self { names, begins, ends, in_text, key_of, patterns })
+        Ok(Self { names, begins, ends, spelled, patterns })
     }
 
     /// Whether an attribute of this name may be a key, or a trace id.
@@ -307,6 +297,10 @@ impl Finder {
     fn members<'a>(&self, body: &'a str, found: &mut Found<'a>) {
         let bytes = body.as_bytes();
         self.ends.each(bytes, |end| {
+            let behind = &bytes[end..];
+            if !behind.starts_with(b"\":") && !behind.starts_with(b"\\\":") {
+                return;
+            }
             let from = end.saturating_sub(LONGEST_NAME);
             let Some(quote) = memchr::memrchr(b'"', &bytes[from..end]) else { return };
             let name = &bytes[from + quote + 1..end];
@@ -315,6 +309,12 @@ impl Finder {
             }
             // Between two ASCII characters: both are borders.
             let Some(key) = body.get(from + quote + 1..end).and_then(|name| self.named(name)) else { return };
+            if key == TRACE && found.trace.is_none() {
+                found.trace = whole_id(behind);
+                if found.trace.is_some() {
+                    return;
+                }
+            }
             if let Some((value, _)) = value_after(&body[end..]) {
                 self.take(key, Cow::Borrowed(value), FoundIn::Json, found);
             }
@@ -323,20 +323,19 @@ impl Finder {
 
     /// The names wherever they stand, and what follows them.
     fn anywhere<'a>(&self, body: &'a str, is_json: bool, found: &mut Found<'a>) {
-        for hit in self.in_text.find_iter(body) {
-            let before = body[..hit.start()].bytes().next_back();
-            if before.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
-                continue;
-            }
-            let key = self.key_of[hit.pattern().as_usize()];
-            if let Some((value, separator)) = value_after(&body[hit.end()..]) {
-                let place = match separator {
-                    _ if is_json => FoundIn::Json,
-                    b'=' => FoundIn::Logfmt,
-                    _ => FoundIn::Text,
-                };
-                self.take(key, Cow::Borrowed(value), place, found);
-            }
+        let bytes = body.as_bytes();
+        let mut hits = Vec::new();
+        self.ends.each(bytes, |end| self.spelled.ending_at(bytes, end, &mut hits));
+        apart(&mut hits);
+        for hit in hits {
+            // What may follow a name is ASCII.
+            let Some((value, separator)) = body.get(hit.end..).and_then(value_after) else { continue };
+            let place = match separator {
+                _ if is_json => FoundIn::Json,
+                b'=' => FoundIn::Logfmt,
+                _ => FoundIn::Text,
+            };
+            self.take(hit.key, Cow::Borrowed(value), place, found);
         }
     }
 }
@@ -348,6 +347,16 @@ fn letter(byte: u8) -> u32 {
         lower @ b'a'..=b'z' => 1 << (lower - b'a'),
         _ => 1 << 31,
     }
+}
+
+/// The trace id in what follows its name, where it is written in the way in which nearly all are: what [`value_after`] would find, but
+/// that nothing has to be searched for.
+#[inline]
+fn whole_id(rest: &[u8]) -> Option<TraceId> {
+    let rest = rest.strip_prefix(b"\":\"")?;
+    let (digits, b'"') = (rest.get(..32)?, rest.get(32)?) else { return None };
+    let id: TraceId = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (!id.is_none()).then_some(id)
 }
 
 /// The value that follows a key's name, and what stands between them (` ` for blanks only).

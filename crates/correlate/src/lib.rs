@@ -25,6 +25,7 @@ mod run;
 mod sender;
 mod settings;
 mod sink;
+mod spelled;
 #[cfg(test)]
 mod tests;
 mod trace;
