@@ -204,7 +204,9 @@ impl Bucket {
                         match &e {
                             _ if outcome == Outcome::Answered => *self.away.lock() = None,
                             // Keys that are not good any more: as good as not there, until somebody sees to it.
-                            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => self.failed(&innermost(&e)),
+                            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::Generic { .. } => {
+                                self.failed(&innermost(&e));
+                            }
                             _ => {}
                         }
                         let path = format!("{}/{path}", self.name);
@@ -514,6 +516,16 @@ fn complete(bytes: Bytes, wanted: u64) -> Result<Bytes, Error> {
     Err(Error::Generic { store: "answer", source: why.into() })
 }
 
+/// What S3 says of a request that does not become better by being made again, where the library knows no kind of its own.
+const REFUSALS: [&str; 6] = [
+    "<Code>NoSuchBucket</Code>",
+    "<Code>InvalidBucketName</Code>",
+    "<Code>AuthorizationHeaderMalformed</Code>",
+    "<Code>PermanentRedirect</Code>",
+    "<Code>InvalidToken</Code>",
+    "<Code>ExpiredToken</Code>",
+];
+
 fn verdict(e: &Error) -> Outcome {
     match e {
         Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotModified { .. } => {
@@ -525,6 +537,7 @@ fn verdict(e: &Error) -> Outcome {
         | Error::NotSupported { .. }
         | Error::NotImplemented { .. }
         | Error::UnknownConfigurationKey { .. } => Outcome::Refused,
+        Error::Generic { .. } if REFUSALS.iter().any(|code| e.to_string().contains(code)) => Outcome::Refused,
         _ => Outcome::Failed,
     }
 }
@@ -626,6 +639,15 @@ mod tests {
         let error = bucket.run(Operation::Get, "x", SHORT, || failing(1000)).expect_err("never");
         assert!(error.is_away() && error.to_string().contains("503 Slow Down"), "{error}");
         assert!(bucket.away().is_some());
+        let missing = || {
+            tries.fetch_add(1, Ordering::Relaxed);
+            let source = "status code: 404 Not Found: <Error><Code>NoSuchBucket</Code></Error>".into();
+            Box::pin(std::future::ready(Err(Error::Generic { store: "test", source }))) as Attempt<usize>
+        };
+        tries.store(0, Ordering::Relaxed);
+        let error = bucket.run(Operation::List, "x", SHORT, missing).expect_err("refused");
+        assert!(matches!(&error, ObjectsError::Refused { why, .. } if why.contains("NoSuchBucket")), "{error}");
+        assert_eq!((tries.load(Ordering::Relaxed), bucket.away().is_some()), (1, true), "a missing bucket is not asked again");
         let slow = Patience { total: Duration::ZERO, attempt: Duration::from_millis(20), hurried: false };
         let error = bucket.run(Operation::Get, "x", slow, || Box::pin(std::future::pending::<Result<(), Error>>()));
         assert!(error.expect_err("late").to_string().contains("no answer within"));

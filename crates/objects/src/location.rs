@@ -221,8 +221,39 @@ impl Location {
             if let Some(token) = profile.session_token {
                 builder = builder.with_token(token);
             }
+        } else if !said(&builder, AmazonS3ConfigKey::AccessKeyId) && is_without_machine(|name| std::env::var(name).ok()) {
+            builder = builder.with_credentials(Arc::new(NoCredentials));
         }
         builder
+    }
+}
+
+/// Whether the machine's metadata service is not to be asked, as AWS' own tools are told, and nothing else gives credentials.
+fn is_without_machine(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let others =
+        ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+    variable("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"))
+        && others.iter().all(|name| variable(name).is_none_or(|v| v.is_empty()))
+}
+
+/// Says that there are no credentials, at once.
+#[derive(Debug)]
+struct NoCredentials;
+
+type Asked<'a, T> = std::pin::Pin<Box<dyn Future<Output = object_store::Result<Arc<T>>> + Send + 'a>>;
+
+impl object_store::CredentialProvider for NoCredentials {
+    type Credential = object_store::aws::AwsCredential;
+
+    fn get_credential<'s, 'a>(&'s self) -> Asked<'a, Self::Credential>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        let source = "no credentials: none in the configuration, the environment or the shared profile, and \
+                      AWS_EC2_METADATA_DISABLED keeps the machine's metadata service from being asked";
+        let error = object_store::Error::Unauthenticated { path: String::new(), source: source.into() };
+        Box::pin(std::future::ready(Err(error)))
     }
 }
 
@@ -271,6 +302,21 @@ mod tests {
             assert!(error.contains("s3://bucket/prefix"), "{error}");
         }
         assert_eq!(Location::parse("s3://b").expect("one").join("x").to_string(), "s3://b/x");
+    }
+
+    #[test]
+    fn the_machine_is_not_asked_for_keys_where_that_is_forbidden() {
+        let forbidden = |more: &'static str| {
+            is_without_machine(move |name| (name == "AWS_EC2_METADATA_DISABLED" || name == more).then(|| "true".to_owned()))
+        };
+        assert!(forbidden(""));
+        assert!(!forbidden("AWS_WEB_IDENTITY_TOKEN_FILE"), "there is another way");
+        assert!(!is_without_machine(|_| None));
+        let mut asked = object_store::CredentialProvider::get_credential(&NoCredentials);
+        let told = asked.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        let std::task::Poll::Ready(Err(error)) = told else { panic!("told at once") };
+        assert!(matches!(&error, object_store::Error::Unauthenticated { .. }), "{error}");
+        assert!(error.to_string().contains("no credentials: none in the configuration"), "{error}");
     }
 
     #[test]
