@@ -230,8 +230,7 @@ impl Location {
 
 /// Whether the machine's metadata service is not to be asked, as AWS' own tools are told, and nothing else gives credentials.
 fn is_without_machine(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let others =
-        ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+    let others = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
     variable("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"))
         && others.iter().all(|name| variable(name).is_none_or(|v| v.is_empty()))
 }
