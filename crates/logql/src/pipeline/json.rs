@@ -156,7 +156,8 @@ fn unescape(text: &str) -> Option<Cow<'_, str>> {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
-        let escape = *rest.as_bytes().get(at + 1)?;
+        // Behind the backslash there may be the first byte of a longer character: no escape.
+        let escape = *rest.as_bytes().get(at + 1).filter(|b| b.is_ascii())?;
         rest = &rest[at + 2..];
         match escape {
             b'"' | b'/' | b'\\' => out.push(char::from(escape)),
@@ -166,7 +167,10 @@ fn unescape(text: &str) -> Option<Cow<'_, str>> {
             b'r' => out.push('\r'),
             b't' => out.push('\t'),
             b'u' => {
-                let unit = |rest: &str| u32::from_str_radix(rest.get(..4)?, 16).ok();
+                let unit = |rest: &str| {
+                    let digits = rest.get(..4)?;
+                    digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+                };
                 let high = unit(rest)?;
                 rest = &rest[4..];
                 let code = if (0xd800..0xdc00).contains(&high) {
@@ -499,6 +503,7 @@ mod tests {
             (r#"{"a":1,"b":"x\ny","c":true,"d":null,"e":[1]}"#, r#"{a="1", b="x\ny", c="true"}"#),
             (r#"{"a":{"b c":{"d":2}},"0n":3}"#, r#"{_0n="3", a_b_c_d="2"}"#),
             (r#"{"a":"\u00e9\ud83d\ude00","b":"\q"}"#, r#"{a="é😀", b=""}"#),
+            (r#"{"a":"\é","b":"\u+123","c":"\u00é9"}"#, r#"{a="", b="", c=""}"#),
             ("{}", "{}"),
         ] {
             assert_eq!(run(line), expected, "{line}");
@@ -509,6 +514,7 @@ mod tests {
             ("{\"a\":1", OPEN_ARRAY),
             ("{\"a\":x}", UNKNOWN),
             ("{\"a\":\"x", OPEN_STRING),
+            (r#"{"\é":1}"#, BAD_ESCAPE),
         ] {
             assert!(run(line).contains(&template::quote(why)), "{line}: {}", run(line));
         }
