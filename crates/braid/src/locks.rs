@@ -32,7 +32,7 @@ impl Locks {
         let guard = match auth.is_on() {
             true => {
                 let guard = Guard::open(auth.file.clone(), auth.extra.clone(), auth.certified, auth.session);
-                Some(Arc::new(guard.map_err(|e| ConfigError::plain(&e))?))
+                Some(Arc::new(guard.map_err(|e| ConfigError::plain(&format!("auth.credentials_file: {e}")))?))
             }
             false => None,
         };
@@ -41,7 +41,7 @@ impl Locks {
         for (files, protocols) in http.chain(syslog.map(|files| (files, &[][..]))) {
             // Ports that share their files share what was read of them.
             if locks.tls_of(files, protocols).is_none() {
-                let tls = Tls::open(files.clone(), protocols.to_vec()).map_err(|e| ConfigError::plain(&e))?;
+                let tls = Tls::open(files.clone(), protocols.to_vec()).map_err(|e| ConfigError::plain(&format!("tls: {e}")))?;
                 locks.tls.push(Arc::new(tls));
             }
         }

@@ -6,11 +6,11 @@ use store::StoreError;
 
 /// A query that is not PromQL. Prints as Prometheus does: `1:5: parse error: …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: parse error: {message}")]
+#[error("{}: parse error: {message}", place(*.line, *.column))]
 pub struct ParseError {
     /// Byte offset in the query.
     pub offset: usize,
-    /// Line, from 1.
+    /// Line, from 1; 0 where the query is empty.
     pub line: usize,
     /// Column in bytes, from 1.
     pub column: usize,
@@ -22,8 +22,13 @@ impl ParseError {
     /// An error at byte `offset` of `query`.
     pub(crate) fn at(query: &str, offset: usize, message: impl Into<String>) -> Self {
         let syntax::Position { offset, line, column } = syntax::Position::of(query, offset);
-        Self { offset, line, column, message: message.into() }
+        Self { offset, line: if query.is_empty() { 0 } else { line }, column, message: message.into() }
     }
+}
+
+/// Of an empty query Prometheus knows no place.
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { "unknown position".to_owned() } else { format!("{line}:{column}") }
 }
 
 /// Why an evaluation failed.

@@ -101,7 +101,7 @@ fn what_is_promql_parses_and_what_is_not_is_refused_where_it_is_wrong() {
         assert!(parse(query).is_ok(), "{query}: {:?}", parse(query).err());
     }
     let bad = [
-        ("", "1:1: parse error: no expression found in input"),
+        ("", "unknown position: parse error: no expression found in input"),
         ("up{", "1:4: parse error: unexpected end of input inside braces"),
         ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
         ("{a=~\".*\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),

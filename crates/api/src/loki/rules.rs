@@ -80,6 +80,50 @@ fn is_name(name: &str, more: &[char]) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || more.contains(&c))
 }
 
+/// Functions of the templates in labels and annotations: Prometheus'.
+const FUNCTIONS: [&str; 29] = [
+    "args",
+    "externalURL",
+    "first",
+    "graphLink",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "label",
+    "match",
+    "now",
+    "parseDuration",
+    "pathPrefix",
+    "query",
+    "reReplaceAll",
+    "safeHtml",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "title",
+    "toDuration",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "urlQueryEscape",
+    "value",
+];
+
+/// Whether a text of an alert is a template, and what is wrong with it if it is none. Nothing is expanded yet.
+fn check_template(name: &str, text: &str) -> Result<(), String> {
+    const BEFORE: &str =
+        "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}";
+    let mut functions = template::Functions::new();
+    for function in FUNCTIONS {
+        functions.add(function, &[], Some(template::Kind::Any), |_| Ok(template::Value::Nil));
+    }
+    template::Template::parse(name, &format!("{BEFORE}{text}"), &functions).map(|_| ()).map_err(|e| e.to_string())
+}
+
 impl Group {
     /// What is wrong with it.
     fn check(&self) -> Result<(), String> {
@@ -121,6 +165,15 @@ impl Group {
             }
             if let Some(annotation) = rule.annotations.keys().find(|l| !is_name(l, &[])) {
                 return fail(format!("invalid annotation name: {annotation}"));
+            }
+            if let Some(alert) = &rule.alert {
+                for (what, texts) in [("label", &rule.labels), ("annotation", &rule.annotations)] {
+                    for (name, text) in texts {
+                        if let Err(e) = check_template(&format!("__alert_{alert}"), text) {
+                            return fail(format!("{what} {name:?}: {e}"));
+                        }
+                    }
+                }
             }
         }
         Ok(())
@@ -391,7 +444,7 @@ mod tests {
 
     #[test]
     fn groups_are_checked_as_loki_does() {
-        let fine = "name: a\ninterval: 1m\nrules:\n- alert: X\n  expr: 'sum(rate({app=\"a\"} |= \"e\" [1m])) > 1'\n  for: 5m\n  labels: {severity: page}\n";
+        let fine = "name: a\ninterval: 1m\nrules:\n- alert: X\n  expr: 'sum(rate({app=\"a\"} |= \"e\" [1m])) > 1'\n  for: 5m\n  labels: {severity: '{{ $labels.app | toUpper }}'}\n  annotations: {s: '{{ $value | humanize }} of {{ printf \"%q\" $externalURL }}'}\n";
         assert!(group(fine).is_ok(), "{:?}", group(fine));
         for (text, why) in [
             ("name: ''\nrules: []", "must not be empty"),
@@ -402,6 +455,11 @@ mod tests {
             ("name: a\nrules:\n- {record: 'x y', expr: 'vector(1)'}", "invalid recording rule name"),
             ("name: a\ninterval: soon\nrules: []", "no duration"),
             ("name: a\nnonsense: 1", "nonsense"),
+            (
+                "name: a\nrules:\n- {alert: x, expr: 'vector(1)', annotations: {s: '{{ .Value '}}",
+                "annotation \"s\": template: __alert_x:1: unclosed",
+            ),
+            ("name: a\nrules:\n- {alert: x, expr: 'vector(1)', labels: {s: '{{ nope }}'}}", "function \"nope\" not defined"),
         ] {
             let error = group(text).expect_err(text);
             assert!(error.contains(why), "{text}: {error}");

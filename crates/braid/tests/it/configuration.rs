@@ -108,6 +108,14 @@ fn wrong_configurations_are_refused_with_place_and_reason() {
 }
 
 #[test]
+fn files_that_are_not_there_are_named_with_the_key_that_names_them() {
+    let (text, code) = check("auth: {credentials_file: keys.yaml}\n");
+    assert_eq!((text.as_str(), code), ("braid: auth.credentials_file: keys.yaml: No such file or directory (os error 2)", 2));
+    let (text, code) = check("tls: {cert_file: a.crt, key_file: a.key}\n");
+    assert!(code == 2 && text.starts_with("braid: tls: a.crt: "), "{text}");
+}
+
+#[test]
 fn text_that_is_not_yaml_is_refused_with_its_place() {
     for yaml in ["a: [\n", "memory: {x: 1}\n", "\t- x\n", "memory: 1\nmemory: 2\n"] {
         let (text, code) = check(yaml);

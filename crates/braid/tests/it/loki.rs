@@ -1,5 +1,6 @@
 //! Loki's API as its clients use it: logcli, Grafana with Logs Drilldown, Promtail, lokitool.
 
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -342,6 +343,22 @@ fn a_tail_whose_templates_take_too_many_steps_is_closed_and_told_why() {
     assert_eq!(usual.lines(100).0, vec!["b"; 100]);
     braid.eventually("one tail", |b| (b.metric("braid_loki_tail_clients") == 1.0).then_some(()));
     assert_eq!(braid.metric(r#"braid_api_limited_queries_total{api="loki",limit="steps"}"#), 1.0);
+}
+
+#[test]
+fn a_client_that_ends_its_tail_is_answered_and_one_that_speaks_no_websocket_told_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = Braid::start(dir.path());
+    let path = format!("/loki/api/v1/tail?query={}&limit=1", encode(r#"{app="live"}"#));
+    let mut tail = Tailing::start(&braid, &path);
+    tail.0.close(None).expect("sent");
+    assert!(matches!(tail.0.read(), Ok(Message::Close(_))), "a close is answered with a close");
+    let mut tail = Tailing::start(&braid, &path);
+    // A frame of a client without a mask.
+    tail.0.get_mut().write_all(b"\x81\x02hi").expect("sent");
+    let Ok(Message::Close(Some(why))) = tail.0.read() else { panic!("no reason") };
+    assert_eq!(u16::from(why.code), 1002, "{why:?}");
+    braid.eventually("no tails", |b| (b.metric("braid_loki_tail_clients") == 0.0).then_some(()));
 }
 
 #[test]

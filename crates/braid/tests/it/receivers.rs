@@ -212,6 +212,22 @@ fn remote_write_keeps_the_good_samples_and_says_how_many() {
 }
 
 #[test]
+fn a_sample_of_a_wrong_clock_is_refused_and_those_after_it_are_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let braid = Braid::start(dir.path());
+    let time = (now() / 1_000_000) as i64;
+    let write = |minutes: i64| {
+        let body = write_request(&[("a", &[("job", "x")], &[(time + minutes * 60_000, 1.0)])]);
+        post(braid.at("prometheus"), "/api/v1/write", &[PROTOBUF], &body)
+    };
+    write(9).expect(204);
+    let refused = write(60).expect(400);
+    assert!(refused.text().starts_with("out of bounds"), "{}", refused.text());
+    assert_eq!(refused.header("x-prometheus-remote-write-samples-written"), Some("0"));
+    write(0).expect(204);
+}
+
+#[test]
 fn tenants_are_named_by_a_header_that_is_checked() {
     let dir = tempfile::tempdir().expect("a directory");
     let braid = Braid::start(dir.path());

@@ -255,7 +255,18 @@ pub(super) async fn run(api: &Arc<Api>, joined: Joined, asked: Asked, mut socket
                 }
             }
             message = socket.recv() => match message {
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(Message::Close(_))) => {
+                    // The answer to it goes out with the next read, which finds the end.
+                    let _ = tokio::time::timeout(PATIENCE, socket.recv()).await;
+                    return;
+                }
+                Some(Err(e)) => {
+                    tracing::debug!("a tail ends: {e}");
+                    let reason = "a frame that WebSocket does not know".into();
+                    let _ = send(&mut socket, Message::Close(Some(CloseFrame { code: close_code::PROTOCOL, reason }))).await;
+                    return;
+                }
+                None => return,
                 Some(Ok(_)) => {}
             },
         }
