@@ -152,6 +152,8 @@ pub struct Tls {
     pub cert: Option<Secret>,
     /// Its key.
     pub key: Option<Secret>,
+    /// The name that servers are asked for and that their certificates must have; empty for the host that is asked.
+    pub server_name: String,
     /// Whether any certificate will do.
     pub insecure_skip_verify: bool,
     /// `TLS10` to `TLS13`; empty for the client's choice.
@@ -192,8 +194,9 @@ impl HttpClient {
         if node.get("oauth2").is_some() {
             unsupported.push("oauth2");
         }
-        if tls.is_some_and(|t| !t.text_of("server_name").is_empty()) {
-            unsupported.push("tls_config.server_name");
+        let proxied = !node.text_of("proxy_url").is_empty() || node.bool_of("proxy_from_environment").unwrap_or(false);
+        if proxied && tls.is_some_and(|t| !t.text_of("server_name").is_empty()) {
+            unsupported.push("tls_config.server_name beside a proxy");
         }
         if !node.text_of("proxy_url").is_empty() && node.get("proxy_connect_header").is_some() {
             unsupported.push("proxy_connect_header");
@@ -236,6 +239,7 @@ impl Tls {
             ca: secret(node, "ca"),
             cert: secret(node, "cert"),
             key: secret(node, "key"),
+            server_name: text("server_name"),
             insecure_skip_verify: node.bool_of("insecure_skip_verify").unwrap_or(false),
             min_version: text("min_version"),
             max_version: text("max_version"),

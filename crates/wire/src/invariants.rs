@@ -333,10 +333,14 @@ pub fn exposition(bytes: &[u8]) {
         fn help(&mut self, _: &str, _: &str) {}
     }
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
-        let options = Options { native_histograms: true, classic_too: true, skip_created: false };
+        let custom = Options { native_histograms: true, custom_buckets: true, ..Options::default() };
+        let mut converted = Sound { known: false, entries: Vec::new() };
+        let as_custom = exposition::parse(format, bytes, custom, &Limits::default(), &mut converted);
+        let options = Options { native_histograms: true, classic_too: true, ..Options::default() };
         let mut first = Sound { known: false, entries: Vec::new() };
         let result = exposition::parse(format, bytes, options, &Limits::default(), &mut first);
         let read = first.entries.len();
+        assert_eq!(as_custom.is_ok(), result.is_ok());
         if result.is_ok() && read < 1_000 {
             assert_eq!(result, Ok(read as u64));
             let mut again = Sound { known: true, entries: first.entries.clone() };

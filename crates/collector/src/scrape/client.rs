@@ -1,14 +1,19 @@
 //! Asking targets, and where targets are to be found, over HTTP.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+};
 use prometheus::{Credentials, HttpClient, Secret};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::tls::Version;
-use reqwest::{Certificate, Identity, NoProxy, Proxy};
+use reqwest::{Certificate, Identity, NoProxy, Proxy, Url};
 
 use crate::{ContentEncoding, Held, inflate};
 
@@ -17,6 +22,25 @@ use crate::{ContentEncoding, Held, inflate};
 pub(super) struct Client {
     http: reqwest::Client,
     config: HttpClient,
+    /// Who is asked in TLS under `tls_config.server_name`.
+    renamed: Option<Renamed>,
+}
+
+/// A host that goes by another name: certificates are checked for the name, the connection goes to the host.
+#[derive(Debug, Clone)]
+struct Renamed {
+    name: String,
+    host: String,
+}
+
+impl Resolve for Renamed {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = if name.as_str() == self.name { self.host.clone() } else { name.as_str().to_owned() };
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
 }
 
 /// What to ask for.
@@ -49,6 +73,26 @@ impl Client {
     /// # Errors
     /// What cannot be read or used.
     pub(super) fn new(config: &HttpClient, socket: Option<&Path>) -> Result<Self, String> {
+        Self::made(config, socket, None)
+    }
+
+    /// A client that asks `url` and nobody else. It is another one where the host goes by another name in TLS.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub(super) fn of(&self, url: &str) -> Result<Self, String> {
+        let name = &self.config.tls.server_name;
+        let url = Url::parse(url).map_err(|e| e.to_string())?;
+        match url.host_str() {
+            Some(host) if !name.is_empty() && url.scheme() == "https" => {
+                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                Self::made(&self.config, None, Some(Renamed { name: name.clone(), host }))
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+
+    fn made(config: &HttpClient, socket: Option<&Path>, renamed: Option<Renamed>) -> Result<Self, String> {
         crate::tls::provide();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("Braid/", env!("CARGO_PKG_VERSION")))
@@ -91,7 +135,11 @@ impl Client {
         if let Some(socket) = socket {
             builder = builder.unix_socket(socket);
         }
-        Ok(Self { http: builder.build().map_err(|e| causes(&e))?, config: config.clone() })
+        if let Some(renamed) = &renamed {
+            // HTTP/2 has the name for a host where the server is to see the host.
+            builder = builder.http1_only().dns_resolver(Arc::new(renamed.clone()));
+        }
+        Ok(Self { http: builder.build().map_err(|e| causes(&e))?, config: config.clone(), renamed })
     }
 
     /// Asks; what the answer takes is held in `held`.
@@ -107,7 +155,14 @@ impl Client {
     }
 
     async fn ask(&self, question: Question<'_>, held: &mut Held) -> Result<Answered, String> {
-        let mut request = self.http.get(question.url).headers(self.headers()?).header(ACCEPT, question.accept);
+        let mut url = Url::parse(question.url).map_err(|e| e.to_string())?;
+        let mut headers = self.headers()?;
+        if let Some(renamed) = &self.renamed {
+            let authority = url.authority().rsplit('@').next().unwrap_or_default().to_owned();
+            headers.insert(HOST, HeaderValue::try_from(authority).map_err(|_| "no host".to_owned())?);
+            url.set_host(Some(&renamed.name)).map_err(|e| format!("tls_config.server_name: {e}"))?;
+        }
+        let mut request = self.http.get(url).headers(headers).header(ACCEPT, question.accept);
         // As Go's transport does it: what is not asked for is not sent.
         request = request.header(ACCEPT_ENCODING, if question.compressed { "gzip" } else { "identity" });
         for (name, value) in question.headers {
@@ -208,5 +263,57 @@ mod tests {
             let client = Client::new(&config, None).expect("nothing to read");
             assert_eq!(client.headers().expect("texts")[AUTHORIZATION], expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_another_name_is_asked_for_and_checked() {
+        crate::tls::provide();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(["only.example".to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("signed");
+        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], private.into())
+            .expect("a pair");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = vec![0; 4096];
+                let n = stream.read(&mut request).await.unwrap_or_default();
+                let host = String::from_utf8_lossy(&request[..n]).to_lowercase();
+                let host = host.lines().filter(|l| l.starts_with("host:")).collect::<Vec<_>>().join("+");
+                let body = format!("{:?} {host}", stream.get_ref().1.server_name());
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        let url = format!("https://{address}/metrics");
+        let question = Question {
+            url: &url,
+            accept: "*/*",
+            headers: &[],
+            compressed: false,
+            timeout: Duration::from_secs(20),
+            limit: 1 << 16,
+        };
+        let tls = prometheus::Tls {
+            ca: Some(Secret::Text(certificate.pem())),
+            server_name: "only.example".to_owned(),
+            ..prometheus::Tls::default()
+        };
+        let mut held = crate::Budget::new(1 << 20).hold();
+        let client = Client::new(&HttpClient { tls: tls.clone(), ..HttpClient::default() }, None).expect("a client");
+        let answered = client.of(&url).expect("a client").get(question.clone(), &mut held).await.expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&answered.body), format!("Some(\"only.example\") host: {address}"));
+        let tls = prometheus::Tls { server_name: String::new(), ..tls };
+        let client = Client::new(&HttpClient { tls, ..HttpClient::default() }, None).expect("a client");
+        let refused = client.of(&url).expect("a client").get(question, &mut held).await.expect_err("the name is another");
+        assert!(refused.contains("invalid peer certificate"), "{refused}");
     }
 }

@@ -65,9 +65,6 @@ pub fn unsupported(config: &ScrapeConfig) -> Option<String> {
             _ => {}
         }
     }
-    if config.convert_to_custom_buckets {
-        what.push("convert_classic_histograms_to_nhcb");
-    }
     let keys: Vec<String> = what.iter().map(|key| format!("`{key}`")).collect();
     (!keys.is_empty()).then(|| format!("{} of job {:?}: known, not supported by Braid", keys.join(", "), config.job_name))
 }
@@ -106,27 +103,33 @@ impl Scraper {
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 
+    /// Does something for every job, in the order of their names, as Prometheus shows them.
+    fn by_name<T>(&self, of: impl Fn(&pool::Pool) -> T) -> Vec<T> {
+        let pools = self.pools.read();
+        let mut sorted: Vec<&pool::Pool> = pools.iter().collect();
+        sorted.sort_by(|a, b| a.config.job_name.cmp(&b.config.job_name));
+        sorted.into_iter().map(of).collect()
+    }
+
     /// The state of every target, job by job.
     #[must_use]
     pub fn targets(&self) -> Vec<TargetSnapshot> {
-        let pools = self.pools.read();
         let of = |pool: &pool::Pool| {
             let shown = pool.shown.lock();
             shown.active.iter().map(|t| t.snapshot(&pool.config.job_name)).collect::<Vec<_>>()
         };
-        pools.iter().flat_map(of).collect()
+        self.by_name(of).into_iter().flatten().collect()
     }
 
     /// What relabelling dropped, job by job.
     #[must_use]
     pub fn dropped(&self) -> Vec<Dropped> {
-        let pools = self.pools.read();
         let of = |pool: &pool::Pool| {
             let shown = pool.shown.lock();
             let job = pool.config.job_name.clone();
             Dropped { job, discovered_labels: shown.dropped.clone(), count: shown.dropped_count }
         };
-        pools.iter().map(of).collect()
+        self.by_name(of)
     }
 }
 

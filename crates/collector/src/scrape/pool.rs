@@ -255,10 +255,14 @@ impl Job {
                 }
                 None => Page::new(self.around.memory.hold()),
             };
+            let client = self.client.of(&target.url).unwrap_or_else(|why| {
+                tracing::error!(job = self.config.job_name, url = target.url, "{why}");
+                self.client.clone()
+            });
             let work = Work {
                 target: Arc::new(target),
                 config: Arc::clone(&self.config),
-                client: self.client.clone(),
+                client,
                 ingest: Arc::clone(&self.around.ingest),
                 target_limit: self.limit.clone(),
             };

@@ -289,8 +289,12 @@ fn read(work: &Work, answered: &Answered, time: i64, page: &mut Page, requests: 
     let Work { target, config, ingest, .. } = work;
     let mut reading = page.read(requests, Aim { config, target: &target.labels, time });
     let format = Format::of(&answered.content_type, config.fallback_protocol.map(format_of))?;
-    let options =
-        Options { native_histograms: config.native_histograms, classic_too: config.classic_histograms_too, skip_created: false };
+    let options = Options {
+        native_histograms: config.native_histograms,
+        classic_too: config.classic_histograms_too,
+        custom_buckets: config.convert_to_custom_buckets,
+        skip_created: false,
+    };
     wire::exposition::parse(format, &answered.body, options, &ingest.limits().wire, &mut reading).map_err(|e| e.to_string())?;
     reading.flaw().map_or(Ok(()), Err)
 }

@@ -5,6 +5,7 @@
 //! summaries brought into one form (`1` becomes `1.0`). Error texts are Prometheus' (`model/textparse`).
 
 mod created;
+mod custom;
 mod encode;
 mod format;
 mod histogram;
@@ -88,6 +89,8 @@ pub struct Options {
     pub native_histograms: bool,
     /// Whether a native histogram's classic buckets are read besides.
     pub classic_too: bool,
+    /// Whether classic histograms are read as native ones with custom buckets.
+    pub custom_buckets: bool,
     /// Whether `_created` series of OpenMetrics become start timestamps only.
     pub skip_created: bool,
 }
@@ -98,6 +101,22 @@ pub struct Options {
 /// [`WireError`] (with the line, in text) at the first thing that Prometheus refuses: the scrape as a whole has failed
 /// then.
 pub fn parse<S: ExpositionSink + ?Sized>(
+    format: Format,
+    bytes: &[u8],
+    options: Options,
+    limits: &Limits,
+    sink: &mut S,
+) -> Result<u64, WireError> {
+    if !options.custom_buckets {
+        return parse_as(format, bytes, options, limits, sink);
+    }
+    let mut custom = custom::Custom::new(sink, options.classic_too);
+    let samples = parse_as(format, bytes, options, limits, &mut custom)?;
+    custom.flush();
+    Ok(samples)
+}
+
+fn parse_as<S: ExpositionSink + ?Sized>(
     format: Format,
     bytes: &[u8],
     options: Options,

@@ -41,7 +41,10 @@ impl ExpositionSink for Lines {
 }
 
 fn read(format: Format, bytes: &[u8]) -> Result<Vec<String>, String> {
-    let options = Options { native_histograms: true, classic_too: true, skip_created: true };
+    read_as(Options { native_histograms: true, classic_too: true, skip_created: true, ..Options::default() }, format, bytes)
+}
+
+fn read_as(options: Options, format: Format, bytes: &[u8]) -> Result<Vec<String>, String> {
     let mut lines = Lines::default();
     parse(format, bytes, options, &Limits::default(), &mut lines).map_err(|e| e.to_string())?;
     Ok(lines.0)
@@ -183,4 +186,19 @@ fn the_format_is_what_the_content_type_says() {
     ] {
         assert_eq!(Format::of(content_type, fallback), format.map_err(str::to_owned), "{content_type}");
     }
+}
+
+#[test]
+fn classic_histograms_become_native_ones_with_custom_buckets() {
+    let text = "# TYPE h histogram\nh_bucket{a=\"1\",le=\"1\"} 2 # {x=\"y\"} 0.5\nh_bucket{a=\"1\",le=\"2.5\"} 2\nh_bucket{a=\"1\",le=\"+Inf\"} 3\n\
+                h_count{a=\"1\"} 3\nh_sum{a=\"1\"} 7\nh_bucket{le=\"+Inf\"} 4\nh_count 4\nh_sum 1\n\
+                # TYPE falls histogram\nfalls_bucket{le=\"1\"} 5\nfalls_bucket{le=\"+Inf\"} 3\nfalls_count 3\nfalls_sum 1\n\
+                # TYPE g gauge\ng_count 1\n# EOF\n";
+    let custom = Options { custom_buckets: true, ..Options::default() };
+    let lines: Vec<String> = read_as(custom, Format::OpenMetrics, text.as_bytes()).expect("well formed");
+    let lines: Vec<&str> = lines.iter().map(String::as_str).filter(|l| !l.starts_with("TYPE")).collect();
+    let one = "__name__=h,a=1 count 3 sum 7 schema -53 buckets [2.0, 0.0, 1.0] exemplar x=y 0.5 None";
+    assert_eq!(lines, [one, "__name__=h count 4 sum 1 schema -53 buckets [4.0]", "__name__=g_count 1"]);
+    let both = read_as(Options { classic_too: true, ..custom }, Format::OpenMetrics, text.as_bytes()).expect("well formed");
+    assert_eq!((both.iter().filter(|l| l.contains("schema")).count(), both.len()), (2, 3 + 2 + 12 + 1));
 }

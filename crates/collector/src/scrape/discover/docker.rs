@@ -104,9 +104,10 @@ impl Daemon {
             _ => return Err(format!("{host:?}: a host is unix://, tcp://, http:// or https://")),
         };
         let named: BTreeMap<&str, &Vec<String>> = filters.iter().map(|f| (f.name.as_str(), &f.values)).collect();
+        let client = Client::new(client, socket.as_deref())?;
         Ok(Self {
+            client: if socket.is_some() { client } else { client.of(&base)? },
             base: base.trim_end_matches('/').to_owned(),
-            client: Client::new(client, socket.as_deref())?,
             ingest: Arc::clone(&around.ingest),
             filters: serde_json::to_string(&named).map_err(|e| e.to_string())?,
             addressing: Addressing {

@@ -19,7 +19,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(url: String, config: &HttpClient, refresh: Duration, around: &Surroundings) -> Result<Self, String> {
-        Ok(Self { url, client: Client::new(config, None)?, refresh, ingest: Arc::clone(&around.ingest) })
+        Ok(Self { client: Client::new(config, None)?.of(&url)?, url, refresh, ingest: Arc::clone(&around.ingest) })
     }
 }
 
