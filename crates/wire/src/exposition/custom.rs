@@ -81,14 +81,7 @@ impl<'s, S: ExpositionSink + ?Sized> Custom<'s, S> {
         }
         let Gathered { time_ms, start_ms, exemplars, .. } = &gathered;
         let point = Point::Histogram(&histogram);
-        self.sink.sample(&Exposed {
-            text: &text,
-            labels: &labels,
-            point,
-            time_ms: *time_ms,
-            start_ms: *start_ms,
-            exemplars,
-        });
+        self.sink.sample(&Exposed { text: &text, labels: &labels, point, time_ms: *time_ms, start_ms: *start_ms, exemplars });
     }
 }
 
