@@ -110,12 +110,14 @@ def client(address, total, results, ready):
     results.put((total - left, twice, lost, slowest))
 
 
-def push(address, first, step, total, batch, began, rate, failures):
-    connection = http.client.HTTPConnection(address, timeout=60)
+def push(address, first, step, total, batch, began, rate, failures, done):
+    """Sends each batch at its time, or as soon as the one before it is answered; says when the last answer came, and how late the latest went."""
+    connection, latest = http.client.HTTPConnection(address, timeout=60), 0.0
     for at in range(first * batch, total, step * batch):
         delay = began + at / rate - time.time()
         if delay > 0:
             time.sleep(delay)
+        latest = max(latest, time.time() - (began + at / rate))
         now = time.time_ns()
         values = [[str(now + n), f"tail-line-{n}-{now // 1_000_000} level=info msg=\"something that happened\" path=/api/v1/items/{n % 1000}"]
                   for n in range(at, min(at + batch, total))]
@@ -126,6 +128,7 @@ def push(address, first, step, total, batch, began, rate, failures):
         if answer.status != 204:
             failures.append(text)
             return
+    done.append((time.time(), latest))
 
 
 def main():
@@ -142,8 +145,8 @@ def main():
         stalled = [open_tail(at["loki"], 4096) for _ in range(args.stalled)]
         time.sleep(1)
         print("| s | memory, MiB | lines sent to clients | dropped | waiting, bytes |\n|---|---|---|---|---|")
-        failures, began = [], time.time() + 0.2
-        pushers = [threading.Thread(target=push, args=(at["loki"], n, 2, total, args.batch, began, args.rate, failures)) for n in range(2)]
+        failures, done, began = [], [], time.time() + 0.2
+        pushers = [threading.Thread(target=push, args=(at["loki"], n, 2, total, args.batch, began, args.rate, failures, done)) for n in range(2)]
         for pusher in pushers:
             pusher.start()
 
@@ -160,12 +163,12 @@ def main():
         while any(pusher.is_alive() for pusher in pushers):
             time.sleep(every)
             row()
-        took = time.time() - began
         if failures:
             raise SystemExit(f"a push was refused: {failures[0]!r}")
+        took, latest = max(end for end, _ in done) - began, max(late for _, late in done)
         found = [results.get(timeout=QUIET * 4) for _ in clients]
         row()
-        print(f"\n{total:,} lines in {took:.1f} s ({total / took:,.0f} a second), peak memory {server.memory('VmHWM'):.0f} MiB")
+        print(f"\n{total:,} lines in {took:.1f} s ({total / took:,.0f} a second; a batch went {latest * 1e3:.0f} ms late at worst), peak memory {server.memory('VmHWM'):.0f} MiB")
         print("| client | lines | missing | twice | told that it lost | slowest frame, ms |\n|---|---|---|---|---|---|")
         for n, (got, twice, lost, slowest) in enumerate(sorted(found)):
             print(f"| {n + 1} | {got:,} | {total - got:,} | {twice} | {lost} | {slowest:.0f} |")

@@ -158,17 +158,27 @@ pub(crate) enum InLayout {
     Unclear,
 }
 
-/// See [`InLayout`].
-///
-/// # Errors
-/// A layout that is none.
-pub(crate) fn in_layout(layout: &str, name: &str) -> Result<InLayout, BodyError> {
-    let layout = Layout::parse(layout)?;
-    Ok(match told_of(&layout, name) {
-        Told::Absent => InLayout::Absent,
-        Told::Number(at) => layout.variables.into_iter().nth(at).map_or(InLayout::Unclear, InLayout::Number),
-        Told::Unclear => InLayout::Unclear,
-    })
+/// A layout that is asked for several names; `None` where its lines are not JSON.
+pub(crate) struct KnownLayout(Option<Layout>);
+
+impl KnownLayout {
+    /// The layout as its column keeps it.
+    ///
+    /// # Errors
+    /// A layout that is none.
+    pub(crate) fn parse(text: &str) -> Result<Self, BodyError> {
+        Ok(Self(Some(Layout::parse(text)?).filter(is_json)))
+    }
+
+    /// See [`InLayout`].
+    pub(crate) fn told(&self, name: &str) -> InLayout {
+        let Some(layout) = &self.0 else { return InLayout::Unclear };
+        match told(layout, name) {
+            Told::Absent => InLayout::Absent,
+            Told::Number(at) => layout.variables.get(at).cloned().map_or(InLayout::Unclear, InLayout::Number),
+            Told::Unclear => InLayout::Unclear,
+        }
+    }
 }
 
 /// The number that an integer, or the digits of a decimal, stand for; ascends with them.

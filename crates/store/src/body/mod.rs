@@ -48,7 +48,7 @@ use arrow_array::ArrayRef;
 pub use builder::{BodyBuilder, COLUMNS_MAX};
 pub use column::{BodyColumnId, Kind, Variable};
 pub(crate) use contains::Searched;
-pub(crate) use member::{InLayout, in_layout, number_of};
+pub(crate) use member::{InLayout, KnownLayout, number_of};
 pub use member::{Member, may_be_number, member};
 pub use repeats::repeats;
 pub use view::{BodyView, Run};

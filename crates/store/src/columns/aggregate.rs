@@ -86,7 +86,9 @@ fn of_unit((unit, left): &Sifted, asked: &Aggregation) -> Result<Counts, StoreEr
     if left.is_empty() {
         return Ok(Counts::new());
     }
-    if let Unit::Group(segment, group, _) = unit {
+    if let Unit::Group(segment, group, _) = unit
+        && (asked.table == Table::Spans || !segment.few_times(asked.table, *group, &left))
+    {
         // Lines of a stream follow each other in time, spans do not.
         let told = match asked.table {
             Table::Logs => runs::count(segment, *group, &left, asked)?,

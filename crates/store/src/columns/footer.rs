@@ -13,8 +13,10 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::id::ColumnId;
 use super::segment::{
-    KEY_COLUMNS, KEY_EARLIER_IDS, KEY_FORMAT, KEY_ID_TEXTS, KEY_IDS, KEY_REST, KEY_TENANTS, SHARED_FORMAT, SegmentColumn, schema,
+    KEY_COLUMNS, KEY_EARLIER_IDS, KEY_FORMAT, KEY_ID_TEXTS, KEY_IDS, KEY_REST, KEY_TENANTS, KEY_ZONES, SHARED_FORMAT,
+    SegmentColumn, schema,
 };
+use super::zones::Zones;
 use crate::contract::Field;
 use crate::{SegmentSource, StoreError};
 
@@ -34,6 +36,8 @@ pub(crate) struct Footer {
     pub(super) filters: Vec<(u64, u64)>,
     /// Of each row group the text columns of bodies in which an id may stand. Empty where that is not said.
     id_texts: Vec<Vec<usize>>,
+    /// What lines have in stretches of rows, where that is said.
+    pub(super) zones: Option<Zones>,
     /// The tenants that share it, by name, and the row behind the last of each; empty where it is one tenant's.
     tenants: Vec<(String, u64)>,
     /// Bytes that it holds.
@@ -142,6 +146,8 @@ pub(super) fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError>
     let filters =
         value(KEY_IDS).or_else(|| value(KEY_EARLIER_IDS)).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
     let id_texts = value(KEY_ID_TEXTS).and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default();
+    let rows: Vec<usize> = parquet.row_groups().iter().map(|g| g.num_rows().max(0) as usize).collect();
+    let zones = value(KEY_ZONES).and_then(|text| Zones::read(text, &rows));
     let tenants = match format == SHARED_FORMAT {
         true => {
             let said = value(KEY_TENANTS).and_then(|v| serde_json::from_str(v).ok());
@@ -151,9 +157,9 @@ pub(super) fn read_footer(file: &File, path: &str) -> Result<Footer, StoreError>
         false => Vec::new(),
     };
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema(&columns)));
-    let size = parquet.memory_size() + columns.len() * 200 + tenants.len() * 64;
+    let size = parquet.memory_size() + columns.len() * 200 + tenants.len() * 64 + zones.as_ref().map_or(0, |z| z.size);
     let parquet = ArrowReaderMetadata::try_new(Arc::new(parquet), options).map_err(|e| parquet_error(path, &e))?;
-    Ok(Footer { parquet, columns, places, rest, filters, id_texts, tenants, size })
+    Ok(Footer { parquet, columns, places, rest, filters, id_texts, zones, tenants, size })
 }
 
 /// Where each tenant's rows end; `None` where that makes no sense: names out of order, more or fewer than all `rows`.

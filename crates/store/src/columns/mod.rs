@@ -32,6 +32,7 @@ mod id;
 mod inflate;
 mod keep;
 mod keys;
+mod members;
 mod merge;
 mod nested;
 mod order;
@@ -60,6 +61,7 @@ mod text;
 mod unpack;
 mod view;
 mod xor;
+mod zones;
 
 pub use cache::CacheStats;
 pub(crate) use cache::ColumnCache;

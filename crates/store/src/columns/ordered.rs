@@ -365,6 +365,7 @@ fn times_in(unit: &Unit, table: Table, range: TimeRange, predicate: &Predicate, 
     }
     if let Unit::Group(segment, group, _) = unit
         && left.len() > ends.most
+        && !segment.few_times(table, *group, &left)
         && let Some((starts, times)) = segment.runs_of_time(*group)?
     {
         let times = times.as_primitive::<Int64Type>().values();
@@ -380,7 +381,14 @@ fn times_in(unit: &Unit, table: Table, range: TimeRange, predicate: &Predicate, 
     let rows = left.rows();
     let times = unit.columns(table, rows.clone(), &[TIME])?;
     let Some(Some(times)) = times.first() else { return Ok((Timed::new(), false)) };
-    Ok((rows.into_iter().zip(times.as_primitive::<Int64Type>().values().iter().copied()).collect(), false))
+    let mut found: Timed = rows.into_iter().zip(times.as_primitive::<Int64Type>().values().iter().copied()).collect();
+    let more = ends.most > 0 && found.len() > ends.most;
+    if more {
+        let sooner = |(row, time): &(u32, i64)| (if ends.newest { time.saturating_neg() } else { *time }, *row);
+        found.select_nth_unstable_by_key(ends.most - 1, sooner);
+        found.truncate(ends.most);
+    }
+    Ok((found, more))
 }
 
 impl Iterator for Ordered<'_> {

@@ -20,6 +20,13 @@ pub(crate) struct Picked {
     some: Option<Chosen>,
 }
 
+/// Whether rows, ascending, lie in most of the pages.
+pub(crate) fn spread_wide(table: Table, total: usize, rows: &[u32]) -> bool {
+    let page = page_rows(table) as u32;
+    let touched = rows.chunk_by(|a, b| a / page == b / page).count();
+    touched * 2 >= total.div_ceil(page as usize)
+}
+
 #[derive(Debug, Clone)]
 struct Chosen {
     rows: UInt32Array,
@@ -38,9 +45,7 @@ impl Picked {
         if rows.len() == total {
             return Self::all(total);
         }
-        let page = page_rows(table) as u32;
-        let touched = rows.chunk_by(|a, b| a / page == b / page).count();
-        let wide = touched * 2 >= total.div_ceil(page as usize);
+        let wide = spread_wide(table, total, &rows);
         Self { total, some: Some(Chosen { rows: rows.into(), wide, selection: OnceLock::new() }) }
     }
 
@@ -156,6 +161,20 @@ impl Left {
                 rows.retain(|row| stretch.contains(row));
                 Self::Rows(rows, total)
             }
+        }
+    }
+
+    /// The same, as bits where they are many.
+    pub(crate) fn spread(self) -> Self {
+        match self {
+            Self::Rows(rows, total) if rows.len() == total => Self::All(total),
+            Self::Rows(rows, total) if rows.len() * 2 >= total => {
+                let mut bits = BooleanBufferBuilder::new(total);
+                bits.append_n(total, false);
+                rows.iter().for_each(|row| bits.set_bit(*row as usize, true));
+                Self::Mask(bits.finish())
+            }
+            other => other,
         }
     }
 

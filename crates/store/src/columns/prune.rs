@@ -14,11 +14,12 @@ use super::bloom;
 use super::eval::{OPEN, zero_filled};
 use super::footer::{Footer, time_place};
 use super::id::{ColumnId, RestOf};
+use super::members::Told;
 use super::pick::Picked;
 use super::read::OpenSegment;
 use super::segment::REST_KEYS;
 use crate::StoreError;
-use crate::body::{BodyColumnId, Kind, may_be_number};
+use crate::body::{BodyColumnId, Kind, may_be_number, number_of};
 use crate::contract::{Column, CompareOp, Field, IdSet, Literal, MemberTest, Predicate, Table};
 
 /// First and last time of a row group.
@@ -59,6 +60,11 @@ pub(crate) fn may_match(table: Table, footer: &Footer, group: usize, predicate: 
     }
 }
 
+/// The same, where the pages that the footer knows of are looked at as well.
+pub(crate) fn pages_may_match(table: Table, footer: &Footer, group: usize, predicate: &Predicate) -> bool {
+    may_match(table, footer, group, predicate) && Told::of(footer, group, predicate).is_none_or(|told| told.may_match())
+}
+
 /// Whether every row of a row group is one of the predicate, as far as the footer tells.
 pub(crate) fn certain(table: Table, footer: &Footer, group: usize, predicate: &Predicate) -> bool {
     let each = |p: &Predicate| certain(table, footer, group, p);
@@ -66,7 +72,8 @@ pub(crate) fn certain(table: Table, footer: &Footer, group: usize, predicate: &P
         Predicate::True => true,
         Predicate::And(all) => all.iter().all(each),
         Predicate::Or(some) => some.iter().any(each),
-        Predicate::Not(p) => !may_match(table, footer, group, p),
+        Predicate::Not(p) => !pages_may_match(table, footer, group, p),
+        Predicate::Member { .. } => Told::of(footer, group, predicate).is_some_and(|told| told.certain()),
         Predicate::Compare { column: Column::Field(Field::Time), op, value: Literal::Int(v) } => times(footer, group)
             .is_some_and(|(first, last)| match op {
                 CompareOp::Eq => first == *v && last == *v,
@@ -137,15 +144,12 @@ fn may_have_number(footer: &Footer, group: usize, name: &str, op: CompareOp, val
             if all_null(footer, group, place) {
                 return false;
             }
-            let scale = match variable.kind {
-                Kind::Int => 1.0,
-                Kind::Decimal(scale) => 10f64.powi(i32::from(scale)),
-                _ => return true,
-            };
+            if !matches!(variable.kind, Kind::Int | Kind::Decimal(_)) || value.is_nan() {
+                return true;
+            }
             match footer.raw().row_group(group).column(place).statistics() {
                 Some(Statistics::Int64(s)) => {
-                    // Beyond that a double is not exact.
-                    let bound = |b: Option<&i64>| b.filter(|b| b.unsigned_abs() <= 1 << 53).map(|&b| b as f64 / scale);
+                    let bound = |b: Option<&i64>| b.map(|&b| number_of(variable.kind, b));
                     within(bound(s.min_opt()).as_ref(), bound(s.max_opt()).as_ref(), op, &value)
                 }
                 _ => true,
@@ -202,6 +206,11 @@ pub(crate) fn row_ranges(
         narrow(pages);
     }
     for p in conjuncts(predicate) {
+        if let Some(ranges) = Told::of(footer, group, p).map(|told| told.ranges())
+            && ranges[..] != [0..rows]
+        {
+            narrow(ranges);
+        }
         match p {
             Predicate::Compare { column: Column::Field(Field::TraceId), op: CompareOp::Eq, value: Literal::Bytes(id) } => {
                 match table {

@@ -19,8 +19,8 @@ use super::footer::{File, Footer, parquet_error, read_footer, time_place};
 use super::id::ColumnId;
 use super::inflate::Inflater;
 use super::packed::Packed;
-use super::pick::Picked;
-use crate::contract::Field;
+use super::pick::{Left, Picked, spread_wide};
+use crate::contract::{Field, Table};
 use crate::{SegmentMeta, Segments, StoreError};
 
 /// Text of so many bytes a row is kept decoded; longer text is not.
@@ -117,6 +117,12 @@ impl OpenSegment {
             }
         };
         Ok((starts.len() <= times.len() / RUN_OF_TIME).then(|| (starts, times.clone())))
+    }
+
+    /// Whether these rows lie in few pages, and times are not kept: then their times are read from the pages that they lie in.
+    pub(crate) fn few_times(&self, table: Table, group: usize, left: &Left) -> bool {
+        let Left::Rows(rows, total) = left else { return false };
+        !spread_wide(table, *total, rows) && time_place(&self.footer).is_some_and(|place| self.cached(group, place).is_none())
     }
 
     /// Which rows of a row group lie in a range of time; `None` where its times are not kept.

@@ -12,10 +12,11 @@ use model::TimeRange;
 
 use super::eval::{Source, evaluate};
 use super::id::ColumnId;
+use super::members::Told;
 use super::parallel;
 use super::pick::{Left, Picked};
 use super::project::{TIME, needed, project};
-use super::prune::{certain, conjuncts, may_match, row_ranges, times, trace_rows};
+use super::prune::{certain, conjuncts, pages_may_match, row_ranges, times, trace_rows};
 use super::read::OpenSegment;
 use super::repeats::{self, Sifted};
 use super::rows::Rows;
@@ -97,7 +98,7 @@ impl Unit {
         range.overlaps(first, last)
             && match self {
                 Self::Head(_) => true,
-                Self::Group(segment, group, _) => may_match(table, &segment.footer, *group, predicate),
+                Self::Group(segment, group, _) => pages_may_match(table, &segment.footer, *group, predicate),
             }
     }
 
@@ -173,9 +174,12 @@ impl Unit {
                         left = left.among(rows, total);
                         continue;
                     }
-                    left = left.narrow(table, cost(part) >= DEAR, |picked| {
-                        evaluate(part, &GroupSource::new(table, segment, *group, picked))
-                    })?;
+                    let pass = |picked: &Picked| evaluate(part, &GroupSource::new(table, segment, *group, picked));
+                    let dear = cost(part) >= DEAR;
+                    left = match Told::of(&segment.footer, *group, part) {
+                        Some(told) => told.narrow(left, table, dear, pass)?,
+                        None => left.narrow(table, dear, pass)?,
+                    };
                 }
                 Ok(left)
             }

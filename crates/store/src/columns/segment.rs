@@ -4,7 +4,9 @@
 //! `[kind, key, type]` a column, in the order of the schema, because names are for people), `braid.rest` (JSON: rows
 //! by `[kind, key, type]` of the attributes in rest columns), `braid.ids` (JSON: where each row group's id filter
 //! lies, see `bloom`) and `braid.id_texts` (JSON: of each row group the places of the text columns of bodies in which an id may stand;
-//! where it is missing, in any).
+//! where it is missing, in any). Segments of lines have `braid.zones` besides (JSON: what lines have
+//! in stretches of rows, see `zones`): it tells which rows `| json | status >= 500` has to look at. Earlier segments lack it: of these
+//! all rows are looked at.
 //!
 //! Format 2 is that of a segment which several tenants share: its rows stand by tenant first, and `braid.tenants` (JSON:
 //! `[name, rows]` in the order of the names) says whose they are. A reader looks at no row outside its tenant's stretch, and
@@ -25,6 +27,7 @@ use parquet::schema::types::SchemaDescriptor;
 use super::bloom::{IdFilter, may_hold_ids};
 use super::encode::{Encoder, Wanted};
 use super::id::ColumnId;
+use super::zones::Said;
 use crate::contract::{Field, Table};
 use crate::{SegmentFile, StoreError};
 
@@ -50,6 +53,7 @@ pub(crate) const KEY_REST: &str = "braid.rest";
 pub(crate) const KEY_IDS: &str = "braid.filters";
 pub(crate) const KEY_EARLIER_IDS: &str = "braid.ids";
 pub(crate) const KEY_ID_TEXTS: &str = "braid.id_texts";
+pub(crate) const KEY_ZONES: &str = "braid.zones";
 pub(crate) const KEY_TENANTS: &str = "braid.tenants";
 
 /// A column of a segment.
@@ -89,6 +93,7 @@ pub(crate) fn schema(columns: &[SegmentColumn]) -> Schema {
 pub(crate) fn page_rows(table: Table) -> usize {
     match table {
         Table::Spans => 4096,
+        Table::Logs if cfg!(test) => 64,
         Table::Logs => 2048,
     }
 }
@@ -120,6 +125,7 @@ pub(crate) struct SegmentWriter {
     rest: BTreeMap<ColumnId, u64>,
     filters: Vec<(u64, u64)>,
     id_texts: Vec<Vec<usize>>,
+    zones: Said,
     rows: u64,
     first: i64,
     last: i64,
@@ -163,6 +169,7 @@ impl SegmentWriter {
             rest: BTreeMap::new(),
             filters: Vec::new(),
             id_texts: Vec::new(),
+            zones: Said::new(page_rows(table)),
             rows: 0,
             first: i64::MAX,
             last: i64::MIN,
@@ -184,11 +191,21 @@ impl SegmentWriter {
         let mut group = self.file.next_row_group().map_err(failed)?;
         let mut rows = 0;
         let (mut rest, mut id_texts) = (Vec::new(), Vec::new());
+        // Streams first: where one ends, a zone does.
+        let place = self.columns.iter().position(|c| c.id == ColumnId::Stream).filter(|_| self.table == Table::Logs);
+        let streams = place.map(|place| column(&self.columns[place])).transpose()?;
+        let mut zones = streams.as_ref().map(|streams| self.zones.start(streams));
         for (i, c) in self.columns.iter().enumerate() {
-            let array = column(c)?;
+            let array = match &streams {
+                Some(streams) if place == Some(i) => streams.clone(),
+                _ => column(c)?,
+            };
             rows = array.len();
             if matches!(c.id, ColumnId::Rest(_)) {
                 rest.push(array.clone());
+            }
+            if let (Some(zones), ColumnId::Body(id)) = (&mut zones, &c.id) {
+                self.zones.column(zones, id, &array);
             }
             if matches!(c.id, ColumnId::Body(_) | ColumnId::Field(Field::Body))
                 && !lacks_ids(&c.id)
@@ -202,6 +219,7 @@ impl SegmentWriter {
         group.close().map_err(failed)?;
         rest.iter().for_each(|array| self.count_rest(array));
         self.id_texts.push(id_texts);
+        self.zones.finish(zones);
         if let Some(filter) = ids {
             let at = self.file.bytes_written() as u64;
             self.file.write_all(filter.bytes()).map_err(StoreError::io("write a segment"))?;
@@ -255,6 +273,9 @@ impl SegmentWriter {
         }
         if self.table == Table::Logs {
             self.file.append_key_value_metadata(KeyValue::new(KEY_ID_TEXTS.to_owned(), json(serde_json::json!(self.id_texts))));
+        }
+        if !self.zones.is_empty() {
+            self.file.append_key_value_metadata(KeyValue::new(KEY_ZONES.to_owned(), json(serde_json::json!(self.zones))));
         }
         if self.shared {
             self.file.append_key_value_metadata(KeyValue::new(KEY_TENANTS.to_owned(), json(serde_json::json!(tenants))));

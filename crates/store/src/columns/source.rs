@@ -15,7 +15,7 @@ use super::packed::{Packed, Span};
 use super::pick::Picked;
 use super::read::OpenSegment;
 use crate::StoreError;
-use crate::body::{BodyColumnId, BodyColumns, InLayout, Kind, Searched, Variable, in_layout, number_of};
+use crate::body::{BodyColumnId, BodyColumns, InLayout, Kind, KnownLayout, Searched, Variable, number_of};
 use crate::contract::{Field, MemberTest, Table};
 
 /// Rows of a row group: all, or a selection; columns are read when they are asked for, once.
@@ -105,6 +105,9 @@ impl GroupSource<'_> {
     /// Whether it is known that each line is split.
     fn no_line_is_whole(&self) -> bool {
         let Some(place) = self.segment.footer.place(&BODY) else { return true };
+        if self.segment.footer.zones.as_ref().is_some_and(|zones| zones.all_split(self.group)) {
+            return true;
+        }
         matches!(self.segment.cached(self.group, place), Some(Packed::Nulls(..)))
     }
 
@@ -114,7 +117,7 @@ impl GroupSource<'_> {
             return Ok(None);
         }
         // Lines that are whole have to be read.
-        if let Some(place) = self.segment.footer.place(&BODY)
+        if let Some(place) = self.segment.footer.place(&BODY).filter(|_| !self.no_line_is_whole())
             && !matches!(self.segment.packed(self.group, place)?, Some(Packed::Nulls(..)))
         {
             return Ok(None);
@@ -124,7 +127,8 @@ impl GroupSource<'_> {
         let mut told = Vec::with_capacity(texts.len());
         for text in texts.iter() {
             let text = text.unwrap_or("");
-            told.push(in_layout(text, name).map_err(body::damaged(&self.segment.meta.file))?);
+            let layout = KnownLayout::parse(text).map_err(body::damaged(&self.segment.meta.file))?;
+            told.push(layout.told(name));
         }
         let with = |wanted: &dyn Fn(&InLayout) -> bool| {
             layouts.texts(|_| told.iter().map(wanted).collect()).unwrap_or_else(|| BooleanBuffer::new_unset(self.rows()))

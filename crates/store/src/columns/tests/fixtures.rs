@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use model::{Tenant, TimeRange};
 
+use super::super::read::OpenSegment;
 use super::super::segment::SHARED_FORMAT;
 use super::super::{LogTable, SpanTable};
 use super::files::Files;
 use super::like_the_model::rows_of;
+use super::members;
 use super::random::{self, Random, everything};
-use crate::contract::{Order, Predicate, Scan, Table};
+use crate::contract::{Column, CompareOp, Field, MemberTest, Order, Predicate, Scan, Table};
 use crate::{SegmentMeta, SignalTable};
 
 fn path(name: &str) -> PathBuf {
@@ -87,6 +89,43 @@ fn shared_segments_of_format_2_are_read() {
     check(Table::Logs, "logs-2", 2);
 }
 
+/// The lines of a fixture for which a predicate holds.
+fn lines(files: &Files, segment: &SegmentMeta, predicate: Predicate) -> Vec<String> {
+    let projection = vec![Column::Field(Field::Body)];
+    let (tenant, table) = (Tenant::default(), Table::Logs);
+    let scan = Scan { tenant, table, range: TimeRange::ALL, predicate, projection, order: Order::Any, limit: None };
+    let view = LogTable::new(std::sync::Arc::new(files.clone())).view();
+    let segments = [segment.clone()];
+    let batches: Vec<_> = view.scan(&scan, &segments, files).expect("a scan").map(|b| b.expect("a batch")).collect();
+    batches.iter().flat_map(|b| (0..b.rows()).map(|r| b.text(r, Field::Body).to_owned())).collect()
+}
+
+#[test]
+fn members_are_told_with_and_without_what_footers_say_of_zones() {
+    for (name, is_said) in [("logs-1", false), ("logs-1-zones", true)] {
+        let files = Files::default();
+        files.put(name, std::fs::read(path(&format!("{name}.parquet"))).expect("a fixture"));
+        let meta = meta(Table::Logs, name, 1);
+        assert_eq!(OpenSegment::open(&files, &meta).expect("a segment").footer.zones.is_some(), is_said);
+        let all = lines(&files, &meta, Predicate::True);
+        for (name, op, right) in
+            [("status", CompareOp::Ge, 400.0), ("status", CompareOp::Lt, 0.0), ("duration_ms", CompareOp::Gt, 450.0)]
+        {
+            let test = MemberTest::Compare(op, right);
+            let mut expected: Vec<&String> = all.iter().filter(|line| test.accepts(name, line)).collect();
+            let found = lines(&files, &meta, Predicate::Member { name: name.to_owned(), test });
+            let mut found: Vec<&String> = found.iter().collect();
+            (expected.sort(), found.sort());
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn logs_with_zones_in_the_footer_are_read() {
+    check(Table::Logs, "logs-1-zones", 1);
+}
+
 /// Writes the fixtures of the current format where there are none: `cargo test -p braid-store --lib fixtures -- --ignored`.
 #[test]
 #[ignore = "writes files into the source tree"]
@@ -105,14 +144,25 @@ fn write_fixtures() {
             let frozen = own.freeze().expect("rows");
             let mut flushed = frozen.write().expect("a flush");
             frozen.forget();
-            if path(&format!("{name}-{format}.parquet")).exists() {
+            let name = format!("{name}-{format}");
+            if path(&format!("{name}.parquet")).exists() {
                 continue;
             }
             flushed.retain(|m| m.format == format);
             let merged = own.compact(&flushed).expect("a merge").remove(0);
             std::fs::create_dir_all(path("")).expect("a folder");
-            std::fs::write(path(&format!("{name}-{format}.parquet")), files.bytes(&merged.file)).expect("a file");
-            std::fs::write(path(&format!("{name}-{format}.txt")), text(&rows(table, &files, merged))).expect("a file");
+            std::fs::write(path(&format!("{name}.parquet")), files.bytes(&merged.file)).expect("a file");
+            std::fs::write(path(&format!("{name}.txt")), text(&rows(table, &files, merged))).expect("a file");
         }
+    } // Lines of which the footer tells what they have in stretches of rows.
+    let name = "logs-1-zones";
+    if !path(&format!("{name}.parquet")).exists() {
+        let table = LogTable::new(std::sync::Arc::new(files.clone()));
+        table.head().fill(&Tenant::default(), |sink| members::fill(&mut Random(9), 100, &mut wire::Discard, sink));
+        let frozen = table.freeze().expect("rows");
+        let merged = table.compact(&frozen.write().expect("a flush")).expect("a merge").remove(0);
+        frozen.forget();
+        std::fs::write(path(&format!("{name}.parquet")), files.bytes(&merged.file)).expect("a file");
+        std::fs::write(path(&format!("{name}.txt")), text(&rows(Table::Logs, &files, merged))).expect("a file");
     }
 }

@@ -4,6 +4,7 @@ mod files;
 mod fixtures;
 mod kept;
 mod like_the_model;
+mod members;
 mod pages;
 mod promises;
 mod random;
