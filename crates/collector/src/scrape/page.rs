@@ -1,6 +1,7 @@
 //! What a target said: its series from scrape to scrape, and which of them ended.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use model::{Histogram, Labels, STALE_NAN_BITS};
@@ -27,6 +28,8 @@ struct Series {
     live: bool,
     /// Whether its timestamps are the target's business: then its end is, too.
     own_time: bool,
+    /// A digest of the exemplars without a time that it last had; 0 for none.
+    exemplars: u64,
 }
 
 /// What a target says of a metric family.
@@ -307,7 +310,7 @@ impl Reading<'_> {
             let labels = self.labels(sample.labels)?;
             self.page.hold(sample.text, labels.as_ref())?;
             self.page.counts.added += u64::from(labels.is_some());
-            let series = Series { labels, seen: 0, live: false, own_time: false };
+            let series = Series { labels, seen: 0, live: false, own_time: false, exemplars: 0 };
             self.page.series.insert(sample.text.into(), series);
         }
         let Some(series) = self.page.series.get_mut(sample.text) else { return Ok(()) };
@@ -331,12 +334,27 @@ impl Reading<'_> {
                 Some(coarser) => encoder.histogram(time, &coarser),
             },
         }
-        for exemplar in sample.exemplars {
+        // Without a time of its own an exemplar that stays there would be another one with every scrape.
+        let untimed = digest(sample.exemplars);
+        let known = untimed == series.exemplars;
+        series.exemplars = untimed;
+        for exemplar in sample.exemplars.iter().filter(|e| e.time_ms.is_some() || !known) {
             let labels: Vec<(&str, &str)> = exemplar.labels.iter().map(|(n, v)| (&**n, &**v)).collect();
             encoder.exemplar(&Exemplar { labels: &labels, time_ms: exemplar.time_ms.unwrap_or(time), value: exemplar.value });
         }
         Ok(())
     }
+}
+
+/// A digest of the exemplars that have no time; 0 for none.
+fn digest(exemplars: &[wire::exposition::Exemplar<'_>]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut any = false;
+    for exemplar in exemplars.iter().filter(|e| e.time_ms.is_none()) {
+        (&exemplar.labels, exemplar.value.to_bits()).hash(&mut hasher);
+        any = true;
+    }
+    if any { hasher.finish() } else { 0 }
 }
 
 /// The histogram made as coarse as the configuration wants it: no finer than a schema, with no more buckets than a limit; `None`
@@ -550,6 +568,18 @@ mod tests {
         for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
             scrape(&mut page, &config, 2, &format!("{name} 1\n")).expect("one at a time fits");
         }
+    }
+
+    #[test]
+    fn an_exemplar_without_a_time_is_one_for_as_long_as_it_stays() {
+        let (mut page, config) = (Page::default(), job(""));
+        let text = |id: u8, time: &str| format!("# TYPE c counter\nc_total 1 # {{t=\"{id}\"}} 2{time}\n# EOF\n");
+        let mut exemplars = |at: i64, text: &str| {
+            let lines = scrape(&mut page, &config, at, text).expect("good");
+            lines.iter().filter(|l| l.contains("exemplar")).count()
+        };
+        let counts = [(1, 1, ""), (2, 1, ""), (3, 2, ""), (4, 1, ""), (5, 1, " 7.5"), (6, 1, "")];
+        assert_eq!(counts.map(|(at, id, time)| exemplars(at, &text(id, time))), [1, 0, 1, 1, 1, 1]);
     }
 
     #[test]
