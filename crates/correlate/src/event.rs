@@ -98,6 +98,7 @@ impl Event {
         let (first, last) = self.times();
         let joined = self.joined();
         let certain = joined.iter().filter(|j| j.certain).count() as u64;
+        let failed = joined.iter().filter(|j| j.certain && is_error(&j.severity)).count() as u64;
         let mut signals = unique(self.all().flat_map(Part::signals), 3);
         signals.sort_by_key(|s| ["traces", "logs", "metrics"].iter().position(|o| o == s));
         let arrived = self.all().fold((i64::MAX, i64::MIN), |(a, b), p| (a.min(p.arrived.0), b.max(p.arrived.1)));
@@ -123,7 +124,7 @@ impl Event {
             "log_count_by_key": certain,
             "candidate_count": joined.len() as u64 - certain,
             "error_count": self.sum(|p| p.errors),
-            "error_log_count": self.sum(|p| p.error_logs),
+            "error_log_count": self.sum(|p| p.error_logs) + failed,
             "exemplar_count": self.sum(|p| p.exemplar_count),
             "odd_times": self.sum(|p| p.odd_times),
             "keys": self.keys(),
@@ -140,6 +141,12 @@ impl Event {
             "early": self.all().any(|p| p.early),
         })
     }
+}
+
+/// Whether a severity in words is that of an error: of a joined record the words are kept, not the number.
+fn is_error(severity: &str) -> bool {
+    let begins = |word: &str| severity.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
+    ["err", "fatal", "crit", "alert", "emerg", "panic"].into_iter().any(begins)
 }
 
 /// A joined record with its evidence.
@@ -163,4 +170,19 @@ pub fn joined_json(j: &Joined) -> Json {
             "notes": j.evidence.notes,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_error;
+
+    #[test]
+    fn severities_of_errors_are_known_by_their_words() {
+        for severity in ["ERROR", "Error", "err", "ERROR2", "FATAL", "crit", "Critical", "alert", "emerg", "panic"] {
+            assert!(is_error(severity), "{severity}");
+        }
+        for severity in ["", "INFO", "warn", "notice", "er", "debug", "ähnlich"] {
+            assert!(!is_error(severity), "{severity}");
+        }
+    }
 }

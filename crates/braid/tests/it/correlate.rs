@@ -63,7 +63,7 @@ fn syslog_lines_with_only_a_circuit_are_tied_to_the_trace_with_evidence() {
     send_span(&braid, TRACE, "1111111111111111", "beorn", "CKT-7");
     send_span(&braid, TRACE, "2222222222222222", "palantir", "CKT-7");
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    udp.send_to(b"<132>bp1 blueplanet[7]: LOS on circuit id CKT-7", braid.at("syslog_udp")).expect("sent");
+    udp.send_to(b"<131>bp1 blueplanet[7]: LOS on circuit id CKT-7", braid.at("syslog_udp")).expect("sent");
     let mut tcp = TcpStream::connect(braid.at("syslog_tcp")).expect("listening");
     tcp.write_all(b"63 <132>1 - bp1 blueplanet 7 - - {\"msg\":\"up\",\"circuit_id\":\"CKT-7\"}").expect("sent");
     tcp.write_all(b"\n<132>bp1 other[7]: circuit id CKT-8\n").expect("sent");
@@ -79,6 +79,11 @@ fn syslog_lines_with_only_a_circuit_are_tied_to_the_trace_with_evidence() {
     assert_eq!(event["trace_id"], TRACE);
     assert_eq!(event["span_count"], 2);
     assert_eq!((&event["log_count_by_key"], &event["log_count_by_trace_id"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&event["error_log_count"], &event["error_count"]),
+        (&json!(1), &json!(0)),
+        "a joined line of severity error is one"
+    );
     let evidence = &event["joined_logs"][0]["evidence"];
     assert_eq!(
         (&evidence["key"], &evidence["value"], &evidence["candidates"]),
