@@ -131,11 +131,18 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A whole number; Go takes one that is written as a float as well.
+/// A whole number, with Go's prefixes of bases (`0x10`, `010`); Go takes one that is written as a float as well.
 pub(crate) fn integer(text: &str) -> Option<i64> {
-    let text = text.replace('_', "");
+    let text = text.replace('_', "").to_ascii_lowercase();
     let float = || text.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 9.2e18).map(|n| n as i64);
-    text.parse().ok().or_else(float)
+    let bases = [("0x", 16), ("0b", 2), ("0o", 8), ("0", 8)];
+    let digits = text.trim_start_matches(['+', '-']);
+    let based = bases.iter().find_map(|(prefix, base)| Some((digits.strip_prefix(prefix).filter(|d| !d.is_empty())?, *base)));
+    let number = match based {
+        Some((digits, base)) => i64::from_str_radix(digits, base).ok().map(|n| if text.starts_with('-') { -n } else { n }),
+        None => text.parse().ok(),
+    };
+    number.or_else(float)
 }
 
 impl Node {
@@ -202,4 +209,28 @@ pub(crate) fn rules(list: &[Node], scheme: crate::NameScheme) -> Result<Vec<crat
             crate::relabel::Rule::new(rule, scheme).map_err(|e| node.flaw(e))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_go() {
+        for (text, number) in [
+            ("10", Some(10)),
+            ("-1_000", Some(-1000)),
+            ("0x1F", Some(31)),
+            ("010", Some(8)),
+            ("09", Some(9)),
+            ("0", Some(0)),
+            ("-0b11", Some(-3)),
+            ("1e3", Some(1000)),
+            ("1.5", None),
+            ("0x", None),
+            ("many", None),
+        ] {
+            assert_eq!(integer(text), number, "{text}");
+        }
+    }
 }

@@ -16,6 +16,8 @@ pub fn go_regexp(pattern: &str) -> Result<Cow<'_, str>, String> {
 /// What the `regex` crate would take and Go does not: repetitions of repetitions and of more than a thousand, some escapes, some flags.
 fn refused(pattern: &str) -> Option<String> {
     let (mut at, mut repeated, mut in_class) = (0, None, false);
+    // How often the most repeated part is: of the group that ended at a place, and of the groups that are open.
+    let (mut ended, mut open): ((usize, f64), Vec<f64>) = ((0, 1.0), vec![1.0]);
     while let Some(c) = pattern[at..].chars().next() {
         let rest = &pattern[at..];
         let before = repeated.take();
@@ -48,12 +50,33 @@ fn refused(pattern: &str) -> Option<String> {
                     let end = flags + rest[flags..].chars().next().map_or(0, char::len_utf8);
                     return Some(format!("invalid or unsupported Perl syntax: `{}`", &rest[..end]));
                 }
-                2
+                if named || rest[flags..].starts_with(':') {
+                    open.push(1.0);
+                    2
+                } else {
+                    flags + 1
+                }
+            }
+            '(' => {
+                open.push(1.0);
+                1
+            }
+            ')' => {
+                ended = (at + 1, open.pop().unwrap_or(1.0));
+                if let Some(outer) = open.last_mut() {
+                    *outer = outer.max(ended.1);
+                }
+                1
             }
             '*' | '+' | '?' | '{' => {
                 let length = if c == '{' { repetition(rest) } else { 1 };
                 let counts = rest.get(1..length.saturating_sub(1)).unwrap_or_default().split(',');
-                if counts.filter_map(|n| n.parse::<f64>().ok()).any(|n| n > 1000.0) {
+                let most = counts.filter_map(|n| n.parse::<f64>().ok()).fold(1.0, f64::max);
+                let nested = if ended.0 == at { most * ended.1 } else { most };
+                if let Some(outer) = open.last_mut() {
+                    *outer = outer.max(nested);
+                }
+                if nested > 1000.0 {
                     return Some(format!("invalid repeat count: `{}`", &rest[..length]));
                 }
                 let whole = length + usize::from(length > 0 && rest[length..].starts_with('?'));
@@ -334,6 +357,7 @@ mod tests {
             ("a*?+", "invalid nested repetition operator: `*?+`"),
             ("(a{2}){3}{4,}", "invalid nested repetition operator: `{3}{4,}`"),
             ("a{2,1001}", "invalid repeat count: `{2,1001}`"),
+            ("((a{50}b){2}){11,}", "invalid repeat count: `{11,}`"),
             (r"[\u0061]", r"invalid escape sequence: `\u`"),
             (r"a\Z", r"invalid escape sequence: `\Z`"),
             (r"(a)\1", r"invalid escape sequence: `\1`"),
@@ -342,7 +366,7 @@ mod tests {
         ] {
             assert_eq!(go_regexp(pattern).expect_err(pattern), format!("error parsing regexp: {what}"));
         }
-        for good in [r"a*?b+c??{d}*", "(?P<x>a)(?i-s:b)(?:c)", r"[]*+[:alpha:]**]+\Qa**\E*", r"\x{41}{2}\pN{3}?", "{{", "a{,5}*"]
+        for good in [r"a*?b+c??{d}*", "(?P<x>a)(?i-s:b)(?:c)", r"[]*+[:alpha:]**]+\Qa**\E*", r"\x{41}{2}\pN{3}?", "{{", "a{,5}*", "((a{50})b){20}(?i)(c{600})(?:d{2}){500}", r"(a{50})\){30}"]
         {
             assert!(go_regexp(good).is_ok(), "{good}");
         }

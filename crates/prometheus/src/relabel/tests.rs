@@ -113,6 +113,11 @@ fn patterns_are_those_of_go() {
 
 proptest! {
     #[test]
+    fn no_pattern_panics(pattern in r"[a-c(){}\[\]\\?*+|^$:<>QEpPx0-9,é-]{0,24}") {
+        let _ = Rule::new(rule(Action::Keep, &["v"], Some(&pattern), "", None), NameScheme::Utf8);
+    }
+
+    #[test]
     fn templates_of_any_text_expand_and_text_without_references_stays(text in "[a-z$ {}0-9é_]{0,12}", value in ".{0,8}") {
         let mut labels = LabelBuilder::new([("v", value.clone())]);
         let made = Rule::new(rule(Action::Replace, &["v"], None, "t", Some(&text)), NameScheme::Utf8).expect("a good rule");
