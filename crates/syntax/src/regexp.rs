@@ -366,8 +366,16 @@ mod tests {
         ] {
             assert_eq!(go_regexp(pattern).expect_err(pattern), format!("error parsing regexp: {what}"));
         }
-        for good in [r"a*?b+c??{d}*", "(?P<x>a)(?i-s:b)(?:c)", r"[]*+[:alpha:]**]+\Qa**\E*", r"\x{41}{2}\pN{3}?", "{{", "a{,5}*", "((a{50})b){20}(?i)(c{600})(?:d{2}){500}", r"(a{50})\){30}"]
-        {
+        for good in [
+            r"a*?b+c??{d}*",
+            "(?P<x>a)(?i-s:b)(?:c)",
+            r"[]*+[:alpha:]**]+\Qa**\E*",
+            r"\x{41}{2}\pN{3}?",
+            "{{",
+            "a{,5}*",
+            "((a{50})b){20}(?i)(c{600})(?:d{2}){500}",
+            r"(a{50})\){30}",
+        ] {
             assert!(go_regexp(good).is_ok(), "{good}");
         }
     }
