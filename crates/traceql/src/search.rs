@@ -293,15 +293,8 @@ fn most_shown(question: &Question<'_>) -> usize {
 
 /// Those of the traces read that have what is looked for, on as many threads as are worth it.
 fn judge_all(question: &Question<'_>, plan: &Plan, loaded: &Loaded, ids: &[TraceId]) -> Result<Vec<FoundTrace>, EvalError> {
-    let threads = store::cores().min(ids.len() / ALONE + 1);
-    let mut parts = ids.chunks(ids.len().div_ceil(threads));
-    let first = parts.next().unwrap_or_default();
-    let judged: Vec<_> = std::thread::scope(|scope| {
-        let others: Vec<_> = parts.map(|ids| scope.spawn(move || judge_each(question, plan, loaded, ids))).collect();
-        let own = judge_each(question, plan, loaded, first);
-        let panicked = |e| std::panic::resume_unwind(e);
-        std::iter::once(own).chain(others.into_iter().map(|t| t.join().unwrap_or_else(panicked))).collect()
-    });
+    let parts: Vec<&[TraceId]> = ids.chunks(ids.len().div_ceil(store::cores()).max(ALONE)).collect();
+    let judged = store::in_parallel(&parts, |ids| judge_each(question, plan, loaded, ids));
     let mut found = Vec::new();
     for traces in judged {
         found.extend(traces?);
