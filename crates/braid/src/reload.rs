@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use collector::scrape::Scraper;
 use tokio::runtime::Handle;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, left_for_a_restart};
 use crate::dashboards::Dashboards;
 use crate::locks::Locks;
 
@@ -21,7 +21,9 @@ pub(crate) struct Reloads {
     locks: Arc<Locks>,
     dashboards: Arc<Dashboards>,
     read: Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>,
-    /// The configuration in force, as it may be shown.
+    /// The configuration with which the process started, as it may be shown.
+    started: String,
+    /// The one that was read last.
     shown: Mutex<String>,
     succeeded: AtomicBool,
     /// Seconds since the Unix epoch.
@@ -38,8 +40,18 @@ impl Reloads {
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         shown: String,
     ) -> Self {
-        let (read, shown) = (Box::new(read), Mutex::new(shown));
-        Self { runtime, scraper, locks, dashboards, read, shown, succeeded: AtomicBool::new(true), last: AtomicU64::new(now()) }
+        let (read, started, shown) = (Box::new(read), shown.clone(), Mutex::new(shown));
+        Self {
+            runtime,
+            scraper,
+            locks,
+            dashboards,
+            read,
+            started,
+            shown,
+            succeeded: AtomicBool::new(true),
+            last: AtomicU64::new(now()),
+        }
     }
 
     /// The configuration file that was read last without an error, without its secrets.
@@ -62,6 +74,10 @@ impl Reloads {
         let result = (self.read)().map_err(|e| e.to_string()).and_then(|config| {
             self.scraper.apply(&config.scrapes)?;
             self.dashboards.read(config.dashboards.as_deref());
+            let left = left_for_a_restart(&self.started, &config.shown);
+            if !left.is_empty() {
+                tracing::warn!("changed, but taken over by a restart only: {}", left.join(", "));
+            }
             *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = config.shown;
             Ok(())
         });

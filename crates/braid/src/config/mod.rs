@@ -27,6 +27,7 @@ use prometheus::ScrapeConfig;
 pub(crate) use auth::Auth;
 pub(crate) use error::ConfigError;
 pub(crate) use objects::ObjectStore;
+pub(crate) use shown::left_for_a_restart;
 pub(crate) use tenants::TenantLimits;
 pub(crate) use units::duration;
 

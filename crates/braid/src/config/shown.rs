@@ -16,6 +16,23 @@ pub(crate) fn shown(text: &str) -> String {
     serde_saphyr::to_string(&file).unwrap_or_default()
 }
 
+/// Sections whose changes a reload takes over.
+const RELOADED: [&str; 4] = ["dashboards", "global", "scrape_config_files", "scrape_configs"];
+
+/// The sections of two files, as [`shown`] writes them, that differ and that only a restart takes over.
+pub(crate) fn left_for_a_restart(started: &str, now: &str) -> Vec<String> {
+    let sections = |text: &str| match serde_saphyr::from_str::<Option<Value>>(text) {
+        Ok(Some(Value::Object(map))) => map,
+        _ => serde_json::Map::new(),
+    };
+    let (started, now) = (sections(started), sections(now));
+    let mut names: Vec<String> = started.keys().chain(now.keys()).cloned().collect();
+    names.sort();
+    names.dedup();
+    names.retain(|name| !RELOADED.contains(&name.as_str()) && started.get(name) != now.get(name));
+    names
+}
+
 fn hide(value: &mut Value, all: bool) {
     match value {
         Value::Object(map) => {
@@ -86,5 +103,13 @@ exporters:
     #[test]
     fn no_file_is_nothing_to_show() {
         assert_eq!((shown(""), shown("# nothing")), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn what_a_reload_does_not_take_over_is_named() {
+        let started = "memory: 1GiB\nports: {loki: 1}\nscrape_configs: []\nlimits: {body: 1}\n";
+        let now = "memory: 1GiB\nports: {loki: 2}\nscrape_configs: [{job_name: a}]\nqueries: {timeout: 1s}\n";
+        assert_eq!(left_for_a_restart(started, now), ["limits", "ports", "queries"]);
+        assert!(left_for_a_restart(started, started).is_empty() && left_for_a_restart("", "# nothing").is_empty());
     }
 }

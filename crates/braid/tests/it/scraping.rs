@@ -124,9 +124,10 @@ fn a_reload_changes_what_is_scraped_and_a_wrong_one_changes_nothing() {
     assert_eq!(reload(&braid), 500);
     std::fs::write(dir.path().join("targets.json"), format!(r#"[{{"targets": ["{second}"], "labels": {{"env": "file"}}}}]"#))
         .expect("written");
-    let yaml = "scrape_configs:\n- job_name: files\n  scrape_interval: 200ms\n  file_sd_configs: [{files: ['targets.json']}]\n  relabel_configs: [{target_label: where, replacement: 'at-${1}', source_labels: [env]}]\n  metric_relabel_configs: [{source_labels: [__name__], regex: 'go_.*', action: drop}]\n";
+    let yaml = "scrape_configs:\n- job_name: files\n  scrape_interval: 200ms\n  file_sd_configs: [{files: ['targets.json']}]\n  relabel_configs: [{target_label: where, replacement: 'at-${1}', source_labels: [env]}]\n  metric_relabel_configs: [{source_labels: [__name__], regex: 'go_.*', action: drop}]\nqueries: {timeout: 9s}\n";
     std::fs::write(&config, yaml).expect("written");
     assert_eq!(reload(&braid), 200);
+    braid.eventually("what is left", |b| b.log().contains("taken over by a restart only: queries").then_some(()));
     braid.eventually("b", |b| (ask(b, "b") == ["__name__=b,env=file,job=files,where=at-file 1"]).then_some(()));
     braid.eventually("the end of a", |b| (ask(b, "a").is_empty() && ask(b, "up{job=\"j\"}").is_empty()).then_some(()));
     assert!(ask(&braid, "go_x").is_empty());
