@@ -1,6 +1,7 @@
 //! A server that is asked and written to: over the network, or in this process over a data directory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -20,6 +21,8 @@ use crate::open_store;
 const LARGEST: usize = 1 << 30;
 /// How often a refusal that may be tried again is tried again.
 const TRIES: u32 = 30;
+/// How often a server is asked that has not answered once: most likely there is none.
+const FIRST_TRIES: u32 = 3;
 
 /// Status and body of an answer.
 pub(super) struct Answer {
@@ -41,6 +44,8 @@ impl Answer {
 pub(super) struct Endpoint {
     tenant: String,
     way: Way,
+    /// Whether there was an answer.
+    answered: AtomicBool,
 }
 
 enum Way {
@@ -54,7 +59,8 @@ impl Endpoint {
         let tenant = model::Tenant::new(&place.tenant).context("--tenant")?.as_str().to_owned();
         if let Some(url) = &place.url {
             let client = place.access.client(true)?.timeout(Duration::from_secs(300)).build().context("an HTTP client")?;
-            return Ok(Self { tenant, way: Way::Remote { client, base: url.trim_end_matches('/').to_owned() } });
+            let way = Way::Remote { client, base: url.trim_end_matches('/').to_owned() };
+            return Ok(Self { tenant, way, answered: AtomicBool::new(false) });
         }
         let Some(dir) = &place.data_dir else {
             return Err(Wrong("neither --url nor --data-dir says where the rows are".to_owned()).into());
@@ -73,7 +79,8 @@ impl Endpoint {
         let receivers = Receivers::new(Arc::new(ingest), Origins::default());
         let targets = Arc::new(api::NoTargets);
         let apis = api::Api::new(Arc::clone(&store) as Arc<dyn Source>, targets, api::Settings::default());
-        Ok(Self { tenant, way: Way::Local { store, receivers, apis: api::every_port(&Arc::new(apis)) } })
+        let way = Way::Local { store, receivers, apis: api::every_port(&Arc::new(apis)) };
+        Ok(Self { tenant, way, answered: AtomicBool::new(false) })
     }
 
     /// One request.
@@ -118,7 +125,9 @@ impl Endpoint {
                 Ok(answer) => matches!(answer.status, 429 | 503),
                 Err(_) => matches!(self.way, Way::Remote { .. }),
             };
-            if !again || tries >= TRIES {
+            self.answered.fetch_or(answer.is_ok(), Ordering::Relaxed);
+            let most = if self.answered.load(Ordering::Relaxed) { TRIES } else { FIRST_TRIES };
+            if !again || tries >= most {
                 return answer;
             }
             tokio::time::sleep(Duration::from_millis(200 * u64::from(tries.min(10)))).await;

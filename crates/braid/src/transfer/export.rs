@@ -315,12 +315,36 @@ fn write_json(out: &mut Out, format: Format, signal: Signal, request: &Json) -> 
     out.delimited(&message)
 }
 
+/// Where the next samples from `first` on may be, milliseconds: time without any is passed over by halves, not hour by hour.
+async fn next_samples(endpoint: &Endpoint, query: &str, first: i64, last: i64) -> anyhow::Result<Option<i64>> {
+    let (mut low, mut high) = (first, last);
+    let mut to = last;
+    loop {
+        let (start, end) = (format!("{}", low as f64 / 1e3), format!("{}", to as f64 / 1e3));
+        let form = [("match[]", query), ("start", &start), ("end", &end), ("limit", "1")];
+        let found = endpoint.ask("/api/v1/series", &form).await?;
+        match found["data"].as_array().is_some_and(|series| !series.is_empty()) {
+            true => high = to,
+            false if to == last => return Ok(None),
+            false => low = to + 1,
+        }
+        if high - low < 1000 {
+            return Ok(Some(low));
+        }
+        to = low + (high - low) / 2;
+    }
+}
+
 /// Samples of every kind, with their exemplars, hour by hour, or less where that is too much for one answer.
 async fn whole_samples(endpoint: &Endpoint, query: &str, start: i64, end: i64, out: &mut Out) -> anyhow::Result<()> {
     let (first, last) = (start.div_euclid(1_000_000), (end - 1).div_euclid(1_000_000));
     let mut window = WINDOW * 1000;
-    let mut from = first;
+    let (mut from, mut quiet) = (first, true);
     while from <= last {
+        if quiet {
+            let Some(next) = next_samples(endpoint, query, from, last).await? else { break };
+            from = next;
+        }
         let to = (from + window - 1).min(last);
         let Some((requests, rows)) = remote::requests(endpoint, query, from, to).await? else {
             window = (window / 2).max(1);
@@ -330,7 +354,7 @@ async fn whole_samples(endpoint: &Endpoint, query: &str, start: i64, end: i64, o
             out.delimited(&request)?;
         }
         out.rows += rows;
-        from = to + 1;
+        (from, quiet) = (to + 1, rows == 0);
         out.bar.set_position(((from - first) / 1000).max(0) as u64);
         out.bar.set_message(format!("{} samples", out.rows));
     }
@@ -340,15 +364,21 @@ async fn whole_samples(endpoint: &Endpoint, query: &str, start: i64, end: i64, o
 /// Samples, hour by hour; native histograms are counted and left out.
 async fn metrics(endpoint: &Endpoint, query: &str, start: i64, end: i64, out: &mut Out) -> anyhow::Result<()> {
     let (first, last) = (start.div_euclid(1_000_000), (end - 1).div_euclid(1_000_000));
-    let mut from = first;
+    let (mut from, mut quiet) = (first, true);
     let mut histograms = 0;
     let range = format!("{query}[{WINDOW}s]");
     while from <= last {
+        if quiet {
+            let Some(next) = next_samples(endpoint, query, from, last).await? else { break };
+            from = next;
+        }
         let to = (from + WINDOW * 1000 - 1).min(last);
         // A range is open on its left: all of an hour is what ends at its last millisecond.
         let at = format!("{}", (from + WINDOW * 1000 - 1) as f64 / 1e3);
         let answer = endpoint.ask("/api/v1/query", &[("query", &range), ("time", &at)]).await?;
-        for series in answer["data"]["result"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let found = answer["data"]["result"].as_array().map(Vec::as_slice).unwrap_or_default();
+        quiet = found.is_empty();
+        for series in found {
             let labels: Labels = series["metric"]
                 .as_object()
                 .map(|o| o.iter().map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect())

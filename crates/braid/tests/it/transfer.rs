@@ -122,6 +122,21 @@ fn every_format_comes_back_as_it_was_and_twice_makes_no_double() {
     for (signal, format) in sets.into_iter().flatten() {
         export(&["--url", &url], signal, format, at, &name(signal, format));
     }
+    // From 1970 on it is the same, and time without samples is not gone through hour by hour.
+    let ages = |format: &str| {
+        let to = files.path().join("ages");
+        let whole = ["--signal", "metrics", "--format", format, "--start", "0", "-o", to.to_str().expect("text")];
+        let (code, said) = run(&[&["export", "--url", &url][..], &whole].concat());
+        assert_eq!(code, Some(0), "{said}");
+        std::fs::read(to).expect("written")
+    };
+    let sorted = |bytes: &[u8]| {
+        let mut lines: Vec<String> = String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&ages("prometheus")), sorted(&std::fs::read(name("metrics", "prometheus")).expect("written")));
+    assert!(!ages("remote-write").is_empty());
     braid.stop("-TERM");
     // A stopped directory gives the same.
     let data = dir.path().join("data");
@@ -234,6 +249,24 @@ fn native_histograms_and_exemplars_come_back_by_remote_write() {
         assert_eq!(code, Some(0), "{said}");
     }
     assert_eq!(seen(&copy), before);
+}
+
+#[test]
+fn a_server_that_never_answers_is_not_asked_for_long() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        listener.incoming().for_each(|_| {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+    });
+    let (code, said) = run(&["export", "--url", &url, "--signal", "logs", "--start", "1", "-o", "-"]);
+    assert!(code == Some(1) && said.contains("asking http://127.0.0.1:"), "{said}");
+    // The client may connect once more for a connection that was closed under it.
+    let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((3..=6).contains(&asked), "{asked} connections");
 }
 
 #[test]
