@@ -43,8 +43,30 @@ fn main() -> ExitCode {
     match command::Command::parse().run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("braid: {failure:#}");
+            eprintln!("braid: {}", told(&failure));
             ExitCode::from(if failure.is::<config::ConfigError>() { 2 } else { backup::exit_code(&failure) })
         }
+    }
+}
+
+/// An error with its causes; what an error says of its cause already is not said again.
+fn told(failure: &anyhow::Error) -> String {
+    failure
+        .chain()
+        .map(ToString::to_string)
+        .reduce(|told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("no bucket");
+        let failure =
+            Err::<(), _>(anyhow::Error::new(inner)).context("listing: no bucket").context("opening").expect_err("failed");
+        assert_eq!(super::told(&failure), "opening: listing: no bucket");
     }
 }

@@ -74,7 +74,8 @@ fn hostile_queries_are_refused_or_end_while_samples_come_in() {
         refused(range("sum by (i) (label_replace(a_total, \"x\", \"$1\", \"i\", \"(.*)\"))", 900, "5"), 422, "too many samples");
         refused(instant("a_total * on() group_left() b_total"), 422, "many-to-many matching not allowed");
         refused(instant("a_total * on() b_total"), 422, "many-to-many matching not allowed");
-        refused(instant("{i=~\"((a{0,99}){0,99}){0,99}\"}"), 400, "too large");
+        refused(instant("{i=~\"((a{0,99}){0,99}){0,99}\"}"), 400, "invalid repeat count: `{0,99}`");
+        refused(instant("{i=~\"\\\\pL{1000}\"}"), 400, "too large");
         // What only folds is not limited by what it reads.
         let folded = range("sum(rate(a_total[1h]))", 3600, "1").expect(200).json();
         assert_eq!(folded["data"]["result"].as_array().map(Vec::len), Some(1));
