@@ -43,6 +43,8 @@ pub struct Global {
     pub convert_to_custom_buckets: bool,
     /// Whether `scrape_timeout_seconds` and its kin are kept.
     pub extra_metrics: bool,
+    /// The file that failed scrapes are written to; empty for none.
+    pub failure_log: String,
 }
 
 /// What a file says.
@@ -202,6 +204,7 @@ impl Global {
             classic_histograms_too: is("always_scrape_classic_histograms"),
             convert_to_custom_buckets: is("convert_classic_histograms_to_nhcb"),
             extra_metrics: is("extra_scrape_metrics"),
+            failure_log: node.text_of("scrape_failure_log_file").to_owned(),
         })
     }
 }
@@ -292,12 +295,13 @@ mod tests {
     #[test]
     fn jobs_inherit_from_global_what_they_do_not_say() {
         let config = load(
-            "global: {scrape_interval: 15s, sample_limit: 7, label_limit: 3}\nscrape_configs:\n- job_name: a\n  scrape_timeout: 5s\n  sample_limit: 9\n- {job_name: b, scrape_interval: 5s, scheme: https}\n",
+            "global: {scrape_interval: 15s, sample_limit: 7, label_limit: 3, scrape_failure_log_file: f.log}\nscrape_configs:\n- job_name: a\n  scrape_timeout: 5s\n  sample_limit: 9\n- {job_name: b, scrape_interval: 5s, scheme: https}\n",
         )
         .expect("good");
         let [a, b] = &config.scrape_configs[..] else { panic!("two jobs") };
         assert_eq!((a.interval.as_secs(), a.timeout.as_secs(), a.limits.samples, a.limits.labels), (15, 5, 9, 3));
         assert_eq!((b.interval.as_secs(), b.timeout.as_secs(), b.limits.samples, &*b.scheme), (5, 5, 7, "https"));
+        assert_eq!(a.clone().in_folder(Path::new("/etc")).failure_log, "/etc/f.log");
         assert_eq!(a.protocols.first(), Some(&ScrapeProtocol::OpenMetrics100));
         assert_eq!((a.metrics_path.as_str(), a.honor_timestamps), ("/metrics", true));
     }

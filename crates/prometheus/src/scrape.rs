@@ -152,6 +152,8 @@ pub struct ScrapeConfig {
     pub escaping: Escaping,
     /// Whether `scrape_timeout_seconds` and its kin are kept.
     pub extra_metrics: bool,
+    /// The file that failed scrapes are written to; empty for none.
+    pub failure_log: String,
     /// How targets are asked.
     pub http: HttpClient,
     /// What becomes of targets.
@@ -332,6 +334,10 @@ impl ScrapeConfig {
             names,
             escaping,
             extra_metrics: node.bool_of("extra_scrape_metrics").unwrap_or(global.extra_metrics),
+            failure_log: match text("scrape_failure_log_file", "") {
+                own if own.is_empty() => global.failure_log.clone(),
+                own => own,
+            },
             http,
             relabel: rules(node.list_of("relabel_configs"), names)?,
             metric_relabel: rules(node.list_of("metric_relabel_configs"), names)?,
@@ -345,6 +351,9 @@ impl ScrapeConfig {
     /// Files are looked for in `folder`.
     pub(crate) fn in_folder(mut self, folder: &Path) -> Self {
         self.http.in_folder(folder);
+        if !self.failure_log.is_empty() {
+            self.failure_log = folder.join(&self.failure_log).display().to_string();
+        }
         for source in &mut self.discovery {
             match source {
                 Discovery::File { files, .. } => {

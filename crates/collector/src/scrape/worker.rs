@@ -116,6 +116,22 @@ fn format_of(protocol: ScrapeProtocol) -> Format {
     }
 }
 
+/// A failed scrape as a line of `scrape_failure_log_file`.
+fn failure(at: SystemTime, job: &str, url: &str, why: &str) -> String {
+    let time = jiff::Timestamp::try_from(at).unwrap_or_default().to_string();
+    serde_json::json!({"time": time, "level": "ERROR", "msg": why, "job_name": job, "target": url}).to_string() + "\n"
+}
+
+/// Lines of several targets do not mix: each is one write at the file's end.
+async fn write_line(file: &str, line: String) -> std::io::Result<()> {
+    let file = file.to_owned();
+    let write = move || {
+        use std::io::Write;
+        std::fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(line.as_bytes())
+    };
+    tokio::task::spawn_blocking(write).await.map_err(std::io::Error::other)?
+}
+
 struct Worker {
     work: Work,
     page: Page,
@@ -177,6 +193,12 @@ impl Worker {
         let Work { target, config, .. } = &self.work;
         if let Some(why) = &error {
             tracing::debug!(job = config.job_name, url = target.url, "scrape failed: {why}");
+            if !config.failure_log.is_empty() {
+                let line = failure(at, &config.job_name, &target.url, why);
+                if let Err(e) = write_line(&config.failure_log, line).await {
+                    tracing::warn!(job = config.job_name, "scrape_failure_log_file: {}: {e}", config.failure_log);
+                }
+            }
             // What was read of a broken exposition is dropped as a whole.
             self.requests = Requests::default();
             if let Err(why) = self.page.end(&mut self.requests, time) {
@@ -318,6 +340,20 @@ mod tests {
         for (late, expected) in [(0, tick), (5, tick), (11, tick + Duration::from_millis(11))] {
             assert_eq!(aligned(tick + Duration::from_millis(late), tick, minute), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn failures_are_lines_at_the_end_of_a_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("f.log").display().to_string();
+        for why in ["no \"answer\"", "again"] {
+            write_line(&file, failure(UNIX_EPOCH + Duration::from_millis(1_500), "j", "http://h:1/m", why)).await.expect("written");
+        }
+        let text = std::fs::read_to_string(&file).expect("there");
+        let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+        assert_eq!((lines.len(), &lines[0]["msg"], &lines[1]["msg"]), (2, &"no \"answer\"".into(), &"again".into()));
+        assert_eq!((&lines[0]["time"], &lines[0]["job_name"]), (&"1970-01-01T00:00:01.5Z".into(), &"j".into()));
+        assert!(write_line("/no/such/folder/f", String::new()).await.is_err());
     }
 
     #[test]
