@@ -347,7 +347,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("f.log").display().to_string();
         for why in ["no \"answer\"", "again"] {
-            write_line(&file, failure(UNIX_EPOCH + Duration::from_millis(1_500), "j", "http://h:1/m", why)).await.expect("written");
+            write_line(&file, failure(UNIX_EPOCH + Duration::from_millis(1_500), "j", "http://h:1/m", why))
+                .await
+                .expect("written");
         }
         let text = std::fs::read_to_string(&file).expect("there");
         let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
