@@ -20,9 +20,10 @@ const BYTES_MAX: usize = 16 << 10;
 /// Most layouts of a zone.
 const OF_A_ZONE: usize = 8;
 /// A page in which more streams begin is one zone.
-const STREAMS_OF_A_PAGE: usize = 8;
-/// Most bounds in a footer.
-const BOUNDS_MAX: usize = 1 << 15;
+const STREAMS_OF_A_PAGE: usize = 16;
+/// Most numbers of a row group, and of a footer.
+const GROUP_MAX: usize = 1 << 12;
+const BOUNDS_MAX: usize = 1 << 16;
 
 /// So many zones, and the layouts of their lines by number; `None` where that is not said.
 type Run = (usize, Option<Vec<usize>>);
@@ -100,9 +101,9 @@ impl Said {
             BodyColumnId::Value(variable) => variable,
             BodyColumnId::Text => return,
         };
-        if array.null_count() == array.len()
-            || self.groups.iter().map(Group::size).sum::<usize>() + open.group.size() > BOUNDS_MAX
-        {
+        let own = open.group.size() + open.ends.len() * 2;
+        let all = own + self.groups.iter().map(Group::size).sum::<usize>();
+        if array.null_count() == array.len() || own > GROUP_MAX || all > BOUNDS_MAX {
             return;
         }
         let bounds = match (variable.kind, array.data_type()) {
@@ -366,9 +367,9 @@ mod tests {
         add(&mut said, &streams, &[("", column(&[Some(texts[0].as_str()); 100]))]);
         assert!(said.groups[0].cuts.is_empty(), "too many streams in one page");
         let mut said = Said::new(1);
-        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..20_000));
-        let lines = column(&vec![Some("{}"); 20_000]);
-        add(&mut said, &["s"; 20_000], &[("", lines), ("a:int", numbers.clone()), ("b:int", numbers)]);
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_500));
+        let lines = column(&vec![Some("{}"); 1_500]);
+        add(&mut said, &["s"; 1_500], &[("", lines), ("a:int", numbers.clone()), ("b:int", numbers)]);
         assert_eq!(said.groups[0].bounds.len(), 1, "and no further bounds");
     }
 }
