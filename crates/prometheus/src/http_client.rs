@@ -175,6 +175,8 @@ pub struct HttpClient {
     pub headers: Vec<(String, Vec<Secret>)>,
     /// The proxy's address; empty for none.
     pub proxy_url: String,
+    /// Headers that the proxy is asked for a tunnel with: name and values, in order.
+    pub proxy_headers: Vec<(String, Vec<String>)>,
     /// Hosts that need no proxy.
     pub no_proxy: String,
     /// Whether the environment says which proxy.
@@ -198,15 +200,18 @@ impl HttpClient {
         if proxied && tls.is_some_and(|t| !t.text_of("server_name").is_empty()) {
             unsupported.push("tls_config.server_name beside a proxy");
         }
-        if !node.text_of("proxy_url").is_empty() && node.get("proxy_connect_header").is_some() {
-            unsupported.push("proxy_connect_header");
+        let proxy_headers = node.get("proxy_connect_header").map_or(&[][..], Node::pairs);
+        if node.text_of("proxy_url").is_empty() && !proxy_headers.is_empty() {
+            unsupported.push("proxy_connect_header beside proxy_from_environment");
         }
+        let texts = |list: &Node| list.list().iter().map(|v| v.text().unwrap_or_default().to_owned()).collect();
         Ok(Self {
             credentials: credentials(node),
             tls: tls.map(Tls::of).unwrap_or_default(),
             follow_redirects: node.bool_of("follow_redirects").unwrap_or(true),
             headers: headers.iter().map(|(n, v)| (name(n), header_values(v))).collect(),
             proxy_url: node.text_of("proxy_url").to_owned(),
+            proxy_headers: proxy_headers.iter().map(|(n, values)| (name(n), texts(values))).collect(),
             no_proxy: node.text_of("no_proxy").to_owned(),
             proxy_from_environment: node.bool_of("proxy_from_environment").unwrap_or(false),
             unsupported,

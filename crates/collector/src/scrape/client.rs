@@ -126,9 +126,12 @@ impl Client {
         }
         builder = builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify);
         if !config.proxy_url.is_empty() {
-            let mut proxy = Proxy::all(&config.proxy_url).map_err(|e| format!("proxy_url: {}", causes(&e)))?;
-            proxy = proxy.no_proxy(NoProxy::from_string(&config.no_proxy));
-            builder = builder.no_proxy().proxy(proxy);
+            let made = |proxy: reqwest::Result<Proxy>| {
+                let proxy = proxy.map_err(|e| format!("proxy_url: {}", causes(&e)))?;
+                Ok::<_, String>(proxy.no_proxy(NoProxy::from_string(&config.no_proxy)))
+            };
+            let (plain, tunnel) = (made(Proxy::http(&config.proxy_url))?, made(Proxy::https(&config.proxy_url))?);
+            builder = builder.no_proxy().proxy(plain).proxy(tunnel.headers(proxy_headers(config)?));
         } else if !config.proxy_from_environment {
             builder = builder.no_proxy();
         }
@@ -227,6 +230,20 @@ impl Client {
     }
 }
 
+fn proxy_headers(config: &HttpClient) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, values) in &config.proxy_headers {
+        let wrong = || format!("proxy_connect_header: {name:?} cannot be sent");
+        let key = HeaderName::try_from(name).map_err(|_| wrong())?;
+        for value in values {
+            let mut value = HeaderValue::try_from(value).map_err(|_| wrong())?;
+            value.set_sensitive(true);
+            headers.append(key.clone(), value);
+        }
+    }
+    Ok(headers)
+}
+
 fn read(secret: &Secret) -> Result<String, String> {
     match secret {
         Secret::Text(text) => Ok(text.clone()),
@@ -315,5 +332,34 @@ mod tests {
         let client = Client::new(&HttpClient { tls, ..HttpClient::default() }, None).expect("a client");
         let refused = client.of(&url).expect("a client").get(question, &mut held).await.expect_err("the name is another");
         assert!(refused.contains("invalid peer certificate"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_asked_for_a_tunnel_with_its_headers() {
+        use tokio::io::AsyncReadExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let proxy_url = format!("http://{}", listener.local_addr().expect("bound"));
+        let heads = tokio::spawn(async move {
+            let mut heads = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut head = vec![0; 4096];
+                let n = stream.read(&mut head).await.expect("a request");
+                heads.push(String::from_utf8_lossy(&head[..n]).to_lowercase());
+            }
+            heads
+        });
+        let proxy_headers = vec![("X-A".to_owned(), vec!["1".to_owned(), "2".to_owned()])];
+        let client = Client::new(&HttpClient { proxy_url, proxy_headers, ..HttpClient::default() }, None).expect("a client");
+        let mut held = crate::Budget::new(1 << 20).hold();
+        for url in ["https://target.example/m", "http://target.example/m"] {
+            let timeout = Duration::from_secs(20);
+            let question = Question { url, accept: "*/*", headers: &[], compressed: false, timeout, limit: 1 << 16 };
+            client.get(question, &mut held).await.expect_err("the proxy says nothing");
+        }
+        let heads = heads.await.expect("two");
+        assert!(heads[0].starts_with("connect target.example:443 "), "{heads:?}");
+        assert!(heads[0].contains("x-a: 1\r\nx-a: 2\r\n"), "{heads:?}");
+        assert!(heads[1].starts_with("get http://target.example/m ") && !heads[1].contains("x-a"), "{heads:?}");
     }
 }
