@@ -335,6 +335,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn oauth2_is_read_and_its_secret_not_shown() {
+        let config = load(
+            "scrape_configs:\n- job_name: a\n  oauth2: {client_id: me, client_secret: hush, token_url: 'http://x/t', scopes: [b], endpoint_params: {c: d}}\n",
+        )
+        .expect("good");
+        let crate::Credentials::OAuth2(oauth2) = &config.scrape_configs[0].http.credentials else { panic!("oauth2") };
+        assert_eq!((oauth2.client_id.as_str(), oauth2.token_url.as_str(), &*oauth2.scopes), ("me", "http://x/t", &["b".to_owned()][..]));
+        assert_eq!(oauth2.endpoint_params, [("c".to_owned(), "d".to_owned())]);
+        assert!(!format!("{config:?}").contains("hush"), "{config:?}");
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in "[a-z:\\-\\[\\]{}\"'&*!|> \n0-9$_]{0,80}", key in 0..3usize) {

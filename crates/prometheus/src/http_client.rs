@@ -113,12 +113,21 @@ pub(crate) const RESERVED: [&str; 18] = [
 ];
 
 /// A text that stands in the configuration or in a file, which is read whenever it is needed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// Here it is.
     Text(String),
     /// In this file.
     File(String),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text(<secret>)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
 }
 
 /// What is asked with.
@@ -141,6 +150,25 @@ pub enum Credentials {
         /// What follows it.
         token: Option<Secret>,
     },
+    /// A token that is asked for: `oauth2`.
+    OAuth2(Box<OAuth2>),
+}
+
+/// `oauth2` with a client's secret.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OAuth2 {
+    /// `client_id`
+    pub client_id: String,
+    /// `client_secret`
+    pub client_secret: Option<Secret>,
+    /// Where tokens are to be had.
+    pub token_url: String,
+    /// `scopes`
+    pub scopes: Vec<String>,
+    /// Further parameters of the question.
+    pub endpoint_params: Vec<(String, String)>,
+    /// How it is asked.
+    pub http: HttpClient,
 }
 
 /// `tls_config`; certificates are PEM.
@@ -193,8 +221,9 @@ impl HttpClient {
         let headers = node.get("http_headers").map_or(&[][..], Node::pairs);
         let name = |n: &Node| n.text().unwrap_or_default().to_owned();
         let mut unsupported = Vec::new();
-        if node.get("oauth2").is_some() {
-            unsupported.push("oauth2");
+        let keys = ["client_certificate_key", "client_certificate_key_file", "client_certificate_key_ref"];
+        if node.get("oauth2").is_some_and(|o| o.has_any(&keys) || !matches!(o.text_of("grant_type"), "" | "client_credentials")) {
+            unsupported.push("oauth2 with a certificate's key");
         }
         let proxied = !node.text_of("proxy_url").is_empty() || node.bool_of("proxy_from_environment").unwrap_or(false);
         if proxied && tls.is_some_and(|t| !t.text_of("server_name").is_empty()) {
@@ -224,6 +253,10 @@ impl HttpClient {
     pub(crate) fn in_folder(&mut self, folder: &Path) {
         let credentials = match &mut self.credentials {
             Credentials::None => [None, None],
+            Credentials::OAuth2(oauth2) => {
+                oauth2.http.in_folder(folder);
+                [oauth2.client_secret.as_mut(), None]
+            }
             Credentials::Basic { username, password } => [Some(username), password.as_mut()],
             Credentials::Token { token, .. } => [token.as_mut(), None],
         };
@@ -277,6 +310,25 @@ fn credentials(node: &Node) -> Credentials {
             kind => kind,
         };
         return Credentials::Token { kind: kind.to_owned(), token: secret(authorization, "credentials") };
+    }
+    if let Some(oauth2) = node.get("oauth2") {
+        let text = |name: &str| oauth2.text_of(name).to_owned();
+        let http = HttpClient {
+            tls: oauth2.get("tls_config").map(Tls::of).unwrap_or_default(),
+            follow_redirects: true,
+            proxy_url: text("proxy_url"),
+            no_proxy: text("no_proxy"),
+            proxy_from_environment: oauth2.bool_of("proxy_from_environment").unwrap_or(false),
+            ..HttpClient::default()
+        };
+        return Credentials::OAuth2(Box::new(OAuth2 {
+            client_id: text("client_id"),
+            client_secret: secret(oauth2, "client_secret"),
+            token_url: text("token_url"),
+            scopes: oauth2.texts_of("scopes"),
+            endpoint_params: oauth2.map_of("endpoint_params"),
+            http,
+        }));
     }
     match secret(node, "bearer_token") {
         None => Credentials::None,

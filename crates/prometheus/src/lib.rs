@@ -19,6 +19,6 @@ pub mod yaml;
 pub use discovery::{Discovery, DnsRecord, DockerFilter, TargetGroup, groups_of_file};
 pub use error::{ConfigError, Flaw, unknown_key};
 pub use file::{Config, Global, files};
-pub use http_client::{Credentials, HttpClient, Secret, Tls};
+pub use http_client::{Credentials, HttpClient, OAuth2, Secret, Tls};
 pub use names::NameScheme;
 pub use scrape::{Escaping, ScrapeConfig, ScrapeLimits, ScrapeProtocol};

@@ -15,6 +15,7 @@ use reqwest::redirect::Policy;
 use reqwest::tls::Version;
 use reqwest::{Certificate, Identity, NoProxy, Proxy, Url};
 
+use super::oauth2::Tokens;
 use crate::{ContentEncoding, Held, inflate};
 
 /// A client that keeps connections; clones share them.
@@ -22,6 +23,7 @@ use crate::{ContentEncoding, Held, inflate};
 pub(super) struct Client {
     http: reqwest::Client,
     config: HttpClient,
+    tokens: Option<Arc<Tokens>>,
     /// Who is asked in TLS under `tls_config.server_name`.
     renamed: Option<Renamed>,
 }
@@ -142,7 +144,16 @@ impl Client {
             // HTTP/2 has the name for a host where the server is to see the host.
             builder = builder.http1_only().dns_resolver(Arc::new(renamed.clone()));
         }
-        Ok(Self { http: builder.build().map_err(|e| causes(&e))?, config: config.clone(), renamed })
+        let tokens = match &config.credentials {
+            Credentials::OAuth2(oauth2) => Some(Arc::new(Tokens::new(oauth2)?)),
+            _ => None,
+        };
+        Ok(Self { http: builder.build().map_err(|e| causes(&e))?, config: config.clone(), tokens, renamed })
+    }
+
+    /// The connections alone.
+    pub(super) fn into_http(self) -> reqwest::Client {
+        self.http
     }
 
     /// Asks; what the answer takes is held in `held`.
@@ -160,6 +171,12 @@ impl Client {
     async fn ask(&self, question: Question<'_>, held: &mut Held) -> Result<Answered, String> {
         let mut url = Url::parse(question.url).map_err(|e| e.to_string())?;
         let mut headers = self.headers()?;
+        if let Some(tokens) = &self.tokens {
+            let authorization = HeaderValue::try_from(tokens.authorization().await?);
+            let mut authorization = authorization.map_err(|_| "oauth2: the token has characters that cannot be".to_owned())?;
+            authorization.set_sensitive(true);
+            headers.insert(AUTHORIZATION, authorization);
+        }
         if let Some(renamed) = &self.renamed {
             let authority = url.authority().rsplit('@').next().unwrap_or_default().to_owned();
             headers.insert(HOST, HeaderValue::try_from(authority).map_err(|_| "no host".to_owned())?);
@@ -209,7 +226,7 @@ impl Client {
             Ok::<_, String>(value)
         };
         match &self.config.credentials {
-            Credentials::None => {}
+            Credentials::None | Credentials::OAuth2(_) => {}
             Credentials::Basic { username, password } => {
                 let password = password.as_ref().map(read).transpose()?.unwrap_or_default();
                 let pair = format!("{}:{}", read(username)?.trim(), password.trim_end_matches(['\r', '\n']));
@@ -244,7 +261,7 @@ fn proxy_headers(config: &HttpClient) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-fn read(secret: &Secret) -> Result<String, String> {
+pub(super) fn read(secret: &Secret) -> Result<String, String> {
     match secret {
         Secret::Text(text) => Ok(text.clone()),
         Secret::File(path) => std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}")),
@@ -252,7 +269,7 @@ fn read(secret: &Secret) -> Result<String, String> {
 }
 
 /// An error with what caused it: the library's own words for a refused connection name only the address.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -9,6 +9,7 @@
 mod client;
 mod discover;
 mod labels;
+mod oauth2;
 mod page;
 mod pool;
 mod target;
@@ -151,7 +152,11 @@ mod tests {
         for (yaml, why) in [
             ("honor_labels: true", None),
             ("ec2_sd_configs: [{region: x}]", Some("`ec2_sd_configs` of job \"j\": known, not supported by Braid")),
-            ("oauth2: {client_id: a, token_url: 'http://x'}", Some("`oauth2` of job \"j\": known, not supported by Braid")),
+            ("oauth2: {client_id: a, client_secret: b, token_url: 'http://x'}", None),
+            (
+                "oauth2: {client_id: a, client_certificate_key: k, grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', token_url: 'http://x'}",
+                Some("`oauth2 with a certificate's key` of job \"j\": known, not supported by Braid"),
+            ),
         ] {
             assert_eq!(unsupported(&job(yaml)).as_deref(), why);
         }
