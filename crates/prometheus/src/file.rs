@@ -342,7 +342,10 @@ mod tests {
         )
         .expect("good");
         let crate::Credentials::OAuth2(oauth2) = &config.scrape_configs[0].http.credentials else { panic!("oauth2") };
-        assert_eq!((oauth2.client_id.as_str(), oauth2.token_url.as_str(), &*oauth2.scopes), ("me", "http://x/t", &["b".to_owned()][..]));
+        assert_eq!(
+            (oauth2.client_id.as_str(), oauth2.token_url.as_str(), &*oauth2.scopes),
+            ("me", "http://x/t", &["b".to_owned()][..])
+        );
         assert_eq!(oauth2.endpoint_params, [("c".to_owned(), "d".to_owned())]);
         assert!(!format!("{config:?}").contains("hush"), "{config:?}");
     }
