@@ -184,7 +184,7 @@ async fn selectors_of_prometheus_are_read_as_there() {
     let router = prometheus_port(&api(Arc::new(NoTargets)));
     let none = "match[] must contain at least one non-empty matcher";
     for (selector, why) in [
-        ("", "1:1: parse error: unexpected end of input"),
+        ("", "unknown position: parse error: unexpected end of input"),
         ("%7B%7D", none),
         ("%7Bx=~%22.*%22%7D", none),
         ("rate(x%5B1m%5D)", "1:5: parse error: unexpected \"(\""),
