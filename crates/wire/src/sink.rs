@@ -36,6 +36,11 @@ pub trait LogSink {
     fn wants(&self, _key: &[u8]) -> bool {
         true
     }
+    /// Whether it looks at records at all: what it costs to make one is spared where not.
+    #[inline]
+    fn wants_records(&self) -> bool {
+        true
+    }
     /// One record.
     fn log(&mut self, log: &Log<'_>);
 }
@@ -215,6 +220,10 @@ impl SpanSink for Discard {
 
 impl LogSink for Discard {
     fn group(&mut self, _: &Group<'_>) {}
+    #[inline]
+    fn wants_records(&self) -> bool {
+        false
+    }
     fn log(&mut self, _: &Log<'_>) {}
 }
 

@@ -11,6 +11,7 @@ use super::attributes::AttributeColumns;
 use super::groups::Groups;
 use super::id::ColumnId;
 use super::nested;
+use super::room::Room;
 use super::rows::Rows;
 use super::text::{TextColumn, nulls_at, scalars};
 use crate::contract::{Field, Table};
@@ -140,16 +141,16 @@ struct LogFields {
 impl Builder {
     /// An empty builder for a table.
     pub(crate) fn new(table: Table) -> Self {
-        Self::after(table, None)
+        Self::after(table, None, &Arc::default())
     }
 
     /// The builder that follows `full`, with room for as many rows and as much text: columns that grow by doubling touch,
-    /// and copy, twice the memory that they need.
-    pub(crate) fn after(table: Table, full: Option<&Self>) -> Self {
+    /// and copy, twice the memory that they need. The memory of bodies comes from `bodies`, and goes back there.
+    pub(crate) fn after(table: Table, full: Option<&Self>, bodies: &Arc<Room>) -> Self {
         let rows = full.map_or(0, Self::len);
         let body = match full.map(|f| &f.fields) {
-            Some(Fields::Logs(f)) => TextColumn::plain_like(&f.body),
-            _ => TextColumn::plain(),
+            Some(Fields::Logs(f)) => TextColumn::plain_like(&f.body, bodies),
+            _ => TextColumn::plain_in(bodies),
         };
         let room = |of: fn(&LogFields) -> usize| match full.map(|f| &f.fields) {
             Some(Fields::Logs(f)) => of(f),

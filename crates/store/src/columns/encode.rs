@@ -72,6 +72,20 @@ enum Values<'a> {
     Texts(&'a [i32], &'a [u8]),
 }
 
+impl Values<'_> {
+    /// Bytes that so many rows take at most, about.
+    fn size(&self, rows: usize) -> usize {
+        match self {
+            Self::Keys { dictionary, .. } => dictionary.len() + rows,
+            Self::Delta(_) | Self::Doubles(_) => rows * 8,
+            Self::Plain32(_) => rows * 4,
+            Self::Bools(_) => rows / 8,
+            Self::Fixed(array) => array.value_data().len(),
+            Self::Texts(ends, bytes) => bytes.len() + ends.len() * 4 + bytes.len() / 64,
+        }
+    }
+}
+
 /// The pages of a column behind each other, as Parquet's writer takes them.
 pub(crate) struct Encoded<'e>(&'e [u8]);
 
@@ -131,6 +145,8 @@ impl Encoder {
         let nulls = array.nulls();
         let (values, bounds) = values_of(array, wanted.bounds)?;
         self.chunk.clear();
+        // What grows by doubling touches twice the memory that it needs.
+        self.chunk.reserve(values.size(rows));
         let mut uncompressed = 0usize;
         let mut dictionary_offset = None;
         let mut compress = self.level.is_some();

@@ -13,6 +13,7 @@ use arrow_schema::DataType;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use super::room::Room;
 use super::text::{Texts, dictionary};
 use crate::StoreError;
 
@@ -44,8 +45,22 @@ pub(crate) fn gather(
     pieces: &[Option<Piece<'_>>],
     picks: &[Pick],
 ) -> Result<ArrayRef, StoreError> {
+    gather_in(&Arc::default(), data_type, plain, pieces, picks)
+}
+
+/// The same; plain texts have their memory from `room`.
+///
+/// # Errors
+/// A type that columns do not have.
+pub(crate) fn gather_in(
+    room: &Arc<Room>,
+    data_type: &DataType,
+    plain: bool,
+    pieces: &[Option<Piece<'_>>],
+    picks: &[Pick],
+) -> Result<ArrayRef, StoreError> {
     Ok(match data_type {
-        DataType::Utf8 | DataType::Dictionary(_, _) if plain => plain_texts(pieces, picks),
+        DataType::Utf8 | DataType::Dictionary(_, _) if plain => plain_texts(room, pieces, picks),
         DataType::Utf8 | DataType::Dictionary(_, _) => repeated_texts(pieces, picks)?,
         DataType::Int64 => numbers::<Int64Type>(pieces, picks),
         DataType::Int32 => numbers::<Int32Type>(pieces, picks),
@@ -193,12 +208,12 @@ pub(crate) fn picked_texts<'a>(pieces: &[Option<Piece<'a>>], picks: &[Pick]) -> 
     picks.iter().map(move |&(source, row)| texts[source as usize].as_ref().and_then(|(texts, piece)| texts.get(piece.at(row))))
 }
 
-fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
-    if let Some(array) = whole_texts(pieces, picks) {
+fn plain_texts(room: &Arc<Room>, pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
+    if let Some(array) = whole_texts(room, pieces, picks) {
         return array;
     }
     // Grown to its size at once: a buffer that doubles is copied, and its pages cleared, again and again.
-    let mut bytes = Vec::with_capacity(picked_texts(pieces, picks).flatten().map(str::len).sum());
+    let mut bytes = room.lend(picked_texts(pieces, picks).flatten().map(str::len).sum());
     let mut offsets = Vec::with_capacity(picks.len() + 1);
     offsets.push(0i32);
     let mut valid = Bits::with_capacity(picks.len());
@@ -207,7 +222,7 @@ fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
         offsets.push(bytes.len() as i32);
         valid.push(text.is_some());
     }
-    match StringArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), valid.nulls()) {
+    match StringArray::try_new(OffsetBuffer::new(offsets.into()), room.buffer(bytes), valid.nulls()) {
         Ok(array) => Arc::new(array),
         // The bytes come from texts, so this cannot be.
         Err(_) => Arc::new(StringArray::new_null(picks.len())),
@@ -215,7 +230,7 @@ fn plain_texts(pieces: &[Option<Piece<'_>>], picks: &[Pick]) -> ArrayRef {
 }
 
 /// The same where all sources have plain texts by row, and every row has one.
-fn whole_texts<'a>(pieces: &'a [Option<Piece<'a>>], picks: &[Pick]) -> Option<ArrayRef> {
+fn whole_texts<'a>(room: &Arc<Room>, pieces: &'a [Option<Piece<'a>>], picks: &[Pick]) -> Option<ArrayRef> {
     let texts =
         |piece: &'a Piece<'a>| piece.array.as_string_opt::<i32>().filter(|a| piece.groups.is_none() && a.null_count() == 0);
     let sources: Vec<Option<&StringArray>> = pieces.iter().map(|p| p.as_ref().and_then(texts)).collect();
@@ -227,7 +242,7 @@ fn whole_texts<'a>(pieces: &'a [Option<Piece<'a>>], picks: &[Pick]) -> Option<Ar
     if !all || i32::try_from(size).is_err() {
         return None;
     }
-    let mut bytes = Vec::with_capacity(size);
+    let mut bytes = room.lend(size);
     let mut offsets = Vec::with_capacity(picks.len() + 1);
     offsets.push(0i32);
     stretches(picks, |source, row, rows| {
@@ -238,7 +253,7 @@ fn whole_texts<'a>(pieces: &'a [Option<Piece<'a>>], picks: &[Pick]) -> Option<Ar
         bytes.extend_from_slice(&texts.value_data()[own[0] as usize..own[rows] as usize]);
     });
     // Cut where a text begins and ends: it is UTF-8, as its sources are.
-    StringArray::try_new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes), None)
+    StringArray::try_new(OffsetBuffer::new(offsets.into()), room.buffer(bytes), None)
         .ok()
         .map(|array| Arc::new(array) as ArrayRef)
 }

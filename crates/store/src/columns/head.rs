@@ -13,6 +13,7 @@ use super::builder::Builder;
 use super::eval::evaluate;
 use super::groups::write_group;
 use super::keep::Keeping;
+use super::room::Room;
 use super::rows::Rows;
 use super::scan::RowsSource;
 use crate::contract::Table;
@@ -46,6 +47,8 @@ pub(crate) struct Head {
     table: Table,
     /// The services whose spans are kept apart.
     apart: Vec<String>,
+    /// Memory of bodies that were written, for those that come.
+    bodies: Arc<Room>,
     state: Mutex<State>,
     /// What views see. Changes under `state`, so that it lags behind it by one record at most: the one that is being walked.
     shown: Mutex<Parts>,
@@ -84,8 +87,8 @@ enum OpenState {
 }
 
 impl Open {
-    fn new(table: Table) -> Arc<Self> {
-        Self::of(Builder::new(table))
+    fn new(table: Table, bodies: &Arc<Room>) -> Arc<Self> {
+        Self::of(Builder::after(table, None, bodies))
     }
 
     fn of(builder: Builder) -> Arc<Self> {
@@ -120,12 +123,13 @@ impl Open {
 }
 
 impl Partition {
-    fn seal(&mut self, table: Table) {
+    /// Seals what grows. What comes next has its memory from `bodies`, or nothing comes.
+    fn seal(&mut self, table: Table, bodies: Option<&Arc<Room>>) {
         let mut open = self.open.0.lock();
         if let OpenState::Growing(builder) = &mut *open
             && builder.len() > 0
         {
-            let next = Builder::after(table, Some(builder));
+            let next = bodies.map_or_else(|| Builder::new(table), |bodies| Builder::after(table, Some(builder), bodies));
             let rows = std::mem::replace(&mut **builder, Builder::new(table)).seal();
             *open = OpenState::Sealed(rows.clone());
             self.sealed.push(rows);
@@ -179,7 +183,7 @@ fn frozen(sets: &[Detached]) -> Arc<Vec<(Tenant, Part)>> {
 impl Head {
     /// Without rows; spans of the services `apart` will be kept apart.
     pub(crate) fn new(table: Table, apart: Vec<String>) -> Self {
-        Self { table, apart, state: Mutex::default(), shown: Mutex::default() }
+        Self { table, apart, bodies: Arc::default(), state: Mutex::default(), shown: Mutex::default() }
     }
 
     /// Hands a sink for `tenant`'s rows to `walk`; views see all of what it is given, or nothing.
@@ -203,6 +207,7 @@ impl Head {
         let (table, group) = (self.table, Vec::new());
         let mut filler = Filler {
             table,
+            bodies: &self.bodies,
             hours,
             serial,
             group,
@@ -264,7 +269,7 @@ impl Head {
         let mut set = Vec::new();
         for (tenant, hours) in std::mem::take(&mut state.tenants) {
             for ((_, apart), mut partition) in hours {
-                partition.seal(self.table);
+                partition.seal(self.table, None);
                 if !partition.sealed.is_empty() {
                     set.push(PartitionRows { tenant: tenant.clone(), apart, rows: partition.sealed });
                 }
@@ -283,6 +288,8 @@ impl Head {
     pub(crate) fn forget(&self, set: &Arc<Vec<PartitionRows>>) {
         let mut state = self.state.lock();
         state.frozen.retain(|s| !Arc::ptr_eq(&s.written, set));
+        // The set's memory comes back once whoever looks at it has let go.
+        self.bodies.settle();
         self.shown.lock().frozen = frozen(&state.frozen);
     }
 
@@ -308,7 +315,7 @@ impl Head {
         let State { tenants, frozen, .. } = &mut *state;
         let growing = tenants.iter_mut().filter(|(tenant, _)| tenant.as_str() == tombstone.tenant);
         for partition in growing.flat_map(|(_, hours)| hours.values_mut()) {
-            partition.seal(table);
+            partition.seal(table, Some(&self.bodies));
             spare(&mut partition.sealed)?;
         }
         let shown = frozen.iter_mut().flat_map(|set| &mut set.shown);
@@ -323,6 +330,7 @@ impl Head {
 /// The sink that a walker fills.
 pub(crate) struct Filler<'h> {
     table: Table,
+    bodies: &'h Arc<Room>,
     hours: &'h mut BTreeMap<Key, Partition>,
     serial: &'h mut u64,
     group: Vec<u8>,
@@ -386,7 +394,7 @@ impl Filler<'_> {
             self.copy();
             let key = if self.hours.contains_key(&key) { key } else { (MIXED, self.apart) };
             if let Some(partition) = self.hours.get_mut(&key) {
-                partition.seal(self.table);
+                partition.seal(self.table, Some(self.bodies));
             }
             self.near = None;
         }
@@ -395,8 +403,8 @@ impl Filler<'_> {
     #[cold]
     fn open(&mut self, key: Key) -> Arc<Open> {
         let key = if self.hours.contains_key(&key) || self.hours.len() < MAX_HOURS { key } else { (MIXED, key.1) };
-        let table = self.table;
-        self.hours.entry(key).or_insert_with(|| Partition { sealed: Vec::new(), open: Open::new(table) }).open.clone()
+        let (table, bodies) = (self.table, self.bodies);
+        self.hours.entry(key).or_insert_with(|| Partition { sealed: Vec::new(), open: Open::new(table, bodies) }).open.clone()
     }
 }
 

@@ -20,7 +20,7 @@ use super::body::{self, BODY, MAX_VARIABLES};
 use super::carried::Carried;
 use super::flush::{GROUP_TEXT, bounds, signal, trace_filter};
 use super::footer::Footer;
-use super::gather::{Pick, Piece, gather};
+use super::gather::{Pick, Piece, gather_in};
 use super::id::{ColumnId, RestOf};
 use super::keys::{Key, KeyColumns, Keys, Owners, Stream};
 use super::order::stream_key;
@@ -28,6 +28,7 @@ use super::pick::Picked;
 use super::project::TIME;
 use super::read::{OpenSegment, as_kept, guarded};
 use super::rest;
+use super::room::Room;
 use super::scan::{Own, Unit};
 use super::segment::{GROUP_ROWS, SegmentColumn, SegmentWriter, choose, format_of};
 use super::view::spared;
@@ -48,6 +49,8 @@ fn merge_level(table: Table) -> i32 {
 const BATCH_ROWS: std::ops::RangeInclusive<usize> = 1024..=8192;
 /// Span ids of one trace (or texts of one moment) that are remembered to find repeats.
 const SEEN_MAX: usize = 1 << 20;
+/// Columns of texts whose memory waits for the next column: few are alive at once.
+const TEXTS_KEPT: usize = 2;
 /// Streams whose keys are kept between batches.
 const STREAMS_MAX: usize = 10_000;
 
@@ -339,7 +342,8 @@ pub(crate) fn merge(table: Table, inputs: &[SegmentMeta], files: &dyn Segments) 
     let variables = variables.collect();
     let writer = SegmentWriter::new(table, shared, columns, Some(merge_level(table)), files.create(&path)?)?;
     let (chunks, picks) = (Vec::new(), Vec::new());
-    let mut merger = Merger { table, writer, tenants, variables, to_rest, chunks, picks, bytes: 0 };
+    let room = Room::keeping(TEXTS_KEPT);
+    let mut merger = Merger { table, writer, tenants, variables, to_rest, room, chunks, picks, bytes: 0 };
     merger.run(&mut cursors)?;
     if merger.writer.is_empty() {
         return Ok(Vec::new());
@@ -442,6 +446,8 @@ struct Merger {
     /// The variables of bodies that the output has columns for.
     variables: HashSet<Variable>,
     to_rest: Vec<ColumnId>,
+    /// Memory of a column's texts, for the next one.
+    room: Arc<Room>,
     /// The batches that the picks lie in.
     chunks: Vec<Arc<Chunk>>,
     picks: Vec<Pick>,
@@ -593,12 +599,12 @@ impl Merger {
     }
 
     fn write_group(&mut self) -> Result<(), StoreError> {
-        let (chunks, picks, to_rest) = (&self.chunks, &self.picks, &self.to_rest);
+        let (chunks, picks, to_rest, room) = (&self.chunks, &self.picks, &self.to_rest, &self.room);
         let pick = |id: &ColumnId, plain: bool, picks: &[Pick]| {
             let mut pieces: Vec<Option<Piece<'_>>> =
                 chunks.iter().map(|c| c.columns.get(id).map(|array| Piece { array, groups: None })).collect();
             pieces.push(None);
-            gather(&id.data_type(plain), plain, &pieces, picks)
+            gather_in(room, &id.data_type(plain), plain, &pieces, picks)
         };
         let column = |id: &ColumnId, plain: bool| pick(id, plain, picks);
         let times = column(&TIME, false)?;

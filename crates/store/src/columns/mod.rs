@@ -47,6 +47,7 @@ mod prune;
 mod read;
 mod repeats;
 mod rest;
+mod room;
 mod rows;
 mod runs;
 mod scan;

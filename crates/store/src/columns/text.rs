@@ -12,6 +12,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use wire::Texts as Copies;
 
+use super::room::Room;
+
 /// Below so many values a column stays a dictionary, whatever they are.
 const TRIAL: usize = 1024;
 
@@ -29,6 +31,8 @@ pub(crate) struct TextColumn {
     last: u32,
     /// Of each distinct text: the request that it was copied for last, and its number there.
     copied: Vec<(u64, u32)>,
+    /// Where the memory of plain texts comes from.
+    room: Option<Arc<Room>>,
 }
 
 impl TextColumn {
@@ -43,6 +47,7 @@ impl TextColumn {
             plain: false,
             last: u32::MAX,
             copied: Vec::new(),
+            room: None,
         }
     }
 
@@ -53,9 +58,14 @@ impl TextColumn {
 
     /// An empty plain column with room for as much as `like` holds, and a little more: texts of one kind are of about one
     /// length.
-    pub(crate) fn plain_like(like: &Self) -> Self {
+    pub(crate) fn plain_like(like: &Self, room: &Arc<Room>) -> Self {
         let (ends, bytes) = (like.ends.len(), like.bytes.len());
-        Self { ends: Vec::with_capacity(ends), bytes: Vec::with_capacity(bytes + bytes / 32), ..Self::plain() }
+        Self { ends: Vec::with_capacity(ends), bytes: room.lend(bytes + bytes / 32), ..Self::plain_in(room) }
+    }
+
+    /// An empty plain column that takes its memory from there once it has much.
+    pub(crate) fn plain_in(room: &Arc<Room>) -> Self {
+        Self { room: Some(Arc::clone(room)), ..Self::plain() }
     }
 
     /// Bytes held. Room that no text has used yet takes no memory from the system.
@@ -81,6 +91,9 @@ impl TextColumn {
     #[inline]
     pub(crate) fn push(&mut self, text: &str) {
         if self.plain {
+            if self.bytes.capacity() - self.bytes.len() < text.len() {
+                self.grow(text.len());
+            }
             self.bytes.extend_from_slice(text.as_bytes());
             self.ends.push(self.bytes.len() as i32);
             return;
@@ -107,6 +120,18 @@ impl TextColumn {
         self.keys.push(key);
         if self.keys.len().is_multiple_of(TRIAL) && self.ends.len() * 2 > self.keys.len() {
             self.turn_plain();
+        }
+    }
+
+    /// Makes room for `more` bytes.
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        match self.room.as_ref().and_then(|room| room.find((self.bytes.len() + more) * 2)) {
+            Some(mut larger) => {
+                larger.extend_from_slice(&self.bytes);
+                self.bytes = larger;
+            }
+            None => self.bytes.reserve(more),
         }
     }
 
@@ -158,13 +183,17 @@ impl TextColumn {
     /// every row has its value. `last` gives the buffers away, else they are copied.
     pub(crate) fn finish(&mut self, at: Option<&[u32]>, rows: usize, last: bool) -> ArrayRef {
         if self.plain {
-            let values = if last { std::mem::take(&mut self.bytes) } else { self.bytes.clone() };
+            let values = match (last, &self.room) {
+                (true, Some(room)) => room.buffer(std::mem::take(&mut self.bytes)),
+                (true, None) => Buffer::from_vec(std::mem::take(&mut self.bytes)),
+                (false, _) => Buffer::from_vec(self.bytes.clone()),
+            };
             let (offsets, nulls) = offsets_at(&self.ends, at, rows);
             return Arc::new(utf8(offsets, values, nulls));
         }
         let values = if last { std::mem::take(&mut self.bytes) } else { self.bytes.clone() };
         let (offsets, _) = offsets_at(&self.ends, None, self.ends.len());
-        let values = utf8(offsets, values, None);
+        let values = utf8(offsets, Buffer::from_vec(values), None);
         let keys = match at {
             None => UInt32Array::new(if last { std::mem::take(&mut self.keys).into() } else { self.keys.clone().into() }, None),
             Some(at) => {
@@ -203,9 +232,9 @@ pub(crate) fn dictionary(keys: UInt32Array, values: ArrayRef) -> ArrayRef {
     }
 }
 
-fn utf8(offsets: OffsetBuffer<i32>, values: Vec<u8>, nulls: Option<NullBuffer>) -> StringArray {
+fn utf8(offsets: OffsetBuffer<i32>, values: Buffer, nulls: Option<NullBuffer>) -> StringArray {
     // The bytes were appended from `&str`s, so the check cannot fail; it costs little beside what follows.
-    StringArray::try_new(offsets, Buffer::from_vec(values), nulls).unwrap_or_else(|_| StringArray::new_null(0))
+    StringArray::try_new(offsets, values, nulls).unwrap_or_else(|_| StringArray::new_null(0))
 }
 
 /// Offsets of `rows` rows where value `i` stands in row `at[i]`.

@@ -65,10 +65,13 @@ pub(crate) fn walk_body<S: LogSink + ?Sized>(
                     }
                     Ok(time) => {
                         summary.accepted += 1;
-                        match std::str::from_utf8(line) {
-                            Ok(line) => sink.log(&line_of(time, Value::Str(line), &metadata)),
-                            Err(_) => {
-                                sink.log(&line_of(time, Value::Str(&String::from_utf8_lossy(line)), &metadata));
+                        // Whatever the bytes are, they are taken.
+                        if sink.wants_records() {
+                            match std::str::from_utf8(line) {
+                                Ok(line) => sink.log(&line_of(time, Value::Str(line), &metadata)),
+                                Err(_) => {
+                                    sink.log(&line_of(time, Value::Str(&String::from_utf8_lossy(line)), &metadata));
+                                }
                             }
                         }
                     }
