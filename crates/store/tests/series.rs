@@ -372,7 +372,7 @@ fn what_is_far_ahead_of_the_clock_is_refused_and_does_not_keep_later_samples_out
     let house = House::new(SeriesOptions::default());
     let (now, minute) = (1_700_000_000_000, 60_000);
     let labels = Labels::from_pairs([("__name__", "up")]);
-    let mut at = |received: i64, times: &[i64]| {
+    let at = |received: i64, times: &[i64]| {
         let samples = times.iter().map(|t| (*t, 1.0)).collect();
         let record = support::record(&house.tenant, 1, &[(labels.clone(), samples)]);
         let summary = house.table.apply(&Record { received: received * 1_000_000, ..record }).unwrap();

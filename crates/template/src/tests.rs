@@ -182,7 +182,7 @@ fn arguments_are_taken_by_number_and_flags_heard() {
         ),
         ("%#U|%U", vec![Value::Int(65), Value::Int(65)], "U+0041 'A'|U+0041"),
         ("é%d%%é", vec![one.clone()], "é1%é"),
-        ("%d", vec![one.clone(), two, Value::Nil], "1%!(EXTRA int=2, <nil>)"),
+        ("%d", vec![one, two, Value::Nil], "1%!(EXTRA int=2, <nil>)"),
     ] {
         assert_eq!(printf(format, &arguments), text, "{format}");
     }

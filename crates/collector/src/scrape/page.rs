@@ -592,7 +592,7 @@ mod tests {
         assert_eq!(coarse_enough(&fine, &job("native_histogram_min_bucket_factor: 1.1")), Ok(None));
         let coarse = coarse_enough(&fine, &job("native_histogram_min_bucket_factor: 1.5")).expect("can be").expect("was not");
         assert_eq!((coarse.schema, coarse.positive), (0, vec![4.0, 4.0]));
-        let custom = Histogram { schema: -53, custom_bounds: vec![1.0], ..fine.clone() };
+        let custom = Histogram { schema: -53, custom_bounds: vec![1.0], ..fine };
         assert_eq!(coarse_enough(&custom, &job("native_histogram_min_bucket_factor: 1.5")), Ok(None));
     }
 }

@@ -207,7 +207,7 @@ pub(crate) fn row_ranges(
     }
     for p in conjuncts(predicate) {
         if let Some(ranges) = Told::of(footer, group, p).map(|told| told.ranges())
-            && ranges[..] != [0..rows]
+            && !matches!(&ranges[..], [all] if *all == (0..rows))
         {
             narrow(ranges);
         }

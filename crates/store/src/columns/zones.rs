@@ -307,7 +307,11 @@ mod tests {
         let streams: Vec<Option<&str>> = streams.iter().copied().map(Some).collect();
         let mut open = said.start(&column(&streams));
         for (name, array) in columns {
-            let id = if name.is_empty() { BodyColumnId::Layout } else { BodyColumnId::Value(Variable::parse(name).unwrap()) };
+            let id = if name.is_empty() {
+                BodyColumnId::Layout
+            } else {
+                BodyColumnId::Value(Variable::parse(name).expect("a variable"))
+            };
             said.column(&mut open, &id, array);
         }
         said.finish(Some(open));
@@ -324,12 +328,12 @@ mod tests {
         add(&mut said, &["s", "s"], &[("", column(&[None, b]))]);
         add(&mut said, &["s", "s", "s", "s", "s", "t"], &[("", column(&[a, None, a, a, a, a]))]);
         said.finish(None);
-        let text = serde_json::to_string(&said).unwrap();
+        let text = serde_json::to_string(&said).expect("JSON");
         let rows = [7, 2, 6, 3];
-        let zones = Zones::read(&text, &rows).unwrap();
+        let zones = Zones::read(&text, &rows).expect("zones");
         assert_eq!(zones.ends(0, 7), Some(vec![2, 4, 7]));
         assert_eq!(zones.layouts(0).collect::<Vec<_>>(), [Some(&[0][..]), Some(&[0, 1]), Some(&[0, 1, 2])]);
-        let of = |name: &str| Variable::parse(name).unwrap();
+        let of = |name: &str| Variable::parse(name).expect("a variable");
         assert_eq!(zones.bounds(0, &of("a:int")), [Some((1.0, 9.0)), Some((5.0, 5.0)), Some((i64::MIN as f64, i64::MIN as f64))]);
         assert_eq!(zones.bounds(0, &of("b:float")), [None, Some((-0.5, -0.5)), Some((2.5, 2.5))]);
         assert_eq!(zones.bounds(0, &of("c:int")), []);

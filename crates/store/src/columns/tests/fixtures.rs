@@ -115,7 +115,8 @@ fn members_are_told_with_and_without_what_footers_say_of_zones() {
             let mut expected: Vec<&String> = all.iter().filter(|line| test.accepts(name, line)).collect();
             let found = lines(&files, &meta, Predicate::Member { name: name.to_owned(), test });
             let mut found: Vec<&String> = found.iter().collect();
-            (expected.sort(), found.sort());
+            expected.sort();
+            found.sort();
             assert_eq!(found, expected);
         }
     }

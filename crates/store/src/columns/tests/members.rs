@@ -231,6 +231,7 @@ fn segment(files: &Files, streams: &[&dyn Fn(u64) -> String]) -> Vec<SegmentMeta
 }
 
 #[test]
+#[expect(clippy::single_range_in_vec_init, reason = "lists of ranges")]
 fn pages_are_told_by_the_bounds_of_their_numbers() {
     let files = Files::default();
     // Three pages each.
@@ -264,6 +265,7 @@ fn pages_are_told_by_the_bounds_of_their_numbers() {
 }
 
 #[test]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of ranges")]
 fn nothing_is_told_of_pages_with_lines_that_are_kept_whole() {
     let files = Files::default();
     let whole =
