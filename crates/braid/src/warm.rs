@@ -4,8 +4,8 @@
 //! Two things take ten times as long as answering does: reading the index of the newest samples, and reading the program. It
 //! is 45 MB, of which a query needs some three, here and there; where a page of it is not in memory, Linux reads what lies
 //! around it as well (8 MB in all on some machines), a dozen times over, and the query waits each time. So the newest
-//! indexes are opened, and a few small questions are asked of one series, inside the process, over connections as the ports
-//! serve them: reading a request and writing an answer are spread over a dozen places as well. A server without samples
+//! indexes are opened, and a few small questions are asked of one series, and of the last second of the lines of the last hours, inside the process, over connections as the ports
+//! serve them: reading a request and writing an answer are spread over a dozen places as well. A server without samples and lines
 //! asks nothing, and stays as small as it starts.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,8 +18,9 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use model::{Tenant, TimeRange};
 use store::series::Newest;
-use store::{Source, Store};
+use store::{Column, Field, Order, Predicate, Reader, Scan, Source, Store, StoreError, Table};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
@@ -38,33 +39,66 @@ const MOST: u64 = 64 << 20;
 /// Milliseconds before the newest sample that are asked about.
 const SPAN_MS: i64 = 600_000;
 
+/// How far behind the clock the newest line may be, nanoseconds: what is older nobody is about to ask for.
+const LINES_NS: i64 = 2 * 3_600_000_000_000;
+/// Nanoseconds before it that are asked about.
+const LAST_NS: i64 = 1_000_000_000;
+
 /// What anybody may ask of `App`: it goes through the gate and past the receivers, as every request does.
 const PULSE: &str = "/-/healthy";
 
 /// Does it, unless `stop` comes first. What fails is left to the queries that come.
 pub(crate) async fn warm(store: Arc<Store>, settings: Settings, app: Arc<App>, stop: CancellationToken) {
     let opened = Arc::clone(&store);
-    let newest = match tokio::task::spawn_blocking(move || opened.open_newest(MOST)).await {
-        Ok(Ok(Some(newest))) => newest,
-        Ok(Err(e)) => return tracing::debug!("the newest samples were not opened: {e}"),
-        Ok(Ok(None)) | Err(_) => return,
-    };
+    let newest = tokio::task::spawn_blocking(move || (opened.open_newest(MOST), newest_line(&*opened.snapshot())));
+    let Ok((newest, line)) = newest.await else { return };
+    let newest = newest.unwrap_or_else(|e| {
+        tracing::debug!("the newest samples were not opened: {e}");
+        None
+    });
+    let line = line.unwrap_or_else(|e| {
+        tracing::debug!("the newest line was not read: {e}");
+        None
+    });
+    if newest.is_none() && line.is_none() {
+        return;
+    }
     // An API of its own: nobody's counts, logs or queues know of it.
-    let api = Api::new(store as Arc<dyn Source>, Arc::new(NoTargets), settings);
-    let router = api::prometheus_router(&Arc::new(api));
-    for question in std::iter::once(PULSE.to_owned()).chain(questions(&newest)) {
+    let api = Arc::new(Api::new(store as Arc<dyn Source>, Arc::new(NoTargets), settings));
+    let (samples, lines) = (api::prometheus_router(&api), api::loki_router(&api));
+    let tenant = newest.as_ref().map_or_else(Tenant::default, |newest| newest.tenant.clone());
+    let pulse = (&samples, tenant.clone(), PULSE.to_owned());
+    let of_samples = newest.iter().flat_map(questions).map(|question| (&samples, tenant.clone(), question));
+    let of_lines = line.into_iter().flat_map(questions_of_lines).map(|question| (&lines, Tenant::default(), question));
+    for (router, tenant, question) in std::iter::once(pulse).chain(of_samples).chain(of_lines) {
         if stop.is_cancelled() {
             return;
         }
-        match ask(&app, &router, &newest, &question).await {
+        match ask(&app, router, &tenant, &question).await {
             Ok(answer) => tracing::debug!(answer = answer.lines().next(), question, "asked beforehand"),
             Err(e) => tracing::debug!("{question} was not asked beforehand: {e}"),
         }
     }
 }
 
+/// When the newest line came of who names no tenant, if it is not old.
+fn newest_line(reader: &dyn Reader) -> Result<Option<i64>, StoreError> {
+    let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+    let scan = Scan {
+        tenant: Tenant::default(),
+        table: Table::Logs,
+        range: TimeRange::new(now.saturating_sub(LINES_NS), now),
+        predicate: Predicate::True,
+        projection: vec![Column::Field(Field::Time)],
+        order: Order::NewestFirst,
+        limit: Some(1),
+    };
+    let batch = reader.scan(&scan)?.next().transpose()?;
+    Ok(batch.filter(|batch| batch.rows() > 0).and_then(|batch| batch.int(0, Field::Time)))
+}
+
 /// Asks over a connection that is served as a port serves its own; the whole answer, as it came.
-async fn ask(app: &Arc<App>, router: &Router, newest: &Newest, question: &str) -> std::io::Result<String> {
+async fn ask(app: &Arc<App>, router: &Router, tenant: &Tenant, question: &str) -> std::io::Result<String> {
     let (mut near, far) = UnixStream::pair()?;
     let (app, router) = (Arc::clone(app), router.clone());
     let service = service_fn(move |request: Request<Incoming>| {
@@ -79,7 +113,7 @@ async fn ask(app: &Arc<App>, router: &Router, newest: &Newest, question: &str) -
     });
     let serve = async { server::builder().serve_connection_with_upgrades(TokioIo::new(far), service).await };
     let ask = async {
-        let of = newest.tenant.as_str();
+        let of = tenant.as_str();
         let head = format!("GET {question} HTTP/1.1\r\nHost: braid\r\nX-Scope-OrgID: {of}\r\nConnection: close\r\n\r\n");
         near.write_all(head.as_bytes()).await?;
         let mut answer = Vec::new();
@@ -113,10 +147,29 @@ fn questions(newest: &Newest) -> Vec<String> {
     ]
 }
 
+/// Paths of questions about the second before a line, as those who look at lines ask.
+fn questions_of_lines(last: i64) -> Vec<String> {
+    let all = "{service_name=~\".+\"}";
+    let start = last.saturating_sub(LAST_NS);
+    let asked = |query: &str, end: i64, more: &str| {
+        format!("/loki/api/v1/query_range?query={}&start={start}&end={}{more}", percent(query), last.saturating_add(end))
+    };
+    let newest = |query: &str| asked(query, 1, "&direction=backward&limit=10");
+    // Steps are whole seconds: the one behind the line counts it.
+    let counted = |query: &str| asked(query, LAST_NS, "&step=1");
+    vec![
+        newest(all),
+        newest(&format!("{all} | json | status >= 0")),
+        counted(&format!("sum(count_over_time({all} |= \"e\" [1s]))")),
+        counted(&format!("sum(count_over_time({all} | json | status >= 0 [1s]))")),
+        counted(&format!("sum by (service_name)(count_over_time({all}[1s]))")),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Labels, Tenant};
+    use model::Labels;
     use store::disk::RealDisk;
     use store::series::SeriesOptions;
     use store::{Options, Writer};
@@ -193,17 +246,42 @@ mod tests {
         let asked = questions(&newest);
         assert_eq!(asked.len(), 4);
         for question in asked {
-            let answer = ask(&app, &router, &newest, &question).await.expect("answered");
+            let answer = ask(&app, &router, &newest.tenant, &question).await.expect("answered");
             assert!(
                 answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\"status\":\"success\""),
                 "{question}: {answer}"
             );
             assert!(!answer.contains(":[]"), "{question}: {answer}");
         }
-        let pulse = ask(&app, &router, &newest, PULSE).await.expect("answered");
+        let pulse = ask(&app, &router, &newest.tenant, PULSE).await.expect("answered");
         assert!(pulse.ends_with("Prometheus Server is Healthy.\n"), "{pulse}");
         let odd = Newest { labels: Arc::new(Labels::from_pairs([("a.b", "c")])), ..newest };
         assert!(questions(&odd).is_empty());
+        warm(Arc::clone(&store), Settings::default(), app, CancellationToken::new()).await;
+        store.close();
+    }
+
+    #[tokio::test]
+    async fn the_last_lines_are_asked_for_before_anybody_asks() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = open(dir.path());
+        assert_eq!(newest_line(&*store.snapshot()).expect("no failure"), None);
+        let now = jiff::Timestamp::now().as_nanosecond();
+        let entries: Vec<String> =
+            (1..50).map(|i| format!(r#"["{}","{{\"status\":{i},\"a\":\"e\"}}"]"#, now - i * 1_000_000)).collect();
+        let body = format!(r#"{{"streams":[{{"stream":{{"service_name":"a"}},"values":[{}]}}]}}"#, entries.join(","));
+        let request = store::Request { tenant: Tenant::default(), encoding: Encoding::LokiPushJson, payload: body.into() };
+        store.append(request).await.expect("taken");
+        store.settle().expect("settles");
+        let last = newest_line(&*store.snapshot()).expect("no failure").expect("a line");
+        assert_eq!(i128::from(last), now - 1_000_000);
+        let app = App::bare(Arc::clone(&store) as Arc<dyn Writer>);
+        let api = Api::new(Arc::clone(&store) as Arc<dyn Source>, Arc::new(NoTargets), Settings::default());
+        let router = api::loki_router(&Arc::new(api));
+        for question in questions_of_lines(last) {
+            let answer = ask(&app, &router, &Tenant::default(), &question).await.expect("answered");
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && !answer.contains("\"result\":[]"), "{question}: {answer}");
+        }
         warm(Arc::clone(&store), Settings::default(), app, CancellationToken::new()).await;
         store.close();
     }
