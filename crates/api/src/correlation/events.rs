@@ -5,7 +5,7 @@ use std::sync::Arc;
 use correlate::find::{Filter, events};
 use serde_json::Value as Json;
 
-use super::{keys, limit, range, trace_id};
+use super::{keys, limit, named, range, trace_id};
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -16,7 +16,7 @@ const DEFAULT: usize = 100;
 const MOST: usize = 1000;
 
 pub(super) async fn list(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
-    let filter = Filter {
+    let mut filter = Filter {
         tenant: ask.tenant()?,
         range: range(&ask)?,
         trace: ask.get("trace_id").map(trace_id).transpose()?,
@@ -28,6 +28,7 @@ pub(super) async fn list(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
+        filter.keys = named(&*reader, &filter, &state.key_names(), cancelled)?;
         let page = events(&*reader, &filter, cancelled)?;
         let list: Vec<Json> = (page.events.iter())
             .map(|event| {

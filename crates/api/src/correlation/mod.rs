@@ -6,7 +6,11 @@ mod lines;
 mod question;
 mod recent;
 
+use std::sync::atomic::AtomicBool;
+
+use correlate::find::{Filter, events};
 use model::{TimeRange, TraceId};
+use store::Reader;
 
 use crate::answer::Failure;
 use crate::ask::Ask;
@@ -48,14 +52,41 @@ fn limit(ask: &Ask, default: usize, most: usize) -> Result<usize, Failure> {
     }
 }
 
-/// `name:value` or `name=value`.
+/// `name:value` or `name=value`, or a value alone, whose name is empty until it is [`named`].
 fn pair(text: &str) -> Result<(String, String), Failure> {
-    let found = text.split_once([':', '=']).filter(|(k, v)| !k.is_empty() && !v.is_empty());
-    let (key, value) = found.ok_or_else(|| Failure::BadData(format!("invalid key: {text:?} is not of the form name:value")))?;
-    Ok((key.to_owned(), value.to_owned()))
+    match text.split_once([':', '=']) {
+        None => Ok((String::new(), text.to_owned())),
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) => Err(Failure::BadData(format!("invalid key: {text:?} is not of the form name:value"))),
+    }
 }
 
-/// The business keys that are asked for: `key=name:value`, and each known key by its own name.
+/// Names the keys of which only a value is given: by the first of the known names under which an event has it.
+fn named(
+    reader: &dyn Reader,
+    filter: &Filter,
+    known: &[String],
+    cancelled: &AtomicBool,
+) -> Result<Vec<(String, String)>, Failure> {
+    let mut keys = filter.keys.clone();
+    for (name, value) in keys.iter_mut().filter(|(name, _)| name.is_empty()) {
+        for candidate in known {
+            let one = vec![(candidate.clone(), value.clone())];
+            let filter = Filter { trace: None, service: None, keys: one, limit: 1, after: None, ..filter.clone() };
+            if !events(reader, &filter, cancelled)?.events.is_empty() {
+                name.clone_from(candidate);
+                break;
+            }
+        }
+        if name.is_empty() {
+            // Nothing has it under any name.
+            *name = known.first().cloned().unwrap_or_else(|| "key".to_owned());
+        }
+    }
+    Ok(keys)
+}
+
+/// The business keys that are asked for: `key=name:value`, `key=value`, and each known key by its own name.
 fn keys(ask: &Ask, known: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let mut keys = ask.all("key").filter(|v| !v.is_empty()).map(pair).collect::<Result<Vec<_>, _>>()?;
     keys.extend(known.iter().filter_map(|name| Some((name.clone(), ask.get(name)?.to_owned()))));

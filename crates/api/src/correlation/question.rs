@@ -11,7 +11,7 @@ use model::{Labels, Scope, Tenant, TimeRange, TraceId};
 use serde_json::{Value as Json, json};
 use store::{Column, Field, IdSet, LabelMatcher, MatchOp, Order, Predicate, Reader, Scan, Table, value_text};
 
-use super::{keys, limit, lines, range, recent, trace_id};
+use super::{keys, limit, lines, named, range, recent, trace_id};
 use crate::Api;
 use crate::answer::{Answer, Failure};
 use crate::ask::Ask;
@@ -37,6 +37,21 @@ struct Wanted {
     limit: usize,
 }
 
+impl Wanted {
+    /// The events that it leads to.
+    fn filter(&self) -> Filter {
+        Filter {
+            tenant: self.tenant.clone(),
+            range: self.range,
+            trace: self.trace,
+            service: self.service.clone(),
+            keys: self.keys.clone(),
+            limit: MAX_TRACES,
+            after: None,
+        }
+    }
+}
+
 pub(super) async fn answer(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let mut wanted = Wanted {
         tenant: ask.tenant()?,
@@ -47,7 +62,7 @@ pub(super) async fn answer(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
         limit: limit(&ask, 500, 5000)?,
     };
     if wanted.trace.is_none() && wanted.keys.is_empty() && wanted.service.is_none() {
-        return Err(Failure::BadData("say what to correlate: trace_id=, key=name:value or service=".to_owned()));
+        return Err(Failure::BadData("say what to correlate: trace_id=, key=name:value, key=value or service=".to_owned()));
     }
     if wanted.trace.is_none() && ask.get("start").is_none() {
         wanted.range.start = ask.now_ns.min(wanted.range.end).saturating_sub(BACK_NS);
@@ -55,6 +70,7 @@ pub(super) async fn answer(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
     let state = api.clone();
     blocking(&api, None, move |cancelled| {
         let reader = state.source.snapshot();
+        wanted.keys = named(&*reader, &wanted.filter(), &state.key_names(), cancelled)?;
         let body = correlate(&*reader, &wanted, cancelled)?;
         let rows = body["items"].as_array().map_or(0, Vec::len);
         Ok(Answer::json(body.to_string(), rows).partial(reader.partial()))
@@ -63,16 +79,7 @@ pub(super) async fn answer(api: Arc<Api>, ask: Ask) -> Result<Answer, Failure> {
 }
 
 fn correlate(reader: &dyn Reader, wanted: &Wanted, cancelled: &AtomicBool) -> Result<Json, Failure> {
-    let filter = Filter {
-        tenant: wanted.tenant.clone(),
-        range: wanted.range,
-        trace: wanted.trace,
-        service: wanted.service.clone(),
-        keys: wanted.keys.clone(),
-        limit: MAX_TRACES,
-        after: None,
-    };
-    let found = events(reader, &filter, cancelled)?.events;
+    let found = events(reader, &wanted.filter(), cancelled)?.events;
     let traces: BTreeSet<TraceId> = found.iter().map(|e| e.trace).chain(wanted.trace).collect();
     let mut items: Vec<(i64, Json)> = Vec::new();
     let mut services: BTreeSet<String> = found.iter().flat_map(Event::services).chain(wanted.service.clone()).collect();

@@ -93,6 +93,11 @@ fn syslog_lines_with_only_a_circuit_are_tied_to_the_trace_with_evidence() {
     let lines = braid.get("correlation", &format!("/api/traces/{TRACE}/logs")).expect(200).json();
     assert_eq!((&lines["counts"]["key"], &lines["counts"]["trace_id"]), (&json!(2), &json!(1)), "{lines}");
     let all = braid.get("correlation", "/api/correlate?key=circuit_id:CKT-7&start=1").expect(200).json();
+    // A value alone is looked for under every name that a key may have.
+    let bare = braid.get("correlation", "/api/correlate?key=CKT-7&start=1").expect(200).json();
+    assert_eq!((&bare["correlations"], &bare["items"]), (&all["correlations"], &all["items"]));
+    assert_eq!(events(&braid, "key=CKT-7").len(), 1);
+    assert!(events(&braid, "key=CKT-0").is_empty());
     let kinds: Vec<&str> = all["items"].as_array().expect("items").iter().filter_map(|i| i["kind"].as_str()).collect();
     assert_eq!(kinds.iter().filter(|k| **k == "span").count(), 2, "{all}");
     assert_eq!(kinds.iter().filter(|k| **k == "log").count(), 3, "{all}");
@@ -155,7 +160,7 @@ fn what_correlation_is_not_told_rightly_is_refused_with_the_reason() {
         "/api/correlations?trace_id=x",
         "/api/correlations?limit=0",
         "/api/correlate",
-        "/api/correlate?key=x",
+        "/api/correlate?key=:x",
         "/api/traces/x/logs",
     ] {
         let answer = braid.get("correlation", path).expect(400).json();
