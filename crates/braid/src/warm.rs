@@ -41,6 +41,8 @@ const SPAN_MS: i64 = 600_000;
 
 /// How far behind the clock the newest line may be, nanoseconds: what is older nobody is about to ask for.
 const LINES_NS: i64 = 2 * 3_600_000_000_000;
+/// Nanoseconds before it in which words are looked for.
+const FEW_NS: i64 = 5_000_000;
 /// Nanoseconds before it that are asked about.
 const LAST_NS: i64 = 1_000_000_000;
 
@@ -159,8 +161,9 @@ fn questions_of_lines(last: i64) -> Vec<String> {
     let counted = |query: &str| asked(query, LAST_NS, "&step=1");
     vec![
         newest(all),
+        // Texts are large: of a few lines.
+        newest(&format!("{all} |= \"e\"")).replace(&format!("start={start}"), &format!("start={}", last.saturating_sub(FEW_NS))),
         newest(&format!("{all} | json | status >= 0")),
-        counted(&format!("sum(count_over_time({all} |= \"e\" [1s]))")),
         counted(&format!("sum(count_over_time({all} | json | status >= 0 [1s]))")),
         counted(&format!("sum by (service_name)(count_over_time({all}[1s]))")),
     ]
