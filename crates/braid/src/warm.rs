@@ -152,18 +152,18 @@ fn questions(newest: &Newest) -> Vec<String> {
 /// Paths of questions about the second before a line, as those who look at lines ask.
 fn questions_of_lines(last: i64) -> Vec<String> {
     let all = "{service_name=~\".+\"}";
-    let start = last.saturating_sub(LAST_NS);
-    let asked = |query: &str, end: i64, more: &str| {
-        format!("/loki/api/v1/query_range?query={}&start={start}&end={}{more}", percent(query), last.saturating_add(end))
+    let asked = |query: &str, before: i64, behind: i64, more: &str| {
+        let (start, end) = (last.saturating_sub(before), last.saturating_add(behind));
+        format!("/loki/api/v1/query_range?query={}&start={start}&end={end}{more}", percent(query))
     };
-    let newest = |query: &str| asked(query, 1, "&direction=backward&limit=10");
+    let newest = |query: &str, before: i64| asked(query, before, 1, "&direction=backward&limit=10");
     // Steps are whole seconds: the one behind the line counts it.
-    let counted = |query: &str| asked(query, LAST_NS, "&step=1");
+    let counted = |query: &str| asked(query, LAST_NS, LAST_NS, "&step=1");
     vec![
-        newest(all),
+        newest(all, LAST_NS),
         // Texts are large: of a few lines.
-        newest(&format!("{all} |= \"e\"")).replace(&format!("start={start}"), &format!("start={}", last.saturating_sub(FEW_NS))),
-        newest(&format!("{all} | json | status >= 0")),
+        newest(&format!("{all} |= \"e\""), FEW_NS),
+        newest(&format!("{all} | json | status >= 0"), LAST_NS),
         counted(&format!("sum(count_over_time({all} | json | status >= 0 [1s]))")),
         counted(&format!("sum by (service_name)(count_over_time({all}[1s]))")),
     ]

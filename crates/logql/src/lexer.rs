@@ -294,7 +294,7 @@ impl<'q> Lexer<'q> {
             return Token::Duration(ns);
         }
         let of_size = |c: char| c.is_numeric() || matches!(c, 'B' | 'i' | 'k' | 'K' | 'M' | 'G' | 'T' | 'P' | '.');
-        let size_end = length + run(&rest[length..], of_size).unwrap_or(0);
+        let size_end = length + syntax::short_run(&rest[length..], of_size).unwrap_or(0);
         if size_end > length
             && let Ok(bytes) = parse_bytes(&rest[..size_end])
         {
@@ -361,17 +361,8 @@ fn is_call(rest: &str) -> bool {
 /// A duration whose first `from` bytes are a number or a sign; how long it is and how many nanoseconds.
 fn duration_at(rest: &str, from: usize) -> Option<(usize, i64)> {
     let of_duration = |c: char| c.is_numeric() || matches!(c, 'n' | 'u' | 'µ' | 'm' | 's' | 'h' | 'd' | 'w' | 'y' | '.');
-    let end = from + run(&rest[from..], of_duration).filter(|length| *length > 0)?;
+    let end = from + syntax::short_run(&rest[from..], of_duration).filter(|length| *length > 0)?;
     parse_duration(&rest[..end]).map(|ns| (end, ns))
-}
-
-/// Longest text of a duration or size behind its first number. A query of numbers and dots must not be looked through once for each of them.
-const LONGEST: usize = 128;
-
-/// How many bytes at the start of `text` are such characters; `None` where they are more than a duration or size may have.
-fn run(text: &str, of: impl Fn(char) -> bool) -> Option<usize> {
-    let end = text.char_indices().take(LONGEST + 1).find(|(_, c)| !of(*c)).map(|(at, _)| at);
-    end.or((text.len() <= LONGEST).then_some(text.len()))
 }
 
 fn range(text: &str) -> Token {
@@ -469,25 +460,5 @@ fn scan_number(text: &str) -> (usize, Option<String>) {
 impl Spanned {
     pub(crate) fn error(&self, message: impl Into<String>) -> ParseError {
         ParseError { offset: self.start, line: self.line, column: self.column, message: message.into() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_next_bytes_are_looked_at_for_a_duration() {
-        let digit = |c: char| c.is_ascii_digit();
-        assert_eq!(run("12 ", digit), Some(2));
-        assert_eq!(run("", digit), Some(0));
-        assert_eq!(run(&"1".repeat(LONGEST), digit), Some(LONGEST));
-        let looked = std::cell::Cell::new(0);
-        let count = |_: char| {
-            looked.set(looked.get() + 1);
-            true
-        };
-        assert_eq!(run(&"1.".repeat(50_000), count), None);
-        assert_eq!(looked.get(), LONGEST + 1);
     }
 }

@@ -158,8 +158,8 @@ impl Rule {
             Action::DropEqual => return labels.get(target) != value,
             Action::KeepEqual => return labels.get(target) == value,
             Action::Replace => self.replace(&value, labels),
-            Action::Lowercase => labels.set(target, &by_char(&value, char::to_lowercase)),
-            Action::Uppercase => labels.set(target, &by_char(&value, char::to_uppercase)),
+            Action::Lowercase => labels.set(target, &value.chars().map(syntax::go_lower).collect::<String>()),
+            Action::Uppercase => labels.set(target, &value.chars().map(syntax::go_upper).collect::<String>()),
             Action::HashMod => {
                 // The last 8 bytes, as ever since the first version.
                 let hash = Md5::digest(value.as_bytes());
@@ -189,15 +189,6 @@ impl Rule {
             labels.set(&target, &self.replacement.expand(&found));
         }
     }
-}
-
-/// Changes the case of each character for itself, as Go does: what would become several, or depends on its neighbours, does not.
-fn by_char<I: ExactSizeIterator<Item = char>>(text: &str, change: impl Fn(char) -> I) -> String {
-    let one = |c: char| match change(c) {
-        mut changed if changed.len() == 1 => changed.next().unwrap_or(c),
-        _ => c,
-    };
-    text.chars().map(one).collect()
 }
 
 /// Applies rules in order; false where the labels are to be dropped as a whole.

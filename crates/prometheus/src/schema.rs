@@ -136,8 +136,10 @@ pub(crate) fn integer(text: &str) -> Option<i64> {
     let text = text.replace('_', "").to_ascii_lowercase();
     let float = || text.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 9.2e18).map(|n| n as i64);
     let bases = [("0x", 16), ("0b", 2), ("0o", 8), ("0", 8)];
-    let digits = text.trim_start_matches(['+', '-']);
-    let based = bases.iter().find_map(|(prefix, base)| Some((digits.strip_prefix(prefix).filter(|d| !d.is_empty())?, *base)));
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(&text);
+    let based = bases.iter().find_map(|(prefix, base)| {
+        Some((digits.strip_prefix(prefix).filter(|d| d.starts_with(|c: char| c.is_ascii_alphanumeric()))?, *base))
+    });
     let number = match based {
         Some((digits, base)) => i64::from_str_radix(digits, base).ok().map(|n| if text.starts_with('-') { -n } else { n }),
         None => text.parse().ok(),
@@ -229,6 +231,8 @@ mod tests {
             ("1.5", None),
             ("0x", None),
             ("many", None),
+            ("--010", None),
+            ("0x+1", None),
         ] {
             assert_eq!(integer(text), number, "{text}");
         }

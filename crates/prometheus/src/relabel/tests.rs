@@ -102,12 +102,12 @@ fn patterns_are_those_of_go() {
         assert!(process(&[Rule::new(text, NameScheme::Utf8).expect(regex)], &mut labels));
         assert_eq!(labels.get("t"), is, "{regex}");
     }
-    let mut labels = LabelBuilder::new([("v", "Straße ΟΔΟΣ")]);
-    let cases = [(Action::Lowercase, "straße οδος"), (Action::Uppercase, "STRAßE ΟΔΟΣ")];
+    let mut labels = LabelBuilder::new([("v", "Straße ΟΔΟΣ İᾳ")]);
+    let cases = [(Action::Lowercase, "straße οδοσ iᾳ"), (Action::Uppercase, "STRAßE ΟΔΟΣ İᾼ")];
     for (action, is) in cases {
         let made = Rule::new(rule(action, &["v"], None, "t", None), NameScheme::Utf8).expect("a good rule");
         assert!(process(&[made], &mut labels));
-        assert_eq!(labels.get("t"), is.replace("οδος", "οδοσ"));
+        assert_eq!(labels.get("t"), is);
     }
 }
 

@@ -155,7 +155,8 @@ fn write_fixtures() {
             std::fs::write(path(&format!("{name}.parquet")), files.bytes(&merged.file)).expect("a file");
             std::fs::write(path(&format!("{name}.txt")), text(&rows(table, &files, merged))).expect("a file");
         }
-    } // Lines of which the footer tells what they have in stretches of rows.
+    }
+    // Lines of which the footer tells what they have in stretches of rows.
     let name = "logs-1-zones";
     if !path(&format!("{name}.parquet")).exists() {
         let table = LogTable::new(std::sync::Arc::new(files.clone()));

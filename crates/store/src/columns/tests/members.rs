@@ -41,6 +41,23 @@ fn status(random: &mut Random, sort: u64) -> String {
     }
 }
 
+/// A record that has a body and nothing else.
+fn log(time: i64, body: Value<'_>) -> Log<'_> {
+    Log {
+        time,
+        observed: 0,
+        severity_number: 0,
+        severity_text: "",
+        body,
+        event_name: "",
+        trace_id: TraceId::NONE,
+        span_id: SpanId::NONE,
+        flags: 0,
+        attributes: &[],
+        dropped_attributes: 0,
+    }
+}
+
 /// Feeds streams of lines to both sinks.
 pub(super) fn fill(random: &mut Random, most: u64, a: &mut dyn LogSink, b: &mut dyn LogSink) {
     for stream in 0..random.below(6) + 1 {
@@ -63,19 +80,7 @@ pub(super) fn fill(random: &mut Random, most: u64, a: &mut dyn LogSink, b: &mut 
                 _ => format!(r#"{{"n":{i},{own},"x":"y"}}"#),
             };
             let body = if random.below(2000) == 0 { Value::Int(500) } else { Value::Str(&text) };
-            let log = Log {
-                time,
-                observed: 0,
-                severity_number: 0,
-                severity_text: "",
-                body,
-                event_name: "",
-                trace_id: TraceId::NONE,
-                span_id: SpanId::NONE,
-                flags: 0,
-                attributes: &[],
-                dropped_attributes: 0,
-            };
+            let log = log(time, body);
             a.log(&log);
             b.log(&log);
         }
@@ -195,7 +200,7 @@ proptest! {
     }
 }
 
-/// A segment of streams of these lines, 200 each, as a flush and a merge write it.
+/// A segment of streams of these lines, 192 each, as a flush and a merge write it.
 fn segment(files: &Files, streams: &[&dyn Fn(u64) -> String]) -> Vec<SegmentMeta> {
     let table = LogTable::new(Arc::new(files.clone()));
     let tenant = Tenant::default();
@@ -205,22 +210,7 @@ fn segment(files: &Files, streams: &[&dyn Fn(u64) -> String]) -> Vec<SegmentMeta
             LogSink::group(sink, &Group { labels: &[("service", &name)], ..Group::default() });
             for i in 0..192 {
                 let text = line(i);
-                LogSink::log(
-                    sink,
-                    &Log {
-                        time: START + i as i64,
-                        observed: 0,
-                        severity_number: 0,
-                        severity_text: "",
-                        body: Value::Str(&text),
-                        event_name: "",
-                        trace_id: TraceId::NONE,
-                        span_id: SpanId::NONE,
-                        flags: 0,
-                        attributes: &[],
-                        dropped_attributes: 0,
-                    },
-                );
+                LogSink::log(sink, &log(START + i as i64, Value::Str(&text)));
             }
         }
     });
